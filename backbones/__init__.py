@@ -1,0 +1,41 @@
+"""GoogLeNet as a torch module, its weights, its preprocessing. Knows nothing of detection; stands alone."""
+
+from inception_rcnn.backbones.checkpoint_files import (
+    Checkpoint,
+    load_into,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
+from inception_rcnn.backbones.inception import (
+    INCEPTION_TABLE,
+    STAGES,
+    GoogLeNet,
+    Inception,
+    InceptionWidths,
+    LocalResponseNorm,
+    NaiveInception,
+    stages_between,
+)
+from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, InputSpec
+from inception_rcnn.backbones.weights import googlenet, read_state
+
+__all__ = [
+    "CAFFE_INPUT",
+    "INCEPTION_TABLE",
+    "STAGES",
+    "Checkpoint",
+    "GoogLeNet",
+    "Inception",
+    "InceptionWidths",
+    "InputSpec",
+    "LocalResponseNorm",
+    "NaiveInception",
+    "googlenet",
+    "load_into",
+    "read_checkpoint",
+    "read_description",
+    "read_state",
+    "stages_between",
+    "write_checkpoint",
+]

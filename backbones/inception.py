@@ -1,0 +1,279 @@
+"""The Inception module and GoogLeNet, exactly as published with the Caffe weights.
+
+One table holds the architecture; everything else is built from it. The network knows nothing of detection, and
+its `forward` hides no preprocessing: `preprocessing.py` has the object that goes with the weights.
+Source: Szegedy et al. 2014, "Going deeper with convolutions", table 1 and figures 2 and 3. Where the paper leaves
+a detail open (padding, ceil-mode pooling, LRN constants), the published Caffe definition decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from inception_rcnn.structures import InputError
+
+
+@dataclass(frozen=True)
+class InceptionWidths:
+    """Output channels of one Inception module's convolutions, the columns of the paper's table 1."""
+
+    conv1x1: int
+    reduce3x3: int
+    conv3x3: int
+    reduce5x5: int
+    conv5x5: int
+    project: int
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the concatenated output of the reduced module."""
+        return self.conv1x1 + self.conv3x3 + self.conv5x5 + self.project
+
+
+# Table 1, rows 3a to 5b. Insertion order is the order of computation.
+INCEPTION_TABLE: Final[dict[str, InceptionWidths]] = {
+    "3a": InceptionWidths(64, 96, 128, 16, 32, 32),
+    "3b": InceptionWidths(128, 128, 192, 32, 96, 64),
+    "4a": InceptionWidths(192, 96, 208, 16, 48, 64),
+    "4b": InceptionWidths(160, 112, 224, 24, 64, 64),
+    "4c": InceptionWidths(128, 128, 256, 24, 64, 64),
+    "4d": InceptionWidths(112, 144, 288, 32, 64, 64),
+    "4e": InceptionWidths(256, 160, 320, 32, 128, 128),
+    "5a": InceptionWidths(256, 160, 320, 32, 128, 128),
+    "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
+}
+# The stages of the trunk in order of computation: the words in which freezing and feature maps are told.
+STAGES: Final = ("conv1", "conv2", *INCEPTION_TABLE)
+STEM_CHANNELS: Final = 192
+POOLED_AFTER: Final = ("3b", "4e")
+
+
+def downsample(x: Tensor) -> Tensor:
+    """Maximum over 3x3 windows at stride 2, (N, C, H, W) -> (N, C, ceil((H-1)/2), ceil((W-1)/2)).
+
+    Ceil mode without padding: the last window may hang over the right and bottom edge. With floor the maps of a
+    224 input would be 55, 27, 13 and 6 wide instead of 56, 28, 14 and 7.
+    """
+    return functional.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+
+
+class LocalResponseNorm(nn.Module):
+    """Each activation divided by (1 + alpha/size * sum of squares over `size` neighbouring channels) ** 0.75.
+
+    The sum over channels is a 1x1 convolution with a banded matrix, which CPU and GPU run several times faster than
+    a pooling over the channel axis, in bfloat16 above all.
+    Source: Caffe's lrn_layer, across channels; GoogLeNet uses size 5, alpha 1e-4, beta 0.75, k 1.
+    """
+
+    def __init__(self, channels: int, size: int = 5, alpha: float = 1e-4) -> None:
+        super().__init__()
+        index = torch.arange(channels)
+        near = (index[:, None] - index[None, :]).abs() <= size // 2
+        self.band: Tensor
+        self.register_buffer("band", (near.float() * (alpha / size))[:, :, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        # s ** -0.75 as r * sqrt(r) with r = s ** -0.5: two cheap roots instead of one expensive power.
+        root = functional.conv2d(x * x, self.band.to(x.dtype)).add_(1.0).rsqrt_()
+        return x * root * root.sqrt()
+
+
+class Inception(nn.Module):
+    """The Inception module with dimension reductions, (N, C, H, W) -> (N, widths.out_channels, H, W).
+
+    Source: figure 2(b). Every convolution has a bias and a ReLU, the reductions and the projection included.
+    """
+
+    def __init__(self, in_channels: int, widths: InceptionWidths) -> None:
+        super().__init__()
+        self.widths = widths
+        self.out_channels = widths.out_channels
+        self.conv1x1 = nn.Conv2d(in_channels, widths.conv1x1, 1)
+        self.reduce3x3 = nn.Conv2d(in_channels, widths.reduce3x3, 1)
+        self.conv3x3 = nn.Conv2d(widths.reduce3x3, widths.conv3x3, 3, padding=1)
+        self.reduce5x5 = nn.Conv2d(in_channels, widths.reduce5x5, 1)
+        self.conv5x5 = nn.Conv2d(widths.reduce5x5, widths.conv5x5, 5, padding=2)
+        self.project = nn.Conv2d(in_channels, widths.project, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Branches 1x1, 3x3, 5x5, pool-projection, concatenated in this order."""
+        # The three 1x1 convolutions that read the input itself run as one: same products, a third of the calls.
+        siblings = (self.conv1x1, self.reduce3x3, self.reduce5x5)
+        weight = torch.cat([conv.weight for conv in siblings])
+        bias = torch.cat([_bias_of(conv) for conv in siblings])
+        together = functional.conv2d(x, weight, bias).relu_()
+        one, three, five = together.split([conv.out_channels for conv in siblings], dim=1)
+        pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+        return torch.cat(
+            [
+                one,
+                self.conv3x3(three).relu_(),
+                self.conv5x5(five).relu_(),
+                self.project(pooled).relu_(),
+            ],
+            dim=1,
+        )
+
+
+class NaiveInception(nn.Module):
+    """The Inception module without reductions, (N, C, H, W) -> (N, 1x1 + 3x3 + 5x5 + C, H, W).
+
+    The pooling branch passes all input channels on, so the width grows at every module. Source: figure 2(a).
+    """
+
+    def __init__(self, in_channels: int, widths: InceptionWidths) -> None:
+        super().__init__()
+        self.widths = widths
+        self.out_channels = widths.conv1x1 + widths.conv3x3 + widths.conv5x5 + in_channels
+        self.conv1x1 = nn.Conv2d(in_channels, widths.conv1x1, 1)
+        self.conv3x3 = nn.Conv2d(in_channels, widths.conv3x3, 3, padding=1)
+        self.conv5x5 = nn.Conv2d(in_channels, widths.conv5x5, 5, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Branches 1x1, 3x3, 5x5, pooled input, concatenated in this order."""
+        pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+        return torch.cat([self.conv1x1(x).relu_(), self.conv3x3(x).relu_(), self.conv5x5(x).relu_(), pooled], dim=1)
+
+
+class AuxiliaryHead(nn.Module):
+    """Classifier on an intermediate map, used in training only: (N, C, 14, 14) -> logits (N, num_classes).
+
+    Source: section 5: average pooling 5x5 at stride 3, 128 1x1 convolutions, 1024 hidden units, dropout of 70 %.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 128, 1)
+        self.hidden = nn.Linear(128 * 4 * 4, 1024)
+        self.dropout = nn.Dropout(0.7)
+        self.classifier = nn.Linear(1024, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the auxiliary classifier."""
+        x = self.conv(functional.avg_pool2d(x, kernel_size=5, stride=3)).relu()
+        x = self.hidden(x.flatten(1)).relu()
+        logits: Tensor = self.classifier(self.dropout(x))
+        return logits
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet: images (N, 3, H, W) -> logits (N, num_classes).
+
+    Args of the constructor:
+        num_classes: outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
+        aux_heads: adds the two auxiliary classifiers on 4a and 4d; they speak in `train()` only.
+        naive: builds figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+    Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
+    """
+
+    def __init__(self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False) -> None:
+        super().__init__()
+        module = NaiveInception if naive else Inception
+        self.num_classes = num_classes
+        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        self.norm1 = LocalResponseNorm(64)
+        self.conv2_reduce = nn.Conv2d(64, 64, 1)
+        self.conv2 = nn.Conv2d(64, STEM_CHANNELS, 3, padding=1)
+        self.norm2 = LocalResponseNorm(STEM_CHANNELS)
+        channels, widths_after = STEM_CHANNELS, {}
+        for name, widths in INCEPTION_TABLE.items():
+            block = module(channels, widths)
+            self.add_module(f"inception_{name}", block)
+            channels = widths_after[name] = block.out_channels
+        self.out_channels = channels
+        self.dropout = nn.Dropout(0.4)
+        self.classifier = nn.Linear(channels, num_classes) if num_classes else None
+        self.aux_4a = AuxiliaryHead(widths_after["4a"], num_classes) if aux_heads else None
+        self.aux_4d = AuxiliaryHead(widths_after["4d"], num_classes) if aux_heads else None
+        initialise(self)
+
+    def stage(self, name: str, x: Tensor) -> Tensor:
+        """The output of one of `STAGES`, given the output of the stage before it (the pooling between included).
+
+        Raises:
+            InputError: `name` is not a stage.
+        """
+        if name == "conv1":
+            x = downsample(self.conv1(x).relu_())
+            return self.norm1(x)  # type: ignore[no-any-return]
+        if name == "conv2":
+            x = self.norm2(self.conv2(self.conv2_reduce(x).relu_()).relu_())
+            return downsample(x)
+        if name not in INCEPTION_TABLE:
+            raise InputError(f"unknown stage {name!r}; the trunk's stages are {', '.join(STAGES)}")
+        x = self.get_submodule(f"inception_{name}")(x)
+        return downsample(x) if name in POOLED_AFTER else x
+
+    def trunk(self, x: Tensor, *, start: str = STAGES[0], stop: str = STAGES[-1]) -> Tensor:
+        """The map after `stop`, given the images, or the map before `start` when it is named.
+
+        224x224 images give 7x7 maps of 1024 channels after 5b.
+        """
+        for name in stages_between(start, stop):
+            x = self.stage(name, x)
+        return x
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Mean over the map after 5b: (N, 1024, h, w) -> (N, 1024). 7x7 average pooling at a 224 input."""
+        return x.mean(dim=(2, 3))
+
+    def classify(self, x: Tensor) -> Tensor:
+        """Logits from the map after 5b, dropout in `train()` included."""
+        x = self.dropout(self.pooled(x))
+        return x if self.classifier is None else self.classifier(x)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, num_classes); with auxiliary heads, in `train()`, (logits, aux of 4a, aux of 4d).
+
+        Args:
+            x: (N, 3, H, W) float, in the units the weights expect: for the Caffe weights B, G, R in 0..255 minus
+                the means 104, 117, 123. Nothing is preprocessed here.
+        """
+        check_images(x)
+        if self.aux_4a is None or self.aux_4d is None or not self.training:
+            return self.classify(self.trunk(x))
+        x = self.trunk(x, stop="4a")
+        first = self.aux_4a(x)
+        x = self.trunk(x, start="4b", stop="4d")
+        second = self.aux_4d(x)
+        return self.classify(self.trunk(x, start="4e")), first, second
+
+
+def stages_between(start: str, stop: str) -> tuple[str, ...]:
+    """The stages from `start` to `stop`, both included; empty if `stop` comes before `start`.
+
+    Raises:
+        InputError: one of them is not a stage.
+    """
+    for name in (start, stop):
+        if name not in STAGES:
+            raise InputError(f"unknown stage {name!r}; the trunk's stages are {', '.join(STAGES)}")
+    return STAGES[STAGES.index(start) : STAGES.index(stop) + 1]
+
+
+def check_images(x: Tensor) -> None:
+    """Refuses what is not a float batch (N, 3, H, W) with sides of at least 32 px."""
+    if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 32 or not x.is_floating_point():
+        raise InputError(
+            f"images should be a float tensor (N, 3, H, W) with H, W >= 32, got {x.dtype} {tuple(x.shape)}"
+        )
+
+
+def initialise(network: nn.Module) -> None:
+    """Fresh weights as BVLC trained with: uniform +-sqrt(3 / fan_in), convolution biases 0.2, classifier bias 0."""
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="linear")
+            nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)
+
+
+def _bias_of(conv: nn.Conv2d) -> Tensor:
+    if conv.bias is None:
+        raise InputError("every convolution of GoogLeNet has a bias; this one was built without")
+    return conv.bias

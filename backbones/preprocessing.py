@@ -1,0 +1,95 @@
+"""What a set of weights expects to see: the small object that travels with them, and applies itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from inception_rcnn.structures import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """How uint8 RGB pixels become a network's input; stored in every checkpoint.
+
+    Attributes:
+        side: width and height of the input in pixels.
+        channel_order: "rgb" or "bgr", the order the network reads.
+        mean: three numbers in 0..255, in `channel_order`, subtracted first.
+        scale: factor applied after the subtraction.
+        context: pixels of surroundings, counted in the input, around a region (R-CNN's 16); 0 for whole images.
+        resampling: how regions are stretched to the input. Only "bilinear-antialias" exists.
+    """
+
+    side: int = 224
+    channel_order: str = "bgr"
+    mean: tuple[float, float, float] = (104.0, 117.0, 123.0)
+    scale: float = 1.0
+    context: int = 0
+    resampling: str = "bilinear-antialias"
+
+    def __post_init__(self) -> None:
+        if self.channel_order not in ("rgb", "bgr"):
+            raise InputError(f"channel_order should be 'rgb' or 'bgr', got {self.channel_order!r}")
+        if self.resampling != "bilinear-antialias":
+            raise InputError(f"resampling should be 'bilinear-antialias', got {self.resampling!r}")
+        if not 32 <= self.side <= 4096:
+            raise InputError(f"side should lie in 32..4096 px, got {self.side}")
+        if not 0 <= self.context < self.side / 2:
+            raise InputError(
+                f"context should lie in 0..{self.side // 2 - 1} px for a side of {self.side}, got {self.context}"
+            )
+        if len(self.mean) != 3 or not all(0 <= value <= 255 for value in self.mean):
+            raise InputError(f"mean should be three numbers in 0..255, got {self.mean}")
+        if not self.scale > 0:
+            raise InputError(f"scale should be positive, got {self.scale}")
+
+    @property
+    def fill(self) -> tuple[float, float, float]:
+        """The RGB colour that becomes zero: what pixels outside the image are given."""
+        first, second, third = self.mean
+        return (third, second, first) if self.channel_order == "bgr" else (first, second, third)
+
+    def apply(self, pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The network's input (N, 3, H, W) in channels-last memory, from uint8 RGB pixels (N, H, W, 3).
+
+        Raises:
+            InputError: `pixels` has another shape or type.
+        """
+        if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
+            raise InputError(f"pixels should be uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
+        if self.channel_order == "bgr":
+            pixels = pixels.flip(3)
+        # Subtract in float32: 0..255 minus the mean keeps all its bits there, and is rounded once.
+        shifted = pixels.float().sub_(torch.tensor(self.mean, device=pixels.device))
+        if self.scale != 1.0:
+            shifted.mul_(self.scale)
+        # (N, H, W, 3) seen as (N, 3, H, W) is channels-last memory already: no copy.
+        return shifted.to(dtype).permute(0, 3, 1, 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> InputSpec:
+        """The specification that `to_dict` described.
+
+        Raises:
+            InputError: a field is unknown, missing or out of range.
+        """
+        known = set(cls.__dataclass_fields__)
+        if set(values) != known:
+            wrong = sorted(set(values) ^ known)
+            raise InputError(f"input specification has unknown or missing fields: {', '.join(wrong)}")
+        try:
+            return cls(**{**values, "mean": tuple(float(value) for value in values["mean"])})
+        except TypeError as error:
+            raise InputError(f"input specification has a field of the wrong type: {error}") from error
+
+
+# BVLC GoogLeNet: B, G, R in 0..255 minus the ImageNet means. Source: Caffe's train_val.prototxt.
+CAFFE_INPUT: Final = InputSpec()

@@ -1,0 +1,106 @@
+"""Which regions of a photograph are foreground, of which class, and which are background.
+
+Source: R-CNN technical report v5, section 2.3: a region is foreground of the class of the ground-truth box it overlaps
+most if that overlap is at least 0.5, background otherwise; ground-truth boxes are regions too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from inception_rcnn.structures import GroundTruth, as_boxes, box_area, clip_boxes, pairwise_iou
+
+FOREGROUND_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class LabelledRegions:
+    """Regions of one photograph with what they show.
+
+    Attributes:
+        boxes: (N, 4) float32 x1 y1 x2 y2.
+        labels: (N,) int64, 0..C-1, or C for background.
+        objects: (N,) int64, the row of the ground-truth box a foreground region shows; -1 for background.
+        overlap: (N,) float32, IoU with the best ground-truth box, 0 without any.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.int64]
+    overlap: npt.NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """How many regions."""
+        return len(self.boxes)
+
+
+def label_regions(boxes: npt.NDArray[np.float32], truth: GroundTruth) -> LabelledRegions:
+    """The regions with their labels, without those that mostly lie in an area to be ignored.
+
+    Args:
+        boxes: (N, 4) proposals; the ground-truth boxes are not added here.
+        truth: ignored boxes (crowds, difficult) are never foreground, and a region of which more than half lies in
+            one of them is dropped rather than called background: what it shows is not known.
+    """
+    boxes = as_boxes(boxes)
+    known = ~truth.ignore
+    rows = np.flatnonzero(known)
+    iou = pairwise_iou(boxes, truth.boxes[known])
+    best = iou.argmax(axis=1) if len(rows) else np.zeros(len(boxes), dtype=np.int64)
+    overlap = iou.max(axis=1, initial=0.0).astype(np.float32)
+    foreground = overlap >= FOREGROUND_IOU
+    objects = np.full(len(boxes), -1, dtype=np.int64)
+    labels = np.full(len(boxes), len(truth.class_names), dtype=np.int64)
+    objects[foreground] = rows[best[foreground]]
+    labels[foreground] = truth.labels[objects[foreground]]
+    keep = foreground | (covered_share(boxes, truth.boxes[truth.ignore]) <= 0.5)
+    return LabelledRegions(boxes[keep], labels[keep], objects[keep], overlap[keep])
+
+
+def with_truths(regions: LabelledRegions, truth: GroundTruth, jitter: int, rng: np.random.Generator) -> LabelledRegions:
+    """The regions preceded by the ground-truth boxes themselves and `jitter` shaken copies of each.
+
+    Args:
+        jitter: shaken copies an object. Objects that no proposal covers would otherwise be seen in one framing only.
+        rng: where the shaking comes from.
+    """
+    rows = np.flatnonzero(~truth.ignore & (box_area(truth.boxes) > 0))
+    objects = np.concatenate([rows, np.repeat(rows, jitter)])
+    boxes = np.concatenate([truth.boxes[rows], shaken(truth, np.repeat(rows, jitter), rng)])
+    overlap = np.ones(len(boxes), dtype=np.float32)
+    return LabelledRegions(
+        np.concatenate([boxes, regions.boxes]),
+        np.concatenate([truth.labels[objects], regions.labels]),
+        np.concatenate([objects, regions.objects]),
+        np.concatenate([overlap, regions.overlap]),
+    )
+
+
+def shaken(truth: GroundTruth, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """A shifted and rescaled copy of each named box with IoU of at least 0.5; where a draw misses it, the box itself."""
+    boxes = truth.boxes[rows]
+    size = boxes[:, 2:] - boxes[:, :2]
+    shift = rng.uniform(-0.25, 0.25, size.shape) * size
+    factor = np.exp(rng.uniform(-0.35, 0.35, size.shape))
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 + shift
+    moved = np.concatenate([centre - size * factor / 2, centre + size * factor / 2], axis=1).astype(np.float32)
+    if truth.width is not None and truth.height is not None:
+        moved = clip_boxes(moved, truth.width, truth.height)
+    close = np.array(
+        [pairwise_iou(a[None], b[None])[0, 0] >= FOREGROUND_IOU for a, b in zip(moved, boxes, strict=True)], dtype=bool
+    )
+    return np.where(close[:, None], moved, boxes) if len(rows) else boxes
+
+
+def covered_share(boxes: npt.NDArray[np.float32], areas: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The largest share of each box that lies in one of `areas`: (N,) in [0, 1]."""
+    if len(areas) == 0 or len(boxes) == 0:
+        return np.zeros(len(boxes), dtype=np.float32)
+    low = np.maximum(boxes[:, None, :2], areas[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], areas[None, :, 2:])
+    inside = np.clip(high - low, 0, None).prod(axis=2)  # (N, M)
+    share: npt.NDArray[np.float32] = inside.max(axis=1) / np.maximum(box_area(boxes), np.float32(1e-9))
+    return share

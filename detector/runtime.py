@@ -1,0 +1,70 @@
+"""Where the networks run, in which precision, and in batches of what size."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from dataclasses import dataclass
+
+import torch
+
+from inception_rcnn.structures import InputError
+
+# glibc's mallopt parameters, from malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device, the floating-point type the network computes in there, and the regions of one batch."""
+
+    device: torch.device
+    dtype: torch.dtype
+    batch: int
+
+
+def choose_runtime(device: str = "auto") -> Runtime:
+    """The runtime for "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+
+    bfloat16 where the hardware multiplies it faster than float32: CPUs with AVX512-BF16 or AMX (2 to 4 times), GPUs
+    since Ampere. Never float16: the response normalisation squares activations of several hundred, which overflows.
+
+    Raises:
+        InputError: unknown device, or CUDA asked for where there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if has_cuda else "cpu"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
+    if chosen.type == "cpu":
+        return Runtime(chosen, torch.bfloat16 if cpu_has_fast_bfloat16() else torch.float32, 64)
+    if chosen.type != "cuda":
+        raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    if not has_cuda or (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device {device!r} was asked for, but this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    fast = torch.cuda.get_device_capability(chosen)[0] >= 8
+    return Runtime(chosen, torch.bfloat16 if fast else torch.float32, 512)
+
+
+def cpu_has_fast_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep large freed blocks for reuse, instead of asking the system for fresh, zeroed pages.
+
+    A network on the CPU frees and allocates the same tens of megabytes at every layer; without this a quarter to a
+    third of its time goes into page faults. It acts on the whole process, so the commands call it, the library does
+    not. Nothing happens where the C library is another one.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -1,0 +1,217 @@
+"""What selective search knows of a superpixel: size, box, colour and texture histograms, and its neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from inception_rcnn.proposals.compiled import compiled
+
+COLOUR_BINS = 25
+TEXTURE_BINS = 10
+ORIENTATIONS = 8
+TEXTURE_SIGMA = 1.0
+STRONGEST_DERIVATIVE = 0.43
+
+
+@dataclass(frozen=True)
+class PixelTexture:
+    """Texture bins above the lowest, pixel by pixel: bins[starts[p]:starts[p + 1]] are the columns of pixel p."""
+
+    starts: npt.NDArray[np.int32]
+    bins: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The n superpixels of one segmentation."""
+
+    sizes: npt.NDArray[np.int32]  # (n,) pixels
+    boxes: npt.NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
+    histograms: npt.NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
+    colour_columns: int
+    neighbours: npt.NDArray[np.int32]  # (pairs, 2) regions that share a pixel's side, each pair once
+
+
+def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
+    """Gaussian-derivative bins of every pixel: 8 orientations a channel, 10 bins each.
+
+    An isotropic Gaussian's derivative along a diagonal is (d/dx +- d/dy) / sqrt(2), so two filters give all four
+    directions; the sign splits each into two half-wave rectified maps, of which one is always 0.
+
+    Source:
+        Uijlings et al., IJCV 2013, section 3.2: sigma 1, all channels; range 0..0.43 as in the released code.
+    """
+    height, width, channels = picture.shape
+    values = picture.astype(np.float32)
+    along_x = _derivative(values, 0).reshape(picture.shape)
+    along_y = _derivative(values, 1).reshape(picture.shape)
+    starts = np.empty(height * width + 1, dtype=np.int32)
+    bins = np.empty(height * width * channels * 4, dtype=np.uint8)
+    scale = np.float32((TEXTURE_BINS - 1) / (255.0 * STRONGEST_DERIVATIVE))
+    count = fill_texture(along_x.reshape(-1, channels), along_y.reshape(-1, channels), scale, starts, bins)
+    return PixelTexture(starts, bins[:count].copy())
+
+
+def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+    """Correlate with a Gaussian across and its derivative along `axis` (0: x, 1: y)."""
+    taps = np.arange(-4, 5, dtype=np.float64)
+    gaussian = np.exp(-0.5 * (taps / TEXTURE_SIGMA) ** 2)
+    gaussian /= gaussian.sum()
+    slope = taps / TEXTURE_SIGMA**2 * gaussian
+    kernels = (slope, gaussian) if axis == 0 else (gaussian, slope)
+    filtered = cv2.sepFilter2D(values, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE)
+    return np.ascontiguousarray(filtered, dtype=np.float32)
+
+
+def describe_regions(
+    picture: npt.NDArray[np.uint8], texture: PixelTexture, labels: npt.NDArray[np.int32], count: int
+) -> Regions:
+    """Sizes, boxes, histograms and neighbours of the segments 0..count-1 of `labels`."""
+    channels = picture.shape[2]
+    colour_columns = COLOUR_BINS * channels
+    columns = colour_columns + TEXTURE_BINS * ORIENTATIONS * channels
+    sizes = np.zeros(count, dtype=np.int32)
+    boxes = np.empty((count, 4), dtype=np.int32)
+    measure(labels, sizes, boxes)
+    counts = np.zeros((count, columns), dtype=np.int32)
+    count_bins(picture.reshape(-1, channels), labels.reshape(-1), texture.starts, texture.bins, counts)
+    histograms = np.empty((count, columns), dtype=np.float32)
+    normalise(counts, sizes, channels, histograms)
+    return Regions(sizes, boxes, histograms, colour_columns, touching_pairs(labels, count))
+
+
+def touching_pairs(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int32]:
+    """(pairs, 2) labels that share a pixel's side, smaller label first, in order of first contact."""
+    # A planar graph has under 3n edges, but 8-connected segments can cross each other, so this is only a first guess.
+    capacity = 3 * count + 16
+    while True:
+        pairs = np.empty((capacity, 2), dtype=np.int32)
+        found = int(find_touching(labels, count, pairs))
+        if found >= 0:
+            return pairs[:found].copy()
+        capacity *= 4
+
+
+@compiled("int64(float32[:, ::1], float32[:, ::1], float32, int32[::1], uint8[::1])")
+def fill_texture(along_x, along_y, scale, starts, bins):  # type: ignore[no-untyped-def]
+    """Column (channel * 8 + orientation) * 10 + bin of every response above the lowest bin."""
+    pixels, channels = along_x.shape
+    diagonal = np.float32(np.sqrt(0.5))
+    at = 0
+    for pixel in range(pixels):
+        starts[pixel] = at
+        for channel in range(channels):
+            x = along_x[pixel, channel] * scale
+            y = along_y[pixel, channel] * scale
+            for direction in range(4):
+                if direction == 0:
+                    value = x
+                elif direction == 1:
+                    value = y
+                elif direction == 2:
+                    value = (x + y) * diagonal
+                else:
+                    value = (x - y) * diagonal
+                level = min(9, int(abs(value) + np.float32(0.5)))
+                if level > 0:
+                    orientation = 2 * direction + (1 if value < 0 else 0)
+                    bins[at] = (channel * 8 + orientation) * 10 + level
+                    at += 1
+    starts[pixels] = at
+    return at
+
+
+@compiled("void(int32[:, ::1], int32[::1], int32[:, ::1])")
+def measure(labels, sizes, boxes):  # type: ignore[no-untyped-def]
+    """Pixel counts and bounding boxes of all labels."""
+    height, width = labels.shape
+    for region in range(sizes.size):
+        boxes[region, 0] = width
+        boxes[region, 1] = height
+        boxes[region, 2] = 0
+        boxes[region, 3] = 0
+    for y in range(height):
+        for x in range(width):
+            region = labels[y, x]
+            sizes[region] += 1
+            boxes[region, 0] = min(boxes[region, 0], x)
+            boxes[region, 1] = min(boxes[region, 1], y)
+            boxes[region, 2] = max(boxes[region, 2], x + 1)
+            boxes[region, 3] = max(boxes[region, 3], y + 1)
+
+
+@compiled("void(uint8[:, ::1], int32[::1], int32[::1], uint8[::1], int32[:, ::1])")
+def count_bins(picture, labels, starts, bins, counts):  # type: ignore[no-untyped-def]
+    """Colour bins of every pixel and its texture bins above the lowest."""
+    pixels, channels = picture.shape
+    colour_bin = np.empty(256, dtype=np.int64)
+    for value in range(256):
+        colour_bin[value] = int(value * 24 / 255 + 0.5)
+    texture_from = 25 * channels
+    for pixel in range(pixels):
+        region = labels[pixel]
+        for channel in range(channels):
+            counts[region, 25 * channel + colour_bin[picture[pixel, channel]]] += 1
+        for i in range(starts[pixel], starts[pixel + 1]):
+            counts[region, texture_from + bins[i]] += 1
+
+
+@compiled("void(int32[:, ::1], int32[::1], int64, float32[:, ::1])")
+def normalise(counts, sizes, channels, histograms):  # type: ignore[no-untyped-def]
+    """Complete the lowest texture bin (the pixels in no other) and make colour and texture sum to 1 each."""
+    regions, columns = counts.shape
+    texture_from = 25 * channels
+    for region in range(regions):
+        for first in range(texture_from, columns, 10):
+            rest = sizes[region]
+            for level in range(1, 10):
+                rest -= counts[region, first + level]
+            counts[region, first] = rest
+        colour_share = np.float32(1.0 / (sizes[region] * channels))
+        texture_share = np.float32(1.0 / (sizes[region] * channels * 8))
+        for column in range(texture_from):
+            histograms[region, column] = counts[region, column] * colour_share
+        for column in range(texture_from, columns):
+            histograms[region, column] = counts[region, column] * texture_share
+
+
+@compiled("int64(int32[:, ::1], int64, int32[:, ::1])")
+def find_touching(labels, count, pairs):  # type: ignore[no-untyped-def]
+    """Fill `pairs` through a hash table of pairs seen; returns their number, or -1 if there is no room."""
+    height, width = labels.shape
+    capacity = pairs.shape[0]
+    places = 16
+    while places < 2 * capacity:
+        places *= 2
+    table = np.full(places, -1, dtype=np.int64)
+    found = 0
+    for y in range(height):
+        for x in range(width):
+            here = np.int64(labels[y, x])
+            for direction in range(2):
+                if direction == 0:
+                    if x + 1 == width:
+                        continue
+                    there = np.int64(labels[y, x + 1])
+                else:
+                    if y + 1 == height:
+                        continue
+                    there = np.int64(labels[y + 1, x])
+                if here == there:
+                    continue
+                key = min(here, there) * count + max(here, there)
+                place = ((key * 0x9E3779B1) >> 12) & (places - 1)
+                while table[place] != -1 and table[place] != key:
+                    place = (place + 1) & (places - 1)
+                if table[place] == -1:
+                    if found == capacity:
+                        return -1
+                    table[place] = key
+                    pairs[found, 0] = min(here, there)
+                    pairs[found, 1] = max(here, there)
+                    found += 1
+    return found

@@ -1,0 +1,158 @@
+"""Arithmetic of boxes: float32 (N, 4), x1 y1 x2 y2 in pixels, x2 and y2 exclusive, so that width = x2 - x1.
+
+All functions are pure: they return new arrays and leave their arguments as they were.
+Sums and products are taken in float64, in which products of float32 numbers are exact, and rounded once at the end.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inception_rcnn.structures.errors import InputError
+
+
+def as_boxes(boxes: ArrayLike, name: str = "boxes") -> NDArray[np.float32]:
+    """Return `boxes` as a checked float32 array (N, 4).
+
+    Nothing is said about the order of the corners: evaluators must be able to carry inverted boxes.
+
+    Args:
+        boxes: Anything array-like of shape (N, 4); an empty list counts as (0, 4).
+        name: What to call the boxes in an error.
+
+    Returns:
+        float32 (N, 4); the very same array when nothing had to change.
+
+    Raises:
+        InputError: The shape is not (N, 4), or a number is not finite.
+
+    >>> as_boxes([[0, 0, 10, 20]])
+    array([[ 0.,  0., 10., 20.]], dtype=float32)
+    """
+    try:
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, and is refused below
+            array = np.asarray(boxes, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} should be numbers of shape (N, 4), got {type(boxes).__name__}: {error}") from error
+    if array.ndim == 1 and array.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if array.ndim != 2 or array.shape[1] != 4:
+        hint = "; put a single box into a list: [[x1, y1, x2, y2]]" if array.shape == (4,) else ""
+        raise InputError(f"{name} should have shape (N, 4), got {array.shape}{hint}")
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise InputError(f"{name} should be finite, but row {row} is {array[row].tolist()}")
+    return array
+
+
+def box_area(boxes: ArrayLike) -> NDArray[np.float32]:
+    """Return the areas (N,) in square pixels; 0 for boxes whose corners touch or are inverted.
+
+    >>> box_area([[0, 0, 10, 20], [5, 5, 5, 9]])
+    array([200.,   0.], dtype=float32)
+    """
+    return _areas(as_boxes(boxes).astype(np.float64)).astype(np.float32)
+
+
+def pairwise_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
+    """Return the intersection over union (N, M) of each box of `a` with each of `b`, in [0, 1].
+
+    Args:
+        a: (N, 4) boxes.
+        b: (M, 4) boxes.
+
+    Returns:
+        float32 (N, M); 0 wherever one of the two boxes has no area.
+
+    Raises:
+        InputError: See `as_boxes`.
+
+    >>> pairwise_iou([[0, 0, 10, 10]], [[0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30]]).round(3)
+    array([[1.   , 0.333, 0.   ]], dtype=float32)
+    """
+    first = as_boxes(a, "a").astype(np.float64)[:, None, :]  # [N, 1, 4]
+    second = as_boxes(b, "b").astype(np.float64)[None, :, :]  # [1, M, 4]
+    return overlap_ratio(first, second).astype(np.float32)
+
+
+def overlap_ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the intersection over union of float64 boxes that broadcast against each other: (..., 4) -> (...).
+
+    This is the one formula of the project; `pairwise_iou` and `nms` both call it. It checks nothing.
+    """
+    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
+    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    union = _areas(a) + _areas(b) - shared
+    # A box without area shares nothing with any box, so 0 / max(union, tiny) is the 0 that is promised.
+    ratio: NDArray[np.float64] = shared / np.maximum(union, np.finfo(np.float64).tiny)
+    return np.minimum(ratio, 1.0)
+
+
+def clip_boxes(boxes: ArrayLike, width: float, height: float) -> NDArray[np.float32]:
+    """Return the boxes (N, 4) cut to an image of `width` x `height` pixels; boxes outside it keep no area.
+
+    >>> clip_boxes([[-5, 2, 40, 90]], width=30, height=50)
+    array([[ 0.,  2., 30., 50.]], dtype=float32)
+    """
+    if not (width >= 0 and height >= 0):
+        raise InputError(f"width and height should be 0 or more, got {width} and {height}")
+    limits = np.array([width, height, width, height], np.float32)
+    return np.clip(as_boxes(boxes), np.float32(0), limits)
+
+
+def scale_boxes(boxes: ArrayLike, sx: float, sy: float) -> NDArray[np.float32]:
+    """Return the boxes (N, 4) with x multiplied by `sx` and y by `sy`, as after resizing the image.
+
+    >>> scale_boxes([[0, 10, 20, 30]], sx=2, sy=0.5)
+    array([[ 0.,  5., 40., 15.]], dtype=float32)
+    """
+    if not (np.isfinite(sx) and np.isfinite(sy) and sx > 0 and sy > 0):
+        raise InputError(f"sx and sy should be finite and positive, got {sx} and {sy}")
+    return as_boxes((as_boxes(boxes) * np.array([sx, sy, sx, sy], np.float64)), "scaled boxes")
+
+
+def xyxy_to_xywh(boxes: ArrayLike) -> NDArray[np.float32]:
+    """Return x y width height (N, 4) for boxes given by corners.
+
+    >>> xyxy_to_xywh([[10, 20, 40, 60]])
+    array([[10., 20., 30., 40.]], dtype=float32)
+    """
+    corners = as_boxes(boxes).astype(np.float64)
+    return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).astype(np.float32)
+
+
+def xywh_to_xyxy(boxes: ArrayLike) -> NDArray[np.float32]:
+    """Return x1 y1 x2 y2 (N, 4) for boxes given as x y width height.
+
+    >>> xywh_to_xyxy([[10, 20, 30, 40]])
+    array([[10., 20., 40., 60.]], dtype=float32)
+    """
+    sized = as_boxes(boxes).astype(np.float64)
+    return np.hstack([sized[:, :2], sized[:, :2] + sized[:, 2:]]).astype(np.float32)
+
+
+def unique_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
+    """Return the positions (int64) of the first occurrence of each distinct box, ascending.
+
+    >>> unique_boxes([[1, 1, 2, 2], [0, 0, 9, 9], [1, 1, 2, 2]])
+    array([0, 1])
+    """
+    array = as_boxes(boxes)
+    if len(array) == 0:
+        return np.zeros(0, np.int64)
+    order = np.lexsort(array.T)  # stable: equal boxes stay in order of position
+    in_order = array[order]
+    starts = np.ones(len(array), bool)
+    starts[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)
+    return np.sort(order[starts]).astype(np.int64)
+
+
+def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the areas (...) of float64 boxes (..., 4), 0 for inverted ones."""
+    width = np.maximum(boxes[..., 2] - boxes[..., 0], 0)
+    height = np.maximum(boxes[..., 3] - boxes[..., 1], 0)
+    areas: NDArray[np.float64] = width * height
+    return areas

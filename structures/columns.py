@@ -1,0 +1,100 @@
+"""Checks for the columns of Proposals, Detections and GroundTruth: arrays with one entry for each box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inception_rcnn.structures.errors import InputError
+
+Selection = slice | int | Sequence[int] | Sequence[bool] | NDArray[Any]
+"""What may stand between the brackets of `detections[...]`."""
+
+Number = TypeVar("Number", bound=np.generic)
+
+
+def column(values: ArrayLike, name: str, length: int, dtype: type[Number]) -> NDArray[Number]:
+    """Return `values` as a finite array (length,) of `dtype`.
+
+    Raises:
+        InputError: The shape is another one, or a value is not a finite number.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"{name} should be numbers of shape ({length},): {error}") from error
+    if array.shape != (length,):
+        raise InputError(f"{name} should have shape ({length},) to match boxes, got {array.shape}")
+    if not np.isfinite(array).all():
+        row = int(np.argmin(np.isfinite(array)))
+        raise InputError(f"{name} should be finite, but entry {row} is {array[row]}")
+    return array
+
+
+def whole_numbers(values: ArrayLike, name: str, limit: int, names: str) -> NDArray[np.int64]:
+    """Return `values` as int64 in [0, limit): positions in the tuple called `names`.
+
+    Raises:
+        InputError: A value has a fraction, or no name.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{name} should be whole numbers of shape (N,): {error}") from error
+    if array.size == 0:
+        return np.zeros(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise InputError(f"{name} should be whole numbers, got an array of {array.dtype}")
+    outside = (array < 0) | (array >= limit)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise InputError(
+            f"{name} should be in 0..{limit - 1}, a position in {names} ({limit}), but entry {row} is {array.flat[row]}"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the order (N,) that puts higher scores first and keeps equal ones in place."""
+    return np.argsort(-scores, kind="stable").astype(np.int64)
+
+
+def check_descending(scores: NDArray[np.float32], owner: str) -> None:
+    """Return nothing if no score is higher than the one before it.
+
+    Raises:
+        InputError: One is; the text names `<owner>.ordered` as the way out.
+    """
+    rising = scores[1:] > scores[:-1]
+    if rising.any():
+        row = int(np.argmax(rising)) + 1
+        raise InputError(
+            f"scores should descend, but entry {row} ({scores[row]:g}) is higher than the one before it "
+            f"({scores[row - 1]:g}); use {owner}.ordered(...) to sort"
+        )
+
+
+def rows(keep: Selection, length: int) -> slice | NDArray[Any]:
+    """Return `keep` in a form that picks rows and never drops the first dimension.
+
+    Raises:
+        InputError: Neither a slice, nor a mask (length,), nor positions in [-length, length).
+    """
+    if isinstance(keep, slice):
+        return keep
+    chosen = np.atleast_1d(np.asarray(keep))
+    if chosen.dtype == np.bool_:
+        if chosen.shape != (length,):
+            raise InputError(f"a mask should have shape ({length},), one flag for each box, got {chosen.shape}")
+        return chosen
+    if chosen.size == 0:
+        return np.zeros(0, np.int64)
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise InputError(f"select boxes by a slice, a mask or positions, got {chosen.dtype} of shape {chosen.shape}")
+    if chosen.min() < -length or chosen.max() >= length:
+        raise InputError(f"positions should be in 0..{length - 1}, got {chosen.min()}..{chosen.max()}")
+    return chosen

@@ -1,0 +1,104 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+
+from inception_rcnn.structures.errors import InputError
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Put `data` into the file `path`, so that a reader sees the old file or the new one, never a part.
+
+    The data go to a temporary file in the same folder, are forced to the disk, and take the name `path` in one step.
+    If anything fails, the old file stays as it was and the temporary file is removed. A link is followed.
+
+    Args:
+        path: The file; its folder must exist.
+        data: Bytes, or text to be written as UTF-8 with its line ends as they are.
+
+    Raises:
+        InputError: The folder does not exist, or `path` is a folder.
+        OSError: The disk is full, the folder is read-only, and so on.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    temporary = target.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        _write_and_sync(temporary, content)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def write_json(path: str | os.PathLike[str], obj: object, *, indent: int | None = 2) -> None:
+    """Put `obj` as JSON (UTF-8) into the file `path`, whole or not at all.
+
+    Args:
+        path: The file; its folder must exist.
+        obj: Anything JSON knows, plus NumPy numbers and arrays, and paths.
+        indent: Spaces for each level; None for one line.
+
+    Raises:
+        InputError: `obj` holds something JSON does not know, or NaN or infinity; or see `write_whole`.
+        OSError: See `write_whole`.
+    """
+    try:
+        text = json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"cannot write {path} as JSON: {error}") from error
+    write_whole(path, text + "\n")
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of the file's bytes, as 64 hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_and_sync(path: Path, content: bytes) -> None:
+    """Create the file with the permissions every new file gets (tempfile would make it private) and force it out."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Force the new name to the disk, where the system can open folders (Windows cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _plain(value: object) -> object:
+    """Return the plain Python value of what json cannot write by itself."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")

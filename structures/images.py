@@ -1,0 +1,254 @@
+"""Any picture -> (H, W, 3) uint8 RGB, upright. The rest of the project knows no other kind."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from inception_rcnn.structures.errors import ImageError, InputError
+
+ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+"""What `load_image` reads."""
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {  # EXIF orientation -> what brings the picture upright; 1 already is
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_image(
+    source: ImageSource, *, max_pixels: int = 200_000_000, max_bytes: int = 500_000_000
+) -> NDArray[np.uint8]:
+    """Return the picture as uint8 RGB (H, W, 3), upright and C-contiguous.
+
+    EXIF orientation is applied, grey is repeated three times, transparency is laid over white, CMYK and palettes are
+    converted, 16 bits a channel are divided by 257. Of an animation the first frame is taken. Colour profiles are
+    ignored, as ImageNet's networks were trained without them.
+
+    Args:
+        source: A path; the bytes of a file; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA
+            of uint8, uint16, bool, or float in 0..1. An array that is right already comes back as it is, not copied.
+        max_pixels: Larger pictures are refused before they are decoded. Pillow has a limit of its own beside it, twice
+            `PIL.Image.MAX_IMAGE_PIXELS`.
+        max_bytes: Larger files are refused before they are read.
+
+    Raises:
+        ImageError: The picture is missing, damaged, cut off, too large, or of a kind not listed here.
+
+    >>> load_image(np.zeros((2, 3), bool)).shape
+    (2, 3, 3)
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source, f"the PIL image ({source.mode}, {source.size})", max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name = f"the image of {len(source)} bytes"
+        _check_file_size(len(source), name, max_bytes)
+        return _from_file(io.BytesIO(source), name, max_pixels)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(source, max_pixels, max_bytes)
+    raise ImageError(
+        f"cannot read an image from {type(source).__module__}.{type(source).__qualname__}; "
+        "give a path, bytes, a PIL image, or a NumPy array (H, W, 3)"
+    )
+
+
+def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Return the picture as uint8 (height, width, 3), resized by antialiased bicubic interpolation.
+
+    This is the one resize outside the networks: training, inference and proposals must see the same pixels.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        width: Of the result, in pixels, at least 1.
+        height: Of the result, in pixels, at least 1.
+
+    Raises:
+        InputError: The picture is not uint8 (H, W, 3), or a side is below 1.
+
+    >>> resize_image(np.full((4, 6, 3), 7, np.uint8), width=3, height=2).tolist()[0]
+    [[7, 7, 7], [7, 7, 7], [7, 7, 7]]
+    """
+    check_rgb(image)
+    if width < 1 or height < 1:
+        raise InputError(f"width and height should be at least 1 pixel, got {width} and {height}")
+    if (height, width) == image.shape[:2]:
+        return image.copy()
+    resized = Image.fromarray(image).resize((int(width), int(height)), Image.Resampling.BICUBIC)
+    return np.array(resized)
+
+
+def check_rgb(image: NDArray[np.uint8], name: str = "image") -> None:
+    """Return nothing if `image` is a picture as the project carries it.
+
+    Raises:
+        InputError: It is not a uint8 array (H, W, 3) with at least one pixel; the text names `load_image`.
+    """
+    if not isinstance(image, np.ndarray):
+        raise InputError(f"{name} should be a uint8 array (H, W, 3), got {type(image).__name__}; use load_image(...)")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise InputError(
+            f"{name} should be a uint8 array (H, W, 3), got {image.dtype} {image.shape}; use load_image(...)"
+        )
+
+
+def _from_path(path: str | os.PathLike[str], max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
+    name = os.fspath(path)
+    try:
+        if os.path.isdir(name):
+            raise ImageError(f"{name} is a folder, not an image; give the path of one file")
+        if os.path.exists(name) and not os.path.isfile(name):
+            raise ImageError(f"{name} is not a regular file; read it yourself and give its bytes")
+        with open(name, "rb") as file:
+            _check_file_size(os.fstat(file.fileno()).st_size, name, max_bytes)
+            return _from_file(file, name, max_pixels)
+    except FileNotFoundError as error:
+        raise ImageError(f"{name} does not exist; check the path (now in {os.getcwd()})") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{name} cannot be opened: {error}") from error
+
+
+def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    try:
+        image = Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name} has too many pixels for Pillow: {error} "
+            "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is no image that Pillow knows; convert it to JPEG, PNG or WebP") from error
+    except Exception as error:  # Pillow's readers raise a dozen types on damaged headers: struct.error, SyntaxError ...
+        raise ImageError(f"{name} is damaged: {_reason(error)}; replace the file") from error
+    with image:
+        return _from_pillow(image, name, max_pixels)
+
+
+def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{name} has no pixels: {width} x {height}")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name} has {width} x {height} = {width * height} pixels, more than max_pixels={max_pixels}; "
+            "make it smaller, or raise the limit if you trust the file"
+        )
+    try:
+        image.load()
+    except MemoryError as error:
+        raise ImageError(f"{name} ({width} x {height}) does not fit into memory; make it smaller") from error
+    except Exception as error:  # as above: OSError, SyntaxError, EOFError, zlib.error, ValueError, IndexError ...
+        raise ImageError(f"{name} is damaged or cut off: {_reason(error)}; replace the file") from error
+    try:
+        upright = _upright(image)
+        return np.ascontiguousarray(_to_rgb(upright, name))
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{name} has mode {image.mode}, which cannot become RGB: {_reason(error)}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image turned and mirrored as its EXIF orientation says; damaged EXIF data count as none."""
+    try:
+        step = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # EXIF is written by cameras; a bad tag is no reason to refuse good pixels
+        return image
+    return image if step is None else image.transpose(step)
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Return the pixels as uint8 (H, W, 3), whatever the mode."""
+    if image.mode.startswith("I;16"):
+        return _from_array(np.asarray(image).astype(np.uint16), name)
+    if image.mode in ("I", "F"):
+        return _from_numbers(np.asarray(image), name)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.array(image)
+    if image.has_transparency_data:
+        return _over_white(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+def _from_numbers(pixels: NDArray[np.int32] | NDArray[np.float32], name: str) -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3) for one channel of 32 bits: whole numbers as 16 bits, fractions as 0..1."""
+    if pixels.dtype.kind == "f":
+        return _from_array(pixels, name)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise ImageError(
+            f"{name} has 32-bit values {pixels.min()}..{pixels.max()}, expected 0..65535; scale it to 16 bits first"
+        )
+    return _from_array(pixels.astype(np.uint16), name)
+
+
+def _from_array(array: NDArray[np.generic], name: str = "the image array") -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3) for an array of one of the shapes and types `load_image` lists."""
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        planar = array.ndim == 3 and array.shape[0] in (1, 3, 4)
+        hint = "; channels come last, use np.moveaxis(array, 0, -1)" if planar else ""
+        raise ImageError(f"{name} should have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}{hint}")
+    if array.size == 0:
+        raise ImageError(f"{name} has no pixels: its shape is {array.shape}")
+    pixels = _to_bytes(array, name)
+    if pixels.shape[2] == 4:
+        return _over_white(pixels)
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels)
+
+
+def _to_bytes(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
+    """Return the values scaled to 0..255."""
+    if array.dtype == np.uint8:
+        return array.astype(np.uint8, copy=False)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # of either byte order
+        return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)  # to the nearest
+    if array.dtype.kind != "f":
+        raise ImageError(
+            f"{name} should be uint8, uint16, bool, or float in 0..1, got {array.dtype}; "
+            "if its values are 0..255, use array.astype(np.uint8)"
+        )
+    numbers = array.astype(np.float64)
+    low, high = numbers.min(), numbers.max()
+    if not (low >= 0 and high <= 1):  # NaN fails here too
+        raise ImageError(
+            f"{name} of {array.dtype} should be in 0..1, got {low:g}..{high:g}; "
+            "if its values are 0..255, use array.astype(np.uint8)"
+        )
+    return np.rint(numbers * 255).astype(np.uint8)
+
+
+def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3): (H, W, 4) laid over white, rounded to the nearest."""
+    alpha = rgba[:, :, 3:].astype(np.uint32)
+    mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _check_file_size(size: int, name: str, max_bytes: int) -> None:
+    if size == 0:
+        raise ImageError(f"{name} is empty (0 bytes); download or copy it again")
+    if size > max_bytes:
+        raise ImageError(f"{name} has {size} bytes, more than max_bytes={max_bytes}; raise the limit if you trust it")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

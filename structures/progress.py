@@ -1,0 +1,124 @@
+"""How far a long job has come, on the error stream, so that results can be piped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_SECONDS_BETWEEN_LINES = 30.0
+
+
+def progress_bar(total: int | None, description: str, *, quiet: bool = False) -> ProgressBar:
+    """Return a progress bar to use in a `with` statement.
+
+    On a terminal it is a moving bar; elsewhere (a log file, a pipe) a plain line every 30 seconds; nothing if `quiet`.
+
+    Args:
+        total: Number of steps; None if unknown.
+        description: A word or two, standing before the bar.
+        quiet: Show nothing.
+
+    >>> with progress_bar(2, "regions", quiet=True) as bar:
+    ...     for _ in range(2):
+    ...         bar.advance(loss=0.5)
+    >>> bar.done
+    2
+    """
+    return ProgressBar(total, description, quiet=quiet)
+
+
+class ProgressBar:
+    """A count of steps that shows itself. See `progress_bar`.
+
+    Args:
+        total: Number of steps; None if unknown.
+        description: Text before the bar.
+        quiet: Show nothing.
+        stream: Where to show it; None for the error stream.
+        clock: Seconds, rising.
+    """
+
+    def __init__(
+        self,
+        total: int | None,
+        description: str,
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total = total
+        self.description = description
+        self.done = 0
+        self._quiet = quiet
+        self._stream = stream if stream is not None else sys.stderr
+        self._clock = clock
+        self._fields: dict[str, str] = {}
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._started = self._spoke = clock()
+        self._lines = 0
+
+    def __enter__(self) -> Self:
+        """Start the clock, and the bar if there is a terminal."""
+        self._started = self._spoke = self._clock()
+        if not self._quiet and self._stream.isatty():
+            self._start_bar(self._stream)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the bar; close a series of plain lines with a last one."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elif self._lines:
+            self._print_line()
+
+    def advance(self, n: int = 1, **fields: object) -> None:
+        """Count `n` more steps; `fields` are shown behind the bar until they change, such as ``loss=0.31``."""
+        self.done += n
+        self._fields.update({name: _show(value) for name, value in fields.items()})
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self.done, fields_text=self._text())
+        elif not self._quiet and self._clock() - self._spoke >= _SECONDS_BETWEEN_LINES:
+            self._print_line()
+
+    def _start_bar(self, stream: TextIO) -> None:
+        # rich is imported here because most users of this room never draw a bar
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            Remaining(),
+            TextColumn("{task.fields[fields_text]}", markup=False),
+        )
+        self._bar = Progress(*columns, console=Console(file=stream))
+        self._task = self._bar.add_task(self.description, total=self.total, fields_text="")
+        self._bar.start()
+
+    def _print_line(self) -> None:
+        self._spoke = self._clock()
+        self._lines += 1
+        count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
+        line = f"{self.description}: {count} after {self._spoke - self._started:.0f} s  {self._text()}"
+        print(line.rstrip(), file=self._stream, flush=True)
+
+    def _text(self) -> str:
+        return "  ".join(f"{name} {value}" for name, value in self._fields.items())
+
+
+def _show(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

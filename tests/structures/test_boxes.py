@@ -1,0 +1,185 @@
+"""Box arithmetic against counting pixels, and its laws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inception_rcnn.structures import (
+    InputError,
+    as_boxes,
+    box_area,
+    clip_boxes,
+    pairwise_iou,
+    scale_boxes,
+    unique_boxes,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
+)
+
+side = st.integers(-3, 9)
+any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
+box_lists = st.lists(any_box, max_size=6)
+
+
+def pixels(box: tuple[int, int, int, int]) -> set[tuple[int, int]]:
+    """The pixels a box of whole numbers covers: x2 and y2 are exclusive."""
+    x1, y1, x2, y2 = box
+    return {(x, y) for x in range(x1, x2) for y in range(y1, y2)}
+
+
+@given(box_lists)
+def test_area_is_the_number_of_pixels(boxes: list[tuple[int, int, int, int]]) -> None:
+    assert box_area(boxes).tolist() == [len(pixels(box)) for box in boxes]
+
+
+@given(box_lists, box_lists)
+def test_iou_is_shared_pixels_over_pixels_of_either(
+    first: list[tuple[int, int, int, int]], second: list[tuple[int, int, int, int]]
+) -> None:
+    overlap = pairwise_iou(first, second)
+    assert overlap.shape == (len(first), len(second))
+    assert overlap.dtype == np.float32
+    for i, a in enumerate(first):
+        for j, b in enumerate(second):
+            either = pixels(a) | pixels(b)
+            expected = len(pixels(a) & pixels(b)) / len(either) if either else 0.0
+            assert overlap[i, j] == np.float32(expected)
+
+
+finite = st.floats(-1e6, 1e6, width=32)
+real_boxes = st.lists(st.tuples(finite, finite, finite, finite), max_size=5)
+
+
+@given(real_boxes, real_boxes)
+def test_iou_is_symmetric_and_in_range(first: list[tuple[float, ...]], second: list[tuple[float, ...]]) -> None:
+    overlap = pairwise_iou(first, second)
+    np.testing.assert_array_equal(overlap, pairwise_iou(second, first).T)
+    assert ((overlap >= 0) & (overlap <= 1)).all()
+
+
+@given(real_boxes)
+def test_iou_with_itself_is_one_exactly_when_there_is_area(boxes: list[tuple[float, ...]]) -> None:
+    array = as_boxes(boxes)
+    with_area = (array[:, 2] > array[:, 0]) & (array[:, 3] > array[:, 1])
+    assert np.diag(pairwise_iou(array, array)).tolist() == with_area.astype(float).tolist()
+
+
+def test_iou_of_touching_boxes_is_zero() -> None:
+    assert pairwise_iou([[0, 0, 10, 10]], [[10, 0, 20, 10], [0, 10, 10, 20]]).tolist() == [[0.0, 0.0]]
+
+
+def test_iou_of_tiny_boxes_far_away_is_still_a_number() -> None:
+    tiny = [[0, 0, 1e-30, 1e-30], [1e30, 1e30, 2e30, 2e30]]
+    assert pairwise_iou(tiny, tiny).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+@given(real_boxes, st.floats(0, 1e4), st.floats(0, 1e4))
+def test_clipped_boxes_lie_in_the_image_and_stay_when_clipped_again(
+    boxes: list[tuple[float, ...]], width: float, height: float
+) -> None:
+    clipped = clip_boxes(boxes, width, height)
+    limits = np.array([width, height, width, height], np.float32)
+    assert ((clipped >= 0) & (clipped <= limits)).all()
+    np.testing.assert_array_equal(clip_boxes(clipped, width, height), clipped)
+
+
+def test_clipping_leaves_boxes_inside_as_they_are() -> None:
+    inside = np.array([[0, 0, 30, 20], [1.5, 2.5, 3.5, 4.5]], np.float32)
+    np.testing.assert_array_equal(clip_boxes(inside, 30, 20), inside)
+
+
+def test_clipping_uses_width_for_x_and_height_for_y() -> None:
+    assert clip_boxes([[-1, -1, 100, 100]], width=30, height=20).tolist() == [[0, 0, 30, 20]]
+
+
+@given(box_lists)
+def test_corners_and_sizes_translate_back(boxes: list[tuple[int, int, int, int]]) -> None:
+    assert xywh_to_xyxy(xyxy_to_xywh(boxes)).tolist() == as_boxes(boxes).tolist()
+    assert xyxy_to_xywh(xywh_to_xyxy(boxes)).tolist() == as_boxes(boxes).tolist()
+
+
+def test_scaling_uses_sx_for_x_and_sy_for_y() -> None:
+    assert scale_boxes([[1, 2, 3, 4]], sx=10, sy=0.5).tolist() == [[10, 1, 30, 2]]
+
+
+@pytest.mark.parametrize("factors", [(0, 1), (1, -1), (float("nan"), 1), (1, float("inf"))])
+def test_scaling_refuses_factors_that_make_no_boxes(factors: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="finite and positive"):
+        scale_boxes([[1, 2, 3, 4]], *factors)
+
+
+@given(st.lists(st.tuples(*[st.sampled_from([0.0, -0.0, 1.0, 2.5])] * 4), max_size=12))
+def test_unique_boxes_are_the_first_occurrences_in_order(boxes: list[tuple[float, ...]]) -> None:
+    first: dict[tuple[float, ...], int] = {}
+    for position, box in enumerate(boxes):
+        first.setdefault(box, position)  # 0.0 and -0.0 are the same key
+    found = unique_boxes(boxes)
+    assert found.tolist() == list(first.values())
+    assert found.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        box_area,
+        lambda b: pairwise_iou(b, b),
+        lambda b: clip_boxes(b, 5, 5),
+        lambda b: scale_boxes(b, 2, 2),
+        xyxy_to_xywh,
+        xywh_to_xyxy,
+        unique_boxes,
+    ],
+)
+def test_arguments_are_never_changed(function: Callable[[Any], Any]) -> None:
+    boxes = np.array([[-2, 1, 9, 7], [0, 0, 3, 3]], np.float32)
+    before = boxes.copy()
+    result = function(boxes)
+    np.testing.assert_array_equal(boxes, before)
+    assert not np.shares_memory(result, boxes)
+
+
+@pytest.mark.parametrize("empty", [[], np.zeros((0, 4)), np.zeros((0, 4), np.int64), ()])
+def test_no_boxes_are_boxes(empty: Any) -> None:
+    boxes = as_boxes(empty)
+    assert boxes.shape == (0, 4)
+    assert boxes.dtype == np.float32
+    assert pairwise_iou(empty, [[0, 0, 1, 1]]).shape == (0, 1)
+    assert unique_boxes(empty).shape == (0,)
+
+
+def test_right_boxes_are_not_copied() -> None:
+    boxes = np.array([[0, 0, 1, 1]], np.float32)
+    assert as_boxes(boxes) is boxes
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ([1, 2, 3, 4], r"shape \(N, 4\), got \(4,\); put a single box into a list"),
+        ([[1, 2, 3]], r"got \(1, 3\)"),
+        (np.zeros((2, 2, 4)), r"got \(2, 2, 4\)"),
+        (np.zeros((0, 5)), r"got \(0, 5\)"),
+        (7, r"got \(\)"),
+        ([[1, 2, 3, 4], [1, 2, float("nan"), 4]], "row 1 is"),
+        ([[1, 2, 3, float("inf")]], "row 0 is"),
+        ([[1, 2, 3, 1e300]], "row 0 is"),
+        ([[1, 2, 3, 4], [1, 2]], "numbers of shape"),
+        ("boxes", "numbers of shape"),
+        (None, "should"),
+    ],
+)
+def test_wrong_boxes_are_named(wrong: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text) as caught:
+        as_boxes(wrong, "the regions")
+    assert "the regions" in str(caught.value)
+
+
+def test_a_negative_image_is_refused() -> None:
+    with pytest.raises(InputError, match="width and height"):
+        clip_boxes([[0, 0, 1, 1]], -1, 5)

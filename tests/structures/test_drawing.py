@@ -1,0 +1,153 @@
+"""Boxes appear where they belong, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inception_rcnn.structures import Detections, InputError, class_colour, draw_boxes, draw_detections
+
+NAMES = ("cat", "dog")
+
+
+def blank(height: int = 120, width: int = 160, value: int = 128) -> NDArray[np.uint8]:
+    return np.full((height, width, 3), value, np.uint8)
+
+
+def found(*boxes: list[float], label: int = 0, score: float = 0.87) -> Detections:
+    return Detections.ordered(boxes, [score] * len(boxes), [label] * len(boxes), NAMES)
+
+
+def changed(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return (before != after).any(axis=2)
+
+
+def test_the_edge_of_the_box_changes_and_its_inside_does_not() -> None:
+    image = blank()
+    drawn = draw_detections(image, found([40, 60, 100, 110]))
+    assert drawn.shape == image.shape
+    assert drawn.dtype == np.uint8
+    difference = changed(image, drawn)
+    assert difference[60:110, 40].all() and difference[60:110, 99].all()  # x2 is exclusive: 99 is the last column
+    assert difference[60, 40:100].all() and difference[109, 40:100].all()
+    assert not difference[66:104, 46:94].any()
+    assert not difference[112:, :].any() and not difference[64:, 102:].any()
+
+
+def test_the_picture_given_is_not_changed() -> None:
+    image = blank()
+    draw_detections(image, found([40, 60, 100, 110]))
+    draw_boxes(image, [[40, 60, 100, 110]])
+    assert (image == 128).all()
+
+
+def test_the_line_has_the_colour_of_the_class() -> None:
+    for label in (0, 1):
+        drawn = draw_detections(blank(), found([40, 60, 100, 110], label=label))
+        assert drawn[85, 40].tolist() == list(class_colour(label))
+
+
+@pytest.mark.parametrize("label", range(20))
+def test_a_box_can_be_seen_on_a_background_of_its_own_colour(label: int) -> None:
+    image = np.empty((120, 160, 3), np.uint8)
+    image[:] = class_colour(label)
+    names = tuple(map(str, range(20)))
+    drawn = draw_detections(image, Detections.ordered([[40, 60, 100, 110]], [0.5], [label], names))
+    contrast = np.abs(drawn[85].astype(int) - image[85]).sum(axis=1)
+    assert contrast[36:44].max() > 150
+    assert contrast[96:104].max() > 150
+
+
+def test_neighbouring_classes_have_colours_far_apart() -> None:
+    colours = np.array([class_colour(label) for label in range(200)], int)
+    assert np.abs(np.diff(colours, axis=0)).sum(axis=1).min() > 150
+    assert ((colours >= 0) & (colours <= 255)).all()
+
+
+def test_a_label_stands_above_the_box_and_says_what_it_is() -> None:
+    image = blank()
+    cat, dog = (draw_detections(image, found([40, 60, 100, 110], label=label)) for label in (0, 1))
+    above = slice(36, 58)
+    assert changed(image, cat)[above, 40:90].mean() > 0.3
+    assert not (changed(image, cat)[above, 40:90] == changed(image, dog)[above, 40:90]).all()
+    low = draw_detections(image, found([40, 60, 100, 110], score=0.12))
+    assert changed(cat[above], low[above]).any()  # the score is written too
+
+
+@pytest.mark.parametrize("box", [[0, 0, 30, 30], [150, 0, 160, 8], [-20, -20, 500, 500], [155, 115, 160, 120]])
+def test_labels_at_the_border_stay_in_the_picture(box: list[float]) -> None:
+    image = blank()
+    free = draw_detections(image, found([40, 60, 100, 110]))
+    plate = int((free[36:58] == class_colour(0)).all(axis=2).sum())
+    drawn = draw_detections(image, found(box))
+    assert int((drawn == class_colour(0)).all(axis=2).sum()) >= plate
+
+
+@pytest.mark.parametrize("box", [[200, 10, 300, 50], [-50, 10, -5, 50], [50, 50, 20, 20], [30, 30, 30, 60]])
+def test_boxes_outside_the_picture_or_without_area_are_left_out(box: list[float]) -> None:
+    image = blank()
+    np.testing.assert_array_equal(draw_detections(image, found(box)), image)
+    np.testing.assert_array_equal(draw_boxes(image, [box]), image)
+
+
+def test_the_best_detection_lies_on_top() -> None:
+    both = Detections.ordered([[40, 60, 100, 110], [40, 60, 100, 110]], [0.9, 0.2], [0, 1], NAMES)
+    assert draw_detections(blank(), both)[85, 40].tolist() == list(class_colour(0))
+    swapped = Detections.ordered([[40, 60, 100, 110], [40, 60, 100, 110]], [0.2, 0.9], [0, 1], NAMES)
+    assert draw_detections(blank(), swapped)[85, 40].tolist() == list(class_colour(1))
+
+
+def test_the_line_width_is_the_callers() -> None:
+    widths = [
+        int(
+            (draw_detections(blank(), found([40, 60, 100, 110]), line_width=n)[85, 38:70] == class_colour(0))
+            .all(1)
+            .sum()
+        )
+        for n in (1, 3, 8)
+    ]
+    assert widths == [1, 3, 8]
+    with pytest.raises(InputError, match="line_width should be at least 1"):
+        draw_detections(blank(), found([40, 60, 100, 110]), line_width=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 50), (3, 2), (2000, 20)])
+def test_odd_pictures_are_drawn_on_too(height: int, width: int) -> None:
+    image = blank(height, width)
+    drawn = draw_detections(image, found([0, 0, width, height]), line_width=5)
+    assert drawn.shape == image.shape
+    assert changed(image, drawn).any()
+
+
+def test_nothing_found_nothing_drawn() -> None:
+    image = blank()
+    drawn = draw_detections(image, Detections.empty(NAMES))
+    np.testing.assert_array_equal(drawn, image)
+    assert not np.shares_memory(drawn, image)
+
+
+def test_highlighted_boxes_look_different_and_lie_on_top() -> None:
+    image, boxes = blank(), [[10, 10, 50, 50], [60, 10, 100, 50], [10, 10, 50, 50]]
+    plain = draw_boxes(image, boxes)
+    by_mask = draw_boxes(image, boxes, highlight=[True, False, False])
+    np.testing.assert_array_equal(by_mask, draw_boxes(image, boxes, highlight=[0]))
+    assert by_mask[30, 10].tolist() != plain[30, 10].tolist()
+    assert by_mask[30, 60].tolist() == plain[30, 60].tolist()
+    np.testing.assert_array_equal(draw_boxes(image, boxes, highlight=np.zeros(3, bool)), plain)
+
+
+@pytest.mark.parametrize(
+    ("image", "boxes", "highlight", "text"),
+    [
+        (np.zeros((4, 4), np.uint8), [[0, 0, 1, 1]], None, "image should be a uint8 array"),
+        (blank(), [0, 0, 1, 1], None, "boxes should have shape"),
+        (blank(), [[0, 0, 1, 1]], [True, False], "mask should have shape"),
+        (blank(), [[0, 0, 1, 1]], [1], "positions should be in"),
+    ],
+)
+def test_wrong_arguments_are_named(image: Any, boxes: Any, highlight: Any, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        draw_boxes(image, boxes, highlight=highlight)

@@ -1,0 +1,126 @@
+"""A file is the old one or the new one, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inception_rcnn.structures import InputError, sha256_of, write_json, write_whole
+
+
+def test_bytes_and_text_arrive_as_they_are(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a", b"\x00\r\n\xff")
+    write_whole(tmp_path / "b", "grün\n")
+    assert (tmp_path / "a").read_bytes() == b"\x00\r\n\xff"
+    assert (tmp_path / "b").read_bytes() == "grün\n".encode()
+
+
+def test_an_old_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"a long old text")
+    write_whole(str(path), b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_file_and_no_temporary_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(error)):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_makes_no_file_where_there_was_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(tmp_path / "a", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_data_are_on_the_disk_before_the_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (steps.append("sync"), sync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (steps.append("name"), replace(a, b)))
+    write_whole(tmp_path / "a", b"new")
+    assert steps[:2] == ["sync", "name"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_file_has_the_permissions_of_any_new_file(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_whole(tmp_path / "a", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o666 & ~mask
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a privilege elsewhere")
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_long_name_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 250)
+    write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_missing_folder_and_a_folder_in_the_way_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder .*nowhere does not exist; create it first"):
+        write_whole(tmp_path / "nowhere" / "a", b"")
+    with pytest.raises(InputError, match="it is a folder"):
+        write_whole(tmp_path, b"")
+
+
+def test_json_knows_arrays_numpy_numbers_and_paths(tmp_path: Path) -> None:
+    thing = {"a": np.float32(0.5), "b": np.arange(3), "c": Path("x") / "y", "d": np.bool_(True), "e": "grün"}
+    write_json(tmp_path / "a.json", thing)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == {"a": 0.5, "b": [0, 1, 2], "c": os.path.join("x", "y"), "d": True, "e": "grün"}
+    assert text.endswith("}\n")
+    assert '\n  "a": 0.5' in text
+    assert "grün" in text
+
+
+def test_json_in_one_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [1, 2]}, indent=None)
+    assert (tmp_path / "a.json").read_text() == '{"a": [1, 2]}\n'
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), np.array([np.inf]), object(), {"a": {1, 2}}])
+def test_what_json_does_not_know_is_refused_and_nothing_is_written(tmp_path: Path, wrong: Any) -> None:
+    (tmp_path / "a.json").write_text("old")
+    with pytest.raises(InputError, match=r"a\.json as JSON"):
+        write_json(tmp_path / "a.json", wrong)
+    assert (tmp_path / "a.json").read_text() == "old"
+
+
+def test_sha256_is_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,149 @@
+"""Suppression against the slow truth in exact fractions, on boxes built to sit on the edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inception_rcnn.structures import InputError, nms, nms_per_class
+from reference.slow_nms import slow_iou, slow_nms, slow_nms_per_class
+
+corner = st.integers(0, 12)
+boxes_on_a_grid = st.lists(st.tuples(corner, corner, corner, corner), max_size=14)
+few_scores = st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0])  # few, so that many are equal
+thresholds = st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 0.5, 0.6, 0.7, 0.9, 1.0])
+
+
+@given(st.data(), boxes_on_a_grid, thresholds)
+def test_nms_keeps_what_the_slow_truth_keeps(data: st.DataObject, boxes: Any, threshold: float) -> None:
+    scores = data.draw(st.lists(few_scores, min_size=len(boxes), max_size=len(boxes)))
+    assert nms(boxes, scores, threshold).tolist() == slow_nms(boxes, scores, threshold)
+
+
+@pytest.mark.parametrize("tenths", range(1, 10))
+@pytest.mark.parametrize("scale", [1, 7, 113])
+def test_a_box_exactly_at_the_threshold_stays_and_just_above_it_goes(tenths: int, scale: int) -> None:
+    start = (10 - tenths) // 2  # of ten columns the two boxes share `tenths`
+    boxes = np.array([[0, 0, start + tenths, 3], [start, 0, 10, 3]]) * scale
+    assert slow_iou(*boxes.tolist()) * 10 == tenths
+    assert nms(boxes, [0.9, 0.8], tenths / 10).tolist() == [0, 1]
+    assert nms(boxes, [0.9, 0.8], tenths / 10 - 1e-9).tolist() == [0]
+
+
+def test_equal_scores_keep_the_first() -> None:
+    assert nms([[0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]], [0.5, 0.5, 0.5]).tolist() == [0]
+
+
+def test_a_suppressed_box_suppresses_nothing() -> None:
+    chain = [[0, 0, 10, 10], [5, 0, 15, 10], [10, 0, 20, 10]]  # neighbours overlap by a third, the ends touch
+    assert nms(chain, [0.9, 0.8, 0.7], 0.3).tolist() == [0, 2]
+    assert nms(chain, [0.8, 0.9, 0.7], 0.3).tolist() == [1]
+
+
+def test_boxes_without_area_always_stay() -> None:
+    assert nms([[3, 3, 3, 9], [3, 3, 3, 9], [5, 5, 2, 2]], [0.1, 0.2, 0.3], 0.0).tolist() == [2, 1, 0]
+
+
+def test_nothing_in_nothing_out() -> None:
+    kept = nms([], [])
+    assert kept.shape == (0,)
+    assert kept.dtype == np.int64
+
+
+def test_arguments_are_not_changed() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10]], np.float32)
+    scores = np.array([0.1, 0.2], np.float32)
+    nms(boxes, scores)
+    assert (boxes.tolist(), scores.tolist()) == ([[0, 0, 10, 10], [1, 0, 11, 10]], [np.float32(0.1), np.float32(0.2)])
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold", "text"),
+    [
+        ([0.5], 0.3, r"scores should have shape \(2,\)"),
+        ([[0.5], [0.5]], 0.3, r"got \(2, 1\)"),
+        ([0.5, float("nan")], 0.3, "entry 1 is nan"),
+        (["a", "b"], 0.3, "scores should be numbers"),
+        ([0.5, 0.4], 1.01, r"iou_threshold should be in \[0, 1\], got 1.01"),
+        ([0.5, 0.4], -0.1, "got -0.1"),
+        ([0.5, 0.4], float("nan"), "got nan"),
+    ],
+)
+def test_wrong_arguments_are_named(scores: Any, threshold: float, text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        nms([[0, 0, 1, 1], [0, 0, 1, 1]], scores, threshold)
+
+
+@given(
+    st.data(),
+    boxes_on_a_grid,
+    st.integers(1, 4),
+    few_scores,
+    thresholds,
+    st.integers(0, 6),
+    st.integers(0, 12),
+)
+def test_per_class_keeps_what_the_slow_truth_keeps(
+    data: st.DataObject,
+    boxes: Any,
+    classes: int,
+    score_threshold: float,
+    iou_threshold: float,
+    max_per_class: int,
+    max_detections: int,
+) -> None:
+    row = st.lists(few_scores, min_size=classes, max_size=classes)
+    scores = data.draw(st.lists(row, min_size=len(boxes), max_size=len(boxes)))
+    found = nms_per_class(
+        boxes,
+        np.reshape(np.array(scores, np.float32), (len(boxes), classes)),
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_per_class=max_per_class,
+        max_detections=max_detections,
+    )
+    expected = slow_nms_per_class(boxes, scores, score_threshold, iou_threshold, max_per_class, max_detections)
+    assert list(zip(*(values.tolist() for values in found), strict=True)) == expected
+
+
+def test_classes_do_not_suppress_each_other() -> None:
+    position, label, score = nms_per_class(
+        [[0, 0, 10, 10], [1, 0, 11, 10]],
+        [[0.75, 0.5], [0.5, 0.25]],
+        score_threshold=0.1,
+        iou_threshold=0.3,
+        max_per_class=10,
+        max_detections=10,
+    )
+    assert (position.tolist(), label.tolist(), score.tolist()) == ([0, 0], [0, 1], [0.75, 0.5])
+    assert (position.dtype, label.dtype, score.dtype) == (np.int64, np.int64, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"scores": [[0.5, 0.5]]}, r"scores should have shape \(2, C\)"),
+        ({"scores": [0.5, 0.5]}, r"got \(2,\)"),
+        ({"scores": [[0.5, 0.5], [float("nan"), 0.5]]}, r"entry \(1, 0\) is nan"),
+        ({"scores": [["a"], ["b"]]}, "scores should be numbers"),
+        ({"score_threshold": float("nan")}, "score_threshold should be a number"),
+        ({"iou_threshold": 2}, "iou_threshold"),
+        ({"max_per_class": -1}, "max_per_class"),
+        ({"max_detections": -1}, "max_detections"),
+    ],
+)
+def test_per_class_wrong_arguments_are_named(change: dict[str, Any], text: str) -> None:
+    arguments: dict[str, Any] = {
+        "boxes": [[0, 0, 1, 1], [0, 0, 2, 2]],
+        "scores": [[0.5, 0.5], [0.25, 0.25]],
+        "score_threshold": 0.1,
+        "iou_threshold": 0.3,
+        "max_per_class": 5,
+        "max_detections": 5,
+    }
+    with pytest.raises(InputError, match=text):
+        nms_per_class(**(arguments | change))

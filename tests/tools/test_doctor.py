@@ -1,0 +1,89 @@
+"""The doctor finds what is wrong, and names the remedy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.tools import doctor
+
+
+def faults(findings: Iterator[doctor.Finding]) -> list[doctor.Finding]:
+    return [finding for finding in findings if finding.remedy is not None]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path / "small.safetensors", "googlenet", {}, {"weight": torch.ones(100)})
+    return tmp_path
+
+
+def test_sound_weights_are_named(weights: Path) -> None:
+    (finding,) = doctor.shipped_weights(weights)
+    assert finding.remedy is None
+    assert "small.safetensors: googlenet" in finding.text
+
+
+def test_damaged_weights_are_a_fault(weights: Path) -> None:
+    path = weights / "small.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (finding,) = faults(doctor.shipped_weights(weights))
+    assert "small.safetensors" in finding.text
+
+
+def test_missing_weights_are_a_fault(tmp_path: Path) -> None:
+    (finding,) = faults(doctor.shipped_weights(tmp_path))
+    assert str(tmp_path) in finding.text
+
+
+def test_one_opencv_of_any_kind_is_accepted_and_two_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "5.0")
+    assert doctor.opencv(["opencv-contrib-python-headless"]).remedy is None
+    both = doctor.opencv(["opencv-python", "opencv-python-headless"])
+    assert both.remedy is not None
+    assert both.remedy.startswith("pip uninstall --yes opencv-python opencv-python-headless &&")
+    assert doctor.opencv([]).remedy == "pip install opencv-python"
+
+
+def test_husk_of_cv2_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", ModuleType("cv2"))
+    assert "cannot be imported" in doctor.opencv(["opencv-python"]).text
+
+
+def test_torch_and_torchvision_that_do_not_fit_are_a_fault() -> None:
+    finding = doctor.torch_and_torchvision("torchvision: operator torchvision::nms does not exist")
+    assert "torchvision::nms" in finding.text
+    assert finding.remedy is not None
+
+
+def test_library_that_is_missing_is_a_fault() -> None:
+    assert doctor.library_version("no-such-distribution-here").remedy == "pip install no-such-distribution-here"
+
+
+def test_main_exits_1_only_if_there_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda weights: iter([doctor.Finding("numpy", "2.4")]))
+    doctor.main()
+    assert capsys.readouterr().out == "numpy            2.4\n0 faults\n"
+    monkeypatch.setattr(doctor, "examine", lambda weights: iter([doctor.Finding("numpy", "none", "pip install numpy")]))
+    with pytest.raises(doctor.typer.Exit) as end:
+        doctor.main()
+    assert end.value.exit_code == 1
+    assert capsys.readouterr().out.splitlines()[1:] == ["                 -> pip install numpy", "1 fault"]
+
+
+def test_report_of_this_installation(tmp_path: Path) -> None:
+    findings = {finding.subject: finding for finding in doctor.examine(tmp_path)}
+    assert {"inception-rcnn", "python", "numba", "opencv", "torch", "cuda", "cpu", "threads", "weights"} <= set(
+        findings
+    )
+    assert findings["torch"].text.startswith(torch.__version__.partition("+")[0])

@@ -1,0 +1,183 @@
+"""The command `inception-rcnn`, whose sub-commands are the files of this folder.
+
+Every `tools/<name>.py` with a function `main` at its top level is a command. Its docstring is the help text: a line to
+paste, an empty line, one line that says what the command does, and whatever a user should know beyond that. Listing
+the commands reads the files without importing them, so `inception-rcnn --help` needs neither torch nor numba; only the
+command that is called gets imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import inception_rcnn
+
+_EPILOG = "--debug (or INCEPTION_RCNN_DEBUG=1) shows the traceback of an error."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the sub-command that the arguments name, and ends the process with its exit status.
+
+    Args:
+        arguments: what follows `inception-rcnn` on the command line; by default this process's own.
+
+    Raises:
+        SystemExit: always; 0 done, 1 an error that one line on stderr explains, 2 wrong usage, 130 interrupted.
+    """
+    arguments, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    arguments = _spread_weights(arguments)
+    commands = find_commands(Path(__file__).resolve().parent)
+    asked = next((position for position, word in enumerate(arguments) if not word.startswith("-")), None)
+    if asked is not None:
+        arguments[asked] = arguments[asked].replace("-", "_")
+    application = _new_application()
+    about = _first_paragraph(inception_rcnn.__doc__ or "")
+    application.callback(no_args_is_help=True, help=about, epilog=_EPILOG)(_options_of_all)
+    for name, text in commands.items():
+        called = asked is not None and name == arguments[asked]
+        function = import_module(f"inception_rcnn.tools.{name}").main if called else _only_listed
+        _add_command(application, function, name=name, text=text, debug=debug)
+    application(args=arguments, prog_name="inception-rcnn")
+
+
+def run_command(command: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+    """Runs one tool's `main` as `python tools/<name>.py` does, and ends the process with its exit status.
+
+    Args:
+        command: the typer function; the docstring of its module is the help text.
+        arguments: what follows the file's name on the command line; by default this process's own.
+
+    Raises:
+        SystemExit: as `inception-rcnn <name>` does.
+    """
+    arguments, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
+    arguments = _spread_weights(arguments)
+    text = sys.modules[command.__module__].__doc__ or ""
+    application = _new_application()
+    _add_command(application, command, name=None, text=text, debug=debug)
+    application(args=arguments)
+
+
+def find_commands(folder: Path) -> dict[str, str]:
+    """Returns the docstring of every command in a folder, by name, in alphabetical order, importing none of them.
+
+    Args:
+        folder: the directory that holds the tools; a file is a command if it has a function `main` at its top level.
+    """
+    commands = {}
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        if "main" in functions and path.stem != "cli":
+            commands[path.stem] = ast.get_docstring(tree) or ""
+    return commands
+
+
+def _new_application() -> typer.Typer:
+    # Plain text: the help texts are laid out by hand, and markup would eat the brackets of `[x1, y1, x2, y2]`.
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _add_command(
+    application: typer.Typer, function: Callable[..., None], *, name: str | None, text: str, debug: bool
+) -> None:
+    short = _first_paragraph(text.partition("\n\n")[2])
+    add = application.command(name, help=_as_written(text), short_help=short, epilog=_EPILOG)
+    add(_with_short_errors(function, debug=debug))
+
+
+def _only_listed() -> None:
+    """Stands in the list for the commands that are not called, and so not imported."""
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"inception-rcnn {inception_rcnn.__version__}")
+        raise typer.Exit
+
+
+def _options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Parses the options that come before the sub-command's name."""
+
+
+def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Returns the arguments without `--debug`, and whether tracebacks are wanted; it may stand anywhere."""
+    wanted = "--debug" in arguments or os.environ.get("INCEPTION_RCNN_DEBUG", "0") not in ("", "0")
+    return [word for word in arguments if word != "--debug"], wanted
+
+
+def _spread_weights(arguments: Sequence[str]) -> list[str]:
+    """Returns `--weights a b c` as `--weights a --weights b --weights c`, for checkpoint files b and c.
+
+    Only names that end in .safetensors are taken, so that in `--weights a image.jpg` the image stays an image.
+    """
+    spread: list[str] = []
+    among_weights = False
+    for position, word in enumerate(arguments):
+        value = position > 0 and arguments[position - 1] == "--weights"
+        if among_weights and not value and word.endswith(".safetensors") and not word.startswith("-"):
+            spread.append("--weights")
+        else:
+            among_weights = value or word == "--weights"
+        spread.append(word)
+    return spread
+
+
+def _first_paragraph(text: str) -> str:
+    return " ".join(inspect.cleandoc(text).partition("\n\n")[0].split())
+
+
+def _as_written(text: str) -> str:
+    """Returns a help text whose lines stay as they are: `\\b` alone keeps typer from filling a paragraph anew."""
+    return "\n\n".join(f"\b\n{paragraph}" for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+def _with_short_errors(function: Callable[..., None], *, debug: bool) -> Callable[..., None]:
+    @functools.wraps(function)
+    def call(*args: object, **options: object) -> None:
+        with _short_errors(debug=debug):
+            function(*args, **options)
+
+    return call
+
+
+@contextmanager
+def _short_errors(*, debug: bool) -> Iterator[None]:
+    """Turns what a user can mend into one line on stderr and an exit status; a bug keeps its traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug or not _can_be_mended_by_user(error):
+            raise
+        typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _can_be_mended_by_user(error: Exception) -> bool:
+    from inception_rcnn.structures import InceptionError  # needs NumPy, which `--help` does not wait for
+
+    if isinstance(error, OSError):
+        return not isinstance(error, BrokenPipeError)  # `... | head`: typer ends quietly
+    return isinstance(error, InceptionError)
+
+
+if __name__ == "__main__":
+    main()

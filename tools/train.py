@@ -1,0 +1,89 @@
+"""inception-rcnn train --root shared/coco --pretrained googlenet.npz --output runs/first
+
+Fine-tunes the region classifier on a data set in COCO format, the R-CNN way.
+
+Proposals are computed once and kept in the output folder; a run that is killed goes on where it was when the same
+command is given again. The result is OUTPUT/model.safetensors, to be given to `detect --weights`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+# Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
+if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
+
+import typer
+
+from inception_rcnn.tools.cli import run_command
+
+
+def main(
+    root: Annotated[Path, typer.Option(help="Folder of the data set: <split>.json and <split>/ in COCO format.")],
+    pretrained: Annotated[
+        Path, typer.Option(help="GoogLeNet trained on ImageNet: .npz of Caffe arrays, or .safetensors.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
+    split: Annotated[str, typer.Option(help="Part of the data set to train on.")] = "train",
+    iterations: Annotated[int, typer.Option(min=1, help="Batches of 32 foreground and 96 background regions.")] = 2000,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.002,
+    train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "4a",
+    linear_batches: Annotated[
+        int,
+        typer.Option(min=0, help="Batches for the linear softmax that the new layer starts from; 0: a random start."),
+    ] = 200,
+    averaging: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = 0.998,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Draw windows uniformly, as R-CNN did; no shaken copies.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of batches, mirroring and dropout.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Parses, calls, prints."""
+    from inception_rcnn.backbones import googlenet
+    from inception_rcnn.datasets import CocoDataset
+    from inception_rcnn.detector.fine_tuning import FineTuneSettings, fine_tune
+    from inception_rcnn.detector.proposing import REGION_INPUT, ProposalSettings, propose_for_set
+    from inception_rcnn.detector.region_classifier import ClassifierDescription
+    from inception_rcnn.detector.runtime import choose_runtime, keep_freed_memory
+    from inception_rcnn.detector.sampling import SamplingSettings
+    from inception_rcnn.detector.training import TrainingSettings
+
+    keep_freed_memory()
+    runtime = choose_runtime(device)
+    dataset = CocoDataset(root, split)
+    settings = FineTuneSettings(
+        training=TrainingSettings(
+            iterations=iterations,
+            learning_rate=learning_rate,
+            new_layer_factor=2.0 if linear_batches else 10.0,  # R-CNN's 10 is meant for a random start
+            train_from=train_from,
+            averaging=averaging,
+            seed=seed,
+        ),
+        sampling=SamplingSettings(uniform=paper, seed=seed),
+        linear_batches=linear_batches,
+        jitter=0 if paper else 4,
+    )
+    network = googlenet(weights=pretrained, num_classes=len(dataset.class_names) + 1)
+    how = ProposalSettings()
+    output.mkdir(parents=True, exist_ok=True)
+    proposals = propose_for_set(dataset, how, output / f"proposals-{split}.safetensors", quiet=quiet)
+    description = ClassifierDescription(
+        class_names=dataset.class_names,
+        input_spec=REGION_INPUT,
+        proposal_settings=how.to_dict(),
+        training={"data": f"{root.name}/{split}", "pretrained": pretrained.name},
+        licence=licence,
+    )
+    result = fine_tune(dataset, proposals, network, description, settings, runtime, output, quiet=quiet)
+    typer.echo(f"wrote {result}; try it with: inception-rcnn detect --weights {result} image.jpg")
+
+
+if __name__ == "__main__":
+    run_command(main)
