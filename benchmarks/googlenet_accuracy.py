@@ -19,7 +19,7 @@ from machine import machine_line
 from PIL import Image
 
 from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet, InputSpec, googlenet
-from inception_rcnn.structures import load_image, resize_image
+from inception_rcnn.structures import load_image
 
 
 def reference_difference(network: GoogLeNet, folder: Path) -> float:
@@ -62,7 +62,8 @@ def main() -> None:
     arguments = parser.parse_args()
     print(machine_line("torch"))
     network = googlenet(weights=arguments.weights)
-    print(f"largest difference to the reference probabilities: {reference_difference(network, arguments.reference):.1e}")
+    difference = reference_difference(network, arguments.reference)
+    print(f"largest difference to the reference probabilities: {difference:.1e}")
     for dtype in (torch.float32, torch.bfloat16):
         first, five, count = accuracy(network, arguments.samples, dtype)
         print(f"{dtype}: top-1 {100 * first:.1f} %, top-5 {100 * five:.1f} % of {count} photographs")

@@ -33,7 +33,7 @@ def main(
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Of several weights, score each alone as well.")] = False,
     store_threshold: Annotated[
-        bool, typer.Option("--store-threshold", help="Write the score threshold of the best mean F1 into the checkpoint.")
+        bool, typer.Option("--store-threshold", help="Write the threshold with the best mean F1 into the checkpoint.")
     ] = False,
     duplicate_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
@@ -83,7 +83,8 @@ def _print(name: str, evaluation: SetEvaluation, *, per_class: bool) -> None:
             typer.echo(f"  {label:<16} {'no objects' if ap is None else format(100 * ap, '6.1f')}")
     typer.echo(f"mAP@0.5 {100 * result.map:.2f} over {sum(ap is not None for ap in result.ap.values())} classes")
     typer.echo(f"{result.images} images, {result.detections} detections, {coverage.truths} objects")
-    typer.echo(f"proposals: {coverage.boxes_per_image:.0f} an image, recall at IoU 0.5 {100 * coverage.recall[0.5]:.1f} %")
+    recall = 100 * coverage.recall[0.5]
+    typer.echo(f"proposals: {coverage.boxes_per_image:.0f} an image, recall at IoU 0.5 {recall:.1f} %")
     typer.echo(
         f"best mean F1 {threshold.f1:.3f} at score {threshold.threshold:.3f} "
         f"(precision {threshold.precision:.3f}, recall {threshold.recall:.3f})"

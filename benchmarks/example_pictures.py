@@ -1,0 +1,52 @@
+"""Four photographs that come with scikit-image, with what the shipped model finds on them.
+
+    python benchmarks/example_pictures.py --output docs/images/detections.jpg
+
+Prints every detection, and draws the four pictures side by side, each 480 px high.
+"""
+
+from __future__ import annotations
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from machine import machine_line
+from PIL import Image
+from skimage import data
+
+from inception_rcnn import load_detector
+from inception_rcnn.structures import draw_detections, resize_image, write_whole
+
+HEIGHT = 480
+
+
+def main() -> None:
+    """Detects, prints, draws."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--weights", nargs="*")
+    arguments = parser.parse_args()
+    print(machine_line("torch", "scikit-image"))
+    detector = load_detector(arguments.weights or None)
+    pictures = {
+        "astronaut": data.astronaut(),
+        "chelsea": data.chelsea(),
+        "coffee": data.coffee(),
+        "motorcycle": data.stereo_motorcycle()[0],
+    }
+    drawn = []
+    for name, pixels in pictures.items():
+        image = resize_image(pixels, round(pixels.shape[1] * HEIGHT / pixels.shape[0]), HEIGHT)
+        found = detector(image)
+        print(name, [(record["label"], round(record["score"], 2)) for record in found.to_records()])
+        drawn.append(draw_detections(image, found))
+    buffer = BytesIO()
+    Image.fromarray(np.concatenate(drawn, axis=1)).save(buffer, "JPEG", quality=85)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(arguments.output, buffer.getvalue())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""`inception-rcnn detect`, with the shipped model on few regions of small pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.tools import cli
+
+
+def detect(*arguments: str | Path) -> int:
+    """The exit status of the command, asked for few proposals so that it stays quick."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["detect", *(str(word) for word in arguments), "--max-proposals", "12", "--device", "cpu"])
+    return int(exit_.value.code or 0)
+
+
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    """A small JPEG of a cat."""
+    path = tmp_path / "cat.jpg"
+    Image.fromarray(data.chelsea()).resize((225, 150)).save(path)
+    return path
+
+
+def test_one_photograph_gives_table_picture_and_json(photograph: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photograph.parent / "out.json"
+    assert detect(photograph, "--json", out, "--score-threshold", "0.05") == 0
+    (entry,) = json.loads(out.read_text())
+    assert (entry["width"], entry["height"], entry["image"]) == (225, 150, str(photograph))
+    assert entry["detections"], "at a threshold of 0.05 something is found"
+    for found in entry["detections"]:
+        x1, y1, x2, y2 = found["box"]
+        assert 0 <= x1 < x2 <= 225 and 0 <= y1 < y2 <= 150
+        assert 0.05 <= found["score"] <= 1
+    with Image.open(photograph.parent / "cat-detections.jpg") as picture:
+        assert picture.size == (225, 150)
+    printed = capsys.readouterr().out
+    assert entry["detections"][0]["label"] in printed and "cat-detections.jpg" in printed
+
+
+def test_a_folder_with_a_bad_file_is_done_to_the_end_and_exits_with_1(photograph: Path, tmp_path: Path) -> None:
+    (tmp_path / "a-note.txt").write_text("not an image")
+    out = tmp_path / "results" / "out.json"
+    out.parent.mkdir()
+    assert detect(tmp_path, "--json", out, "--quiet") == 1
+    bad, good = json.loads(out.read_text())
+    assert "a-note.txt" in bad["error"] and bad["detections"] == [] and bad["width"] is None
+    assert "error" not in good and good["width"] == 225
+    assert (tmp_path / "detections" / "cat-detections.jpg").is_file()
+
+
+def test_pictures_of_equal_names_do_not_overwrite_each_other(photograph: Path, tmp_path: Path) -> None:
+    with Image.open(photograph) as picture:
+        picture.save(tmp_path / "cat.webp")
+    assert detect(photograph, tmp_path / "cat.webp", "--output", tmp_path / "out", "--quiet") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cat-detections-2.jpg", "cat-detections.jpg"]
+
+
+def test_a_higher_threshold_gives_a_part_of_the_same_detections(photograph: Path, tmp_path: Path) -> None:
+    lists = []
+    for threshold in ("0.02", "0.2"):
+        out = tmp_path / f"{threshold}.json"
+        assert detect(photograph, "--json", out, "--score-threshold", threshold, "--quiet") == 0
+        lists.append(json.loads(out.read_text())[0]["detections"])
+    assert lists[1] == [found for found in lists[0] if found["score"] >= 0.2]
+    assert len(lists[0]) > len(lists[1])
+
+
+def test_an_ensemble_of_a_model_with_itself_changes_nothing(photograph: Path, tmp_path: Path) -> None:
+    from inception_rcnn.detector.checkpoints import weights_path
+
+    shipped = weights_path("coco-mini")
+    lists = []
+    for number, weights in enumerate(([], ["--weights", shipped, shipped])):
+        out = tmp_path / f"{number}.json"
+        assert detect(photograph, "--json", out, "--quiet", *weights) == 0
+        lists.append(json.loads(out.read_text())[0]["detections"])
+    assert lists[0] == lists[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--weights", "nowhere.safetensors"], "no weights at nowhere.safetensors"),
+        (["--device", "abacus"], "unknown device 'abacus'"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(
+    photograph: Path, arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["detect", str(photograph), *arguments])
+    error = capsys.readouterr().err
+    assert exit_.value.code == 1 and error.startswith("error: ") and text in error and error.count("\n") == 1
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert detect(tmp_path) == 1
+    assert "no files in" in capsys.readouterr().err
+
+
+def test_without_an_argument_a_bundled_photograph_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert detect() == 0
+    with Image.open(tmp_path / "runs" / "astronaut-detections.png") as picture:
+        assert picture.size == (512, 512)
+    assert "astronaut.png" in capsys.readouterr().out
