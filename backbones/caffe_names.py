@@ -44,7 +44,7 @@ def state_from_caffe(arrays: Mapping[str, np.ndarray], *, origin: str) -> dict[s
         arrays: float arrays in Caffe's own layout (out, in, h, w), which is torch's too.
         origin: where they came from, for the error message.
     Raises:
-        CheckpointError: a layer is missing, or an array has no place in GoogLeNet.
+        CheckpointError: a layer is missing, or an array has no place in GoogLeNet or is not of floats.
     """
     aux = any(name.startswith("loss1/") for name in arrays)
     layers = caffe_layers(aux_heads=aux)
@@ -53,4 +53,6 @@ def state_from_caffe(arrays: Mapping[str, np.ndarray], *, origin: str) -> dict[s
         raise CheckpointError(f"{origin} lacks {len(missing)} of GoogLeNet's arrays, first {missing[0]!r}")
     if extra := sorted(set(arrays) - set(expected)):
         raise CheckpointError(f"{origin} has {len(extra)} arrays that GoogLeNet has no place for, first {extra[0]!r}")
+    if wrong := sorted(name for name in expected if not np.issubdtype(arrays[name].dtype, np.floating)):
+        raise CheckpointError(f"{origin}: {wrong[0]} should be floats, it is an array of {arrays[wrong[0]].dtype}")
     return {ours: torch.from_numpy(np.array(arrays[theirs], dtype=np.float32)) for theirs, ours in expected.items()}

@@ -50,7 +50,8 @@ def write_checkpoint(
         description: JSON values; `format_version`, `kind` and `data_sha256` are added.
         tensors: as they are to be stored, types included.
     Raises:
-        CheckpointError: unknown kind, or a name that does not end in .safetensors.
+        CheckpointError: unknown kind, a name that does not end in .safetensors, or a description that JSON cannot
+            hold or that is too long.
     """
     path = Path(path)
     if kind not in KINDS:
@@ -61,8 +62,14 @@ def write_checkpoint(
     plain = safetensors.torch.save(ready)
     digest = hashlib.sha256(plain[8 + _header_length(plain[:8]) :]).hexdigest()
     header = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": digest}
-    metadata = {METADATA_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)}
-    write_whole(path, safetensors.torch.save(ready, metadata))
+    try:
+        metadata = {METADATA_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)}
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the description should hold JSON values only: {error}") from error
+    data = safetensors.torch.save(ready, metadata)
+    if _header_length(data[:8]) > MAX_HEADER_BYTES:
+        raise CheckpointError(f"{path}: the description is too long; the header may have {MAX_HEADER_BYTES} bytes")
+    write_whole(path, data)
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def read_description(path: str | Path) -> dict[str, Any]:
             header = json.loads(file.read(length))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: ten thousand opening brackets
         raise CheckpointError(f"{path} is not a safetensors file: its header is not JSON") from error
     return _own_description(path, header)
 
@@ -103,7 +110,7 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
         raise CheckpointError(f"{path} is damaged: its data do not have the checksum its header names; fetch it again")
     try:
         tensors = safetensors.torch.load(data)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return Checkpoint(kind, description, tensors, path)
 
@@ -112,7 +119,7 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
     """Copies the tensors into `module`, converted to its types, after checking every name, shape and value.
 
     Raises:
-        CheckpointError: names or shapes differ, or a value is not finite.
+        CheckpointError: names or shapes differ, or a value is not a finite number.
     """
     wanted = module.state_dict()
     if wrong := sorted(set(wanted) ^ set(checkpoint.tensors)):
@@ -120,13 +127,24 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} does not fit: {len(wrong)} tensors are missing or extra, first {wrong[0]!r}"
         )
     for name, tensor in checkpoint.tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise CheckpointError(
-                f"{checkpoint.path}: {name} has shape {tuple(tensor.shape)}, the network needs {tuple(wanted[name].shape)}"
-            )
-        if not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{checkpoint.path}: {name} holds values that are not finite")
+        check_tensor(name, tensor, wanted[name], str(checkpoint.path))
     module.load_state_dict(checkpoint.tensors)
+
+
+def check_tensor(name: str, tensor: Tensor, wanted: Tensor, origin: str) -> None:
+    """Refuses a tensor that cannot take the place of `wanted`.
+
+    Raises:
+        CheckpointError: another shape, no floating-point numbers, or one that is not finite in `wanted`'s type.
+    """
+    if tensor.shape != wanted.shape:
+        raise CheckpointError(
+            f"{origin}: {name} has shape {tuple(tensor.shape)}, the network needs {tuple(wanted.shape)}"
+        )
+    if not tensor.is_floating_point():
+        raise CheckpointError(f"{origin}: {name} holds {tensor.dtype}, floating-point numbers are needed")
+    if not bool(torch.isfinite(tensor.to(wanted.dtype)).all()):
+        raise CheckpointError(f"{origin}: {name} holds values that are not finite")
 
 
 def _header_length(head: bytes) -> int:
@@ -141,11 +159,12 @@ def _own_description(path: Path, header: Any) -> dict[str, Any]:
         )
     try:
         description = json.loads(metadata[METADATA_KEY])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the description in the header is not JSON") from error
-    for field, kinds in (("format_version", int), ("kind", str), ("data_sha256", str)):
-        if not isinstance(description, dict) or not isinstance(description.get(field), kinds):
-            raise CheckpointError(f"{path}: the description in the header lacks {field!r}")
+    for field, kind in (("format_version", int), ("kind", str), ("data_sha256", str)):
+        # Exactly this type: True is an int too.
+        if not isinstance(description, dict) or type(description.get(field)) is not kind:
+            raise CheckpointError(f"{path}: the description in the header lacks {field!r}, a {kind.__name__}")
     if description["format_version"] > FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {description['format_version']}, this is inception-rcnn for up to "

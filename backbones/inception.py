@@ -108,7 +108,7 @@ class Inception(nn.Module):
         weight = torch.cat([conv.weight for conv in siblings])
         bias = torch.cat([_bias_of(conv) for conv in siblings])
         together = functional.conv2d(x, weight, bias).relu_()
-        one, three, five = together.split([conv.out_channels for conv in siblings], dim=1)
+        one, three, five = torch.split(together, [conv.out_channels for conv in siblings], dim=1)
         pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1)
         return torch.cat(
             [
@@ -144,6 +144,8 @@ class NaiveInception(nn.Module):
 class AuxiliaryHead(nn.Module):
     """Classifier on an intermediate map, used in training only: (N, C, 14, 14) -> logits (N, num_classes).
 
+    Maps with sides of 14 to 16 fit, that is inputs of 223 to 270 px.
+
     Source: section 5: average pooling 5x5 at stride 3, 128 1x1 convolutions, 1024 hidden units, dropout of 70 %.
     """
 
@@ -156,6 +158,11 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of the auxiliary classifier."""
+        if not all(14 <= side <= 16 for side in x.shape[2:]):
+            raise InputError(
+                "the auxiliary heads need maps with sides of 14 to 16, that is inputs of 223 to 270 px, "
+                f"got a map of {x.shape[2]}x{x.shape[3]}"
+            )
         x = self.conv(functional.avg_pool2d(x, kernel_size=5, stride=3)).relu()
         x = self.hidden(x.flatten(1)).relu()
         logits: Tensor = self.classifier(self.dropout(x))
@@ -169,11 +176,15 @@ class GoogLeNet(nn.Module):
         num_classes: outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
         aux_heads: adds the two auxiliary classifiers on 4a and 4d; they speak in `train()` only.
         naive: builds figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+    Raises:
+        InputError: a negative number of classes, or auxiliary heads without classes.
     Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
     """
 
     def __init__(self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False) -> None:
         super().__init__()
+        if num_classes < (1 if aux_heads else 0):
+            raise InputError(f"num_classes should be 0 or more, 1 or more with auxiliary heads, got {num_classes}")
         module = NaiveInception if naive else Inception
         self.num_classes = num_classes
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
@@ -270,10 +281,11 @@ def initialise(network: nn.Module) -> None:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="linear")
-            nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)
+            nn.init.constant_(_bias_of(layer), 0.0 if name.endswith("classifier") else 0.2)
 
 
-def _bias_of(conv: nn.Conv2d) -> Tensor:
-    if conv.bias is None:
-        raise InputError("every convolution of GoogLeNet has a bias; this one was built without")
-    return conv.bias
+def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:
+    bias: Tensor | None = layer.bias
+    if bias is None:
+        raise InputError("every layer of GoogLeNet has a bias; this one was built without")
+    return bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -36,16 +37,19 @@ class InputSpec:
             raise InputError(f"channel_order should be 'rgb' or 'bgr', got {self.channel_order!r}")
         if self.resampling != "bilinear-antialias":
             raise InputError(f"resampling should be 'bilinear-antialias', got {self.resampling!r}")
+        for name in ("side", "context"):
+            if type(getattr(self, name)) is not int:  # True is an int too
+                raise InputError(f"{name} should be a whole number of pixels, got {getattr(self, name)!r}")
         if not 32 <= self.side <= 4096:
             raise InputError(f"side should lie in 32..4096 px, got {self.side}")
         if not 0 <= self.context < self.side / 2:
             raise InputError(
-                f"context should lie in 0..{self.side // 2 - 1} px for a side of {self.side}, got {self.context}"
+                f"context should lie in 0..{(self.side - 1) // 2} px for a side of {self.side}, got {self.context}"
             )
         if len(self.mean) != 3 or not all(0 <= value <= 255 for value in self.mean):
             raise InputError(f"mean should be three numbers in 0..255, got {self.mean}")
-        if not self.scale > 0:
-            raise InputError(f"scale should be positive, got {self.scale}")
+        if not 0 < self.scale < math.inf:
+            raise InputError(f"scale should be positive and finite, got {self.scale}")
 
     @property
     def fill(self) -> tuple[float, float, float]:
@@ -79,16 +83,23 @@ class InputSpec:
         """The specification that `to_dict` described.
 
         Raises:
-            InputError: a field is unknown, missing or out of range.
+            InputError: a field is unknown, missing, of the wrong type or out of range.
         """
         known = set(cls.__dataclass_fields__)
         if set(values) != known:
             wrong = sorted(set(values) ^ known)
             raise InputError(f"input specification has unknown or missing fields: {', '.join(wrong)}")
-        try:
-            return cls(**{**values, "mean": tuple(float(value) for value in values["mean"])})
-        except TypeError as error:
-            raise InputError(f"input specification has a field of the wrong type: {error}") from error
+        mean, scale = values["mean"], values["scale"]
+        numbers = [*mean, scale] if isinstance(mean, list | tuple) else [None]
+        if not all(_is_number(number) for number in numbers):
+            raise InputError(
+                f"input specification: mean should be three numbers and scale one, got {mean!r} and {scale!r}"
+            )
+        return cls(**{**values, "mean": tuple(float(number) for number in mean)})
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 # BVLC GoogLeNet: B, G, R in 0..255 minus the ImageNet means. Source: Caffe's train_val.prototxt.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from inception_rcnn.backbones.caffe_names import state_from_caffe
-from inception_rcnn.backbones.checkpoint_files import read_checkpoint
+from inception_rcnn.backbones.checkpoint_files import check_tensor, read_checkpoint
 from inception_rcnn.backbones.inception import GoogLeNet
 from inception_rcnn.structures import CheckpointError, InputError
 
@@ -67,9 +68,14 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise CheckpointError(f"{path} cannot be read as .npz: it is a single array (.npy)")
+        with file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read as .npz: {error}") from error
 
 
@@ -81,10 +87,7 @@ def _load_shared(network: GoogLeNet, state: Mapping[str, Tensor], origin: str) -
         if usable[name].shape != wanted[name].shape:
             del usable[name]
     for name, tensor in usable.items():
-        if tensor.shape != wanted[name].shape:
-            raise CheckpointError(
-                f"{origin}: {name} has shape {tuple(tensor.shape)}, the network needs {tuple(wanted[name].shape)}"
-            )
+        check_tensor(name, tensor, wanted[name], origin)
     may_lack = ("classifier.", "aux_")
     if missing := [name for name in wanted if name not in usable and not name.startswith(may_lack)]:
         raise CheckpointError(f"{origin} does not fit: {len(missing)} tensors are missing, first {missing[0]!r}")

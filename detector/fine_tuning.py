@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from inception_rcnn.detector.region_loader import ImageCache, cut_batch
 from inception_rcnn.detector.runtime import Runtime
 from inception_rcnn.detector.sampling import RegionSampler, SamplingSettings
 from inception_rcnn.detector.training import FineTuning, TrainingSettings
-from inception_rcnn.structures import GroundTruth, Proposals
+from inception_rcnn.structures import GroundTruth, InputError, Proposals
 from inception_rcnn.structures.progress import progress_bar
 
 # Batches for the linear start are numbered apart from those of the training, so that none is drawn twice.
@@ -58,8 +58,8 @@ class FineTuneSettings:
         save_every: iterations between two saved states.
     """
 
-    training: TrainingSettings = TrainingSettings()
-    sampling: SamplingSettings = SamplingSettings()
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
     linear_batches: int = 200
     jitter: int = 4
     save_every: int = 50
@@ -100,7 +100,11 @@ def fine_tune(
         runtime: where.
         output: a folder, made if need be.
         quiet: no progress.
+    Raises:
+        InputError: proposals, network or description do not fit the data set, or there is nothing to learn from.
+        CheckpointError: `output` holds the state of a run with other settings.
     """
+    _check_fit(dataset, proposals, network, description)
     output.mkdir(parents=True, exist_ok=True)
     sampler = RegionSampler(
         region_pool(dataset, proposals, settings.jitter, settings.sampling.seed),
@@ -125,6 +129,20 @@ def fine_tune(
     network.load_state_dict(tuning.result())
     save_region_classifier(result, network, description)
     return result
+
+
+def _check_fit(
+    dataset: TrainingSet, proposals: Sequence[Proposals], network: GoogLeNet, description: ClassifierDescription
+) -> None:
+    if len(proposals) != len(dataset):
+        raise InputError(f"there are proposals of {len(proposals)} photographs, the data set has {len(dataset)}")
+    if network.num_classes != len(dataset.class_names) + 1:
+        raise InputError(
+            f"the network has {network.num_classes} outputs; {len(dataset.class_names)} classes and background need "
+            f"{len(dataset.class_names) + 1}"
+        )
+    if description.class_names != dataset.class_names:
+        raise InputError("the description's class_names are not the data set's, or in another order")
 
 
 def start_linear(
@@ -158,7 +176,7 @@ def frozen_features(
     quiet: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The pooled features (N, 1024) and labels (N,) of `batches` drawn batches, float32 and int64, on the CPU."""
-    network = network.eval().to(runtime.device, memory_format=torch.channels_last)
+    network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
     features, labels = [], []
     autocast = torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
     with torch.no_grad(), autocast, progress_bar(batches, "frozen features", quiet=quiet) as bar:

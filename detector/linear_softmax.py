@@ -36,13 +36,18 @@ def fit_linear_softmax(
         weight_decay: factor of the squared norm of the weights (of standardised features), added to the mean loss.
         steps: most iterations of L-BFGS.
     Raises:
-        InputError: no features, or labels that do not fit.
+        InputError: no features, features that are not finite, or labels that do not fit.
     """
-    if len(features) == 0 or labels.shape != (len(features),) or int(labels.max()) >= num_outputs:
+    if features.ndim != 2 or len(features) == 0 or labels.shape != (len(features),):
         raise InputError(
-            f"features {tuple(features.shape)} and labels {tuple(labels.shape)} do not fit {num_outputs} outputs"
+            f"features should be (N, D) and labels (N,) with N > 0, got {tuple(features.shape)} and "
+            f"{tuple(labels.shape)}"
         )
-    mean, spread = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    if int(labels.min()) < 0 or int(labels.max()) >= num_outputs:
+        raise InputError(f"labels should lie in 0..{num_outputs - 1}, got {int(labels.min())}..{int(labels.max())}")
+    if not bool(torch.isfinite(features).all()):
+        raise InputError("features should be finite")
+    mean, spread = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     standard = (features - mean) / spread  # one step length then suits all directions
     weight = torch.zeros(num_outputs, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(num_outputs, device=features.device, requires_grad=True)

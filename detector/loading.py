@@ -10,6 +10,7 @@ from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
 from inception_rcnn.detector.proposing import ProposalSettings
 from inception_rcnn.detector.runtime import choose_runtime
+from inception_rcnn.structures import CheckpointError, InputError
 
 Weights = str | Path | Sequence[str | Path]
 
@@ -28,9 +29,14 @@ def load_detector(
         CheckpointError: a file is missing, damaged, of another kind, or at odds with itself.
         InputError: unknown device, or checkpoints that cannot be averaged.
     """
-    names = [weights or DEFAULT_WEIGHTS] if weights is None or isinstance(weights, str | Path) else list(weights)
+    weights = DEFAULT_WEIGHTS if weights is None else weights
+    names = [weights] if isinstance(weights, str | Path) else list(weights)
     runtime = choose_runtime(device)
     ensemble = Ensemble([load_region_classifier(name, runtime) for name in names])
     description = ensemble.members[0].description
     settings = settings or DetectionSettings(score_threshold=description.score_threshold)
-    return Detector(ProposalSettings.from_dict(description.proposal_settings).propose, ensemble, settings)
+    try:
+        proposing = ProposalSettings.from_dict(description.proposal_settings)
+    except InputError as error:
+        raise CheckpointError(f"{names[0]}: {error}") from error
+    return Detector(proposing.propose, ensemble, settings)

@@ -51,7 +51,9 @@ class DetectionSettings:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} should lie in 0..1, got {getattr(self, name)}")
         for name, value in (("max_proposals", self.max_proposals), ("max_per_class", self.max_per_class)):
-            if value is not None and value < 1:
+            if value is None and name == "max_proposals":
+                continue
+            if value is None or value < 1:
                 raise InputError(f"{name} should be at least 1, got {value}")
 
 

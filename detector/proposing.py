@@ -51,10 +51,15 @@ class ProposalSettings:
         """The settings that `to_dict` described.
 
         Raises:
-            InputError: a setting is unknown.
+            InputError: a setting is unknown or of the wrong type.
         """
         if unknown := sorted(set(values) - set(cls.__dataclass_fields__)):
             raise InputError(f"unknown proposal settings: {', '.join(unknown)}; a newer version may know them")
+        for name, default in asdict(cls()).items():
+            value = values.get(name, default)
+            fits = isinstance(value, int | float) if isinstance(default, float) else isinstance(value, type(default))
+            if not fits or isinstance(value, bool):
+                raise InputError(f"proposal setting {name} should be like {default!r}, got {value!r}")
         return cls(**values)
 
 

@@ -54,7 +54,7 @@ class RegionClassifier:
             )
         self.description = description
         self.runtime = runtime
-        self.network = network.eval().to(runtime.device, runtime.dtype, memory_format=torch.channels_last)
+        self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inception_rcnn.structures import GroundTruth, as_boxes, box_area, clip_boxes, pairwise_iou
+from inception_rcnn.structures.boxes import overlap_ratio
 
 FOREGROUND_IOU = 0.5
 
@@ -70,7 +71,7 @@ def with_truths(regions: LabelledRegions, truth: GroundTruth, jitter: int, rng: 
     rows = np.flatnonzero(~truth.ignore & (box_area(truth.boxes) > 0))
     objects = np.concatenate([rows, np.repeat(rows, jitter)])
     boxes = np.concatenate([truth.boxes[rows], shaken(truth, np.repeat(rows, jitter), rng)])
-    overlap = np.ones(len(boxes), dtype=np.float32)
+    overlap = _iou_of_pairs(boxes, truth.boxes[objects])
     return LabelledRegions(
         np.concatenate([boxes, regions.boxes]),
         np.concatenate([truth.labels[objects], regions.labels]),
@@ -80,7 +81,7 @@ def with_truths(regions: LabelledRegions, truth: GroundTruth, jitter: int, rng: 
 
 
 def shaken(truth: GroundTruth, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A shifted and rescaled copy of each named box with IoU of at least 0.5; where a draw misses it, the box itself."""
+    """A shifted and rescaled copy of each named box, of IoU 0.5 or more; where a draw misses that, the box itself."""
     boxes = truth.boxes[rows]
     size = boxes[:, 2:] - boxes[:, :2]
     shift = rng.uniform(-0.25, 0.25, size.shape) * size
@@ -89,10 +90,13 @@ def shaken(truth: GroundTruth, rows: npt.NDArray[np.int64], rng: np.random.Gener
     moved = np.concatenate([centre - size * factor / 2, centre + size * factor / 2], axis=1).astype(np.float32)
     if truth.width is not None and truth.height is not None:
         moved = clip_boxes(moved, truth.width, truth.height)
-    close = np.array(
-        [pairwise_iou(a[None], b[None])[0, 0] >= FOREGROUND_IOU for a, b in zip(moved, boxes, strict=True)], dtype=bool
-    )
-    return np.where(close[:, None], moved, boxes) if len(rows) else boxes
+    close = _iou_of_pairs(moved, boxes) >= FOREGROUND_IOU
+    return np.where(close[:, None], moved, boxes)
+
+
+def _iou_of_pairs(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """IoU of each box with the one beside it: (N, 4), (N, 4) -> (N,)."""
+    return overlap_ratio(a.astype(np.float64), b.astype(np.float64)).astype(np.float32)
 
 
 def covered_share(boxes: npt.NDArray[np.float32], areas: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.detector.warp_kernel import resample
-from inception_rcnn.structures import InputError, as_boxes
+from inception_rcnn.structures import InputError, as_boxes, check_rgb
 
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
@@ -41,11 +41,13 @@ class RegionWarp:
 
     A region that shrinks to less than half in both directions is read from a halved copy (area-averaged), again and
     again halved if need be: the work for a region then depends on the input's size, not on the photograph's.
+
+    Raises:
+        InputError: the image is not uint8 (H, W, 3), or has no pixel.
     """
 
     def __init__(self, image: Image, spec: InputSpec) -> None:
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(f"image should be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        check_rgb(image)
         self.spec = spec
         self.fill = np.array(spec.fill, dtype=np.float32)
         self._levels: list[Image] = [np.ascontiguousarray(image)]
@@ -57,9 +59,11 @@ class RegionWarp:
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the image; parts outside it are filled.
             threads: how many run at once; by default one a core. The answer does not depend on it.
         Raises:
-            InputError: wrong shape, or a box without area (the message gives the row).
+            InputError: wrong shape, a box without area (the message gives the row), or fewer than one thread.
         """
         boxes = as_boxes(boxes)
+        if threads is not None and threads < 1:
+            raise InputError(f"threads should be at least 1, or None for one a core, got {threads}")
         empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
         if empty.any():
             row = int(np.argmax(empty))

@@ -5,6 +5,7 @@ Source: R-CNN technical report v5, section 2.3 (32 foreground and 96 background 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ class SamplingSettings:
         hard_background: share of the background drawn among windows that overlap an object by an IoU of 0.1 to 0.5,
             the near misses; the rest is drawn among the others. Ignored if `uniform`.
         seed: the same seed and iteration give the same batch.
+    Raises:
+        InputError: a number is out of range.
     """
 
     foreground: int = 32
@@ -36,6 +39,19 @@ class SamplingSettings:
     class_power: float = 0.5
     hard_background: float = 0.5
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.foreground, self.background) < 0 or self.foreground + self.background < 1:
+            raise InputError(
+                f"foreground and background should be 0 or more and not both 0, got {self.foreground} and "
+                f"{self.background}"
+            )
+        if not 0 <= self.hard_background <= 1:
+            raise InputError(f"hard_background should lie in 0..1, got {self.hard_background}")
+        if not 0 <= self.class_power < math.inf:
+            raise InputError(f"class_power should be 0 or more, got {self.class_power}")
+        if self.seed < 0:
+            raise InputError(f"seed should be 0 or more, got {self.seed}")
 
 
 @dataclass(frozen=True)

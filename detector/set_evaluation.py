@@ -88,4 +88,3 @@ def evaluate_set(
         SetEvaluation(evaluate_coco(truths, one), coverage, best_f1_threshold(truths, one), clock.seconds)
         for one in found
     ]
-

@@ -21,14 +21,16 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import (
     STAGES,
+    Checkpoint,
     GoogLeNet,
     InputSpec,
     read_checkpoint,
     stages_between,
     write_checkpoint,
 )
+from inception_rcnn.backbones.checkpoint_files import check_tensor
 from inception_rcnn.detector.runtime import Runtime
-from inception_rcnn.structures import CheckpointError, InceptionError
+from inception_rcnn.structures import CheckpointError, InceptionError, InputError
 
 STATE_KIND = "training-state"
 
@@ -46,6 +48,8 @@ class TrainingSettings:
         averaging: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         clip: largest norm of a step's gradient.
         seed: of dropout.
+    Raises:
+        InputError: a number is out of range, or `train_from` is no stage.
     """
 
     iterations: int = 2000
@@ -58,6 +62,20 @@ class TrainingSettings:
     averaging: float = 0.998
     clip: float = 10.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        stages_between(self.train_from, STAGES[-1])  # refuses an unknown stage
+        if self.iterations < 1:
+            raise InputError(f"iterations should be at least 1, got {self.iterations}")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} should be positive and finite, got {getattr(self, name)}")
+        for name in ("new_layer_factor", "weight_decay", "warm_up", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} should be 0 or more, got {getattr(self, name)}")
+        for name in ("momentum", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} should be at least 0 and less than 1, got {getattr(self, name)}")
 
     def rate_at(self, iteration: int) -> float:
         """The learning rate of that iteration, counted from 0."""
@@ -85,11 +103,10 @@ class FineTuning:
     """
 
     def __init__(self, network: GoogLeNet, spec: InputSpec, settings: TrainingSettings, runtime: Runtime) -> None:
-        stages_between(settings.train_from, STAGES[-1])  # refuses an unknown stage
         self.settings = settings
         self.spec = spec
         self.runtime = runtime
-        self.network = network.to(runtime.device, memory_format=torch.channels_last)
+        self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
         self.iteration = 0
         self.learning = dict(self._learning_parameters())
         for name, parameter in network.named_parameters():
@@ -101,18 +118,18 @@ class FineTuning:
         """One iteration on a batch of regions (B, side, side, 3) with labels (B,).
 
         Raises:
-            InceptionError: the loss is not finite; the weights are left as they were before the step.
+            InceptionError: loss or gradient is not finite; the weights are left as they were before the step.
         """
         self._set_rates()
         torch.manual_seed(self.settings.seed * 1_000_003 + self.iteration)  # dropout, the same after a resume
         target = torch.from_numpy(labels).to(self.runtime.device)
         logits = self._logits(torch.from_numpy(crops).to(self.runtime.device))
         loss = functional.cross_entropy(logits, target)
-        if not bool(torch.isfinite(loss)):
-            raise InceptionError(f"the loss is {loss.item()} at iteration {self.iteration}; lower the learning rate")
+        self._check_finite("loss", loss)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.learning.values(), self.settings.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self.settings.clip)
+        self._check_finite("norm of the gradient", norm)
         self.optimizer.step()
         self.iteration += 1
         self._update_average()
@@ -138,9 +155,13 @@ class FineTuning:
         """Continues where `save` left off.
 
         Raises:
-            CheckpointError: the state belongs to other settings, data or weights; names the first that differs.
+            CheckpointError: the state is damaged, or belongs to other settings or another network; names the first
+                thing that differs.
         """
         state = read_checkpoint(path, STATE_KIND)
+        for field, kind in (("settings", dict), ("note", dict), ("iteration", int)):
+            if not isinstance(state.description.get(field), kind):
+                raise CheckpointError(f"{path}: the description lacks {field!r}, a {kind.__name__}")
         for name, ours in ({**asdict(self.settings), **note}).items():
             theirs = {**state.description["settings"], **state.description["note"]}.get(name)
             if theirs != ours:
@@ -148,15 +169,33 @@ class FineTuning:
                     f"{path} was made with {name} = {theirs!r}, this run has {ours!r}; "
                     f"repeat the old setting to go on, or name another output folder to start afresh"
                 )
-        parts: dict[str, dict[str, Tensor]] = {"weight": {}, "average": {}, "momentum": {}}
-        for name, tensor in state.tensors.items():
-            kind, _, rest = name.partition(".")
-            parts[kind][rest] = tensor.to(self.runtime.device)
+        parts = self._parts_of(state)
         self.network.load_state_dict(parts["weight"])
         self.average = parts["average"]
         for name, momentum in parts["momentum"].items():
             self.optimizer.state[self.learning[name]]["momentum_buffer"] = momentum
-        self.iteration = int(state.description["iteration"])
+        self.iteration = state.description["iteration"]
+
+    def _parts_of(self, state: Checkpoint) -> dict[str, dict[str, Tensor]]:
+        """The state's tensors by part, on the device, each checked against what it will replace."""
+        wanted = {f"weight.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        wanted |= {f"average.{name}": tensor for name, tensor in self.average.items()}
+        if any(name.startswith("momentum.") for name in state.tensors):  # none before the first step
+            wanted |= {f"momentum.{name}": parameter.detach() for name, parameter in self.learning.items()}
+        if wrong := sorted(set(wanted) ^ set(state.tensors)):
+            raise CheckpointError(
+                f"{state.path} is of another network: {len(wrong)} tensors are missing or extra, first {wrong[0]!r}"
+            )
+        parts: dict[str, dict[str, Tensor]] = {"weight": {}, "average": {}, "momentum": {}}
+        for name, tensor in state.tensors.items():
+            check_tensor(name, tensor, wanted[name], str(state.path))
+            part, _, rest = name.partition(".")
+            parts[part][rest] = tensor.to(self.runtime.device)
+        return parts
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if not bool(torch.isfinite(value)):
+            raise InceptionError(f"the {what} is {value.item()} at iteration {self.iteration}; lower the learning rate")
 
     def _logits(self, pixels: Tensor) -> Tensor:
         network, first = self.network, self.settings.train_from

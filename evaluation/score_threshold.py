@@ -95,9 +95,7 @@ def _outcomes(
     return scores, labels, np.concatenate(outcomes)
 
 
-def _match(
-    iou: npt.NDArray[np.float32], ignore: npt.NDArray[np.bool_], iou_threshold: float
-) -> npt.NDArray[np.int8]:
+def _match(iou: npt.NDArray[np.float32], ignore: npt.NDArray[np.bool_], iou_threshold: float) -> npt.NDArray[np.int8]:
     """Greedy, best score first: each detection takes the free object it overlaps most.
 
     Cutting the list at a score does not change the matches above the cut, so one matching serves all thresholds.

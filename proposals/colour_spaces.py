@@ -13,7 +13,7 @@ def to_colour_space(image: npt.NDArray[np.uint8], space: str) -> npt.NDArray[np.
     """(H, W, C) uint8 picture in `space`; C is 3, or 1 for "hue" and "intensity".
 
     The released MATLAB code repeats a single channel three times; its edges are then sqrt(3) times as strong
-    (`graph_segmentation.sorted_edges` does that) and its histograms, summing to 1, are the same as of one channel.
+    (`graph_segmentation.pixel_graph` does that) and its histograms, summing to 1, are the same as of one channel.
 
     Args:
         image: (H, W, 3) uint8 RGB.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from inception_rcnn.proposals.colour_spaces import to_colour_space
-from inception_rcnn.proposals.graph_segmentation import SortedEdges, sorted_edges, superpixels
+from inception_rcnn.proposals.graph_segmentation import PixelGraph, pixel_graph, superpixels
 from inception_rcnn.proposals.grouping import (
     COLOUR_TEXTURE_SIZE_FILL,
     FILL,
@@ -67,7 +67,7 @@ class _Space:
     """What all segmentations of one colour space share."""
 
     picture: npt.NDArray[np.uint8]
-    graph: SortedEdges
+    graph: PixelGraph
     texture: PixelTexture
 
 
@@ -79,7 +79,7 @@ def build_hierarchies(
 
     def prepare(space: str) -> _Space:
         converted = to_colour_space(picture, space)
-        return _Space(converted, sorted_edges(converted), pixel_texture(converted))
+        return _Space(converted, pixel_graph(converted), pixel_texture(converted))
 
     def build(space: _Space, k: float) -> tuple[Regions, list[Hierarchy]]:
         labels, count = superpixels(space.graph, k, int(round(k)))

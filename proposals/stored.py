@@ -86,6 +86,8 @@ def compute_stored(
 ) -> StoredProposals:
     """The proposals of every image of a set, read from `path` as far as they are there, computed and stored otherwise.
 
+    Images whose files have changed since are computed again.
+
     Args:
         path: the file, *.safetensors.
         images: the set.
@@ -94,29 +96,55 @@ def compute_stored(
         bar: advanced by one an image.
         threads: images at a time; by default one a core.
     Raises:
-        InputError: the file, or its unfinished parts, were made with other settings or from other images.
+        InputError: the file, or its unfinished parts, were made with other settings or from other images; or the
+            settings are not JSON values.
         DataFormatError: the file is damaged.
     """
     path = Path(path)
-    names = tuple(images.path(index).name for index in range(len(images)))
-    if path.exists():
-        stored = read_stored(path)
-        _check_same(path, stored.settings, settings, stored.names, names)
+    settings = _as_json(settings)
+    files = [images.path(index) for index in range(len(images))]
+    names, checksums = tuple(file.name for file in files), tuple(sha256_of(file) for file in files)
+    stored = _still_right(path, settings, names, checksums)
+    if path.exists() and None not in stored:
         if bar is not None:
             bar.advance(len(images))
-        return stored
+        return read_stored(path)
+
+    def compute(row: int) -> Proposals:
+        return propose(images.load_image(row))
+
     folder = path.with_name(path.name + ".parts")
     folder.mkdir(parents=True, exist_ok=True)
-    parts = []
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for start in range(0, len(images), IMAGES_PER_PART):
-            rows = range(start, min(start + IMAGES_PER_PART, len(images)))
+            rows = slice(start, start + IMAGES_PER_PART)
             part = folder / f"{start:08d}.safetensors"
-            parts.append(_one_part(part, images, rows, propose, settings, pool, bar))
-    whole = _joined(parts, settings)
-    write_stored(path, whole)
+            earlier = _still_right(part, settings, names[rows], checksums[rows])
+            found = [old if one is None else one for one, old in zip(earlier, stored[rows], strict=True)]
+            complete = _filled_in(found, start, compute, pool, bar)
+            stored[rows] = complete
+            if None in found:
+                write_stored(part, StoredProposals(settings, names[rows], checksums[rows], tuple(complete)))
+    write_stored(path, StoredProposals(settings, names, checksums, tuple(one for one in stored if one is not None)))
     shutil.rmtree(folder)
-    return whole
+    return read_stored(path)
+
+
+def _filled_in(
+    found: Sequence[Proposals | None],
+    start: int,
+    compute: Callable[[int], Proposals],
+    pool: ThreadPoolExecutor,
+    bar: ProgressBar | None,
+) -> list[Proposals]:
+    """`found`, the proposals of image `start` and the following, with its gaps computed; counted on the bar."""
+    computed = pool.map(compute, [row for row, one in enumerate(found, start) if one is None])
+    complete = []
+    for one in found:
+        complete.append(next(computed) if one is None else one)
+        if bar is not None:
+            bar.advance(1)
+    return complete
 
 
 def write_stored(path: str | Path, stored: StoredProposals) -> None:
@@ -153,67 +181,58 @@ def read_stored(path: str | Path) -> StoredProposals:
             text = (file.metadata() or {}).get("inception_rcnn_proposals")
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         description = json.loads(text) if text else None
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
         raise DataFormatError(f"cannot be read as stored proposals: {error}", path=path) from error
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         raise DataFormatError("is not a file of stored proposals, or of another version", path=path)
-    counts = arrays.get("counts", np.zeros(0, np.int64))
-    if set(arrays) != {"boxes", "scores", "source", "counts"} or _digest(arrays) != description["data_sha256"]:
+    if set(arrays) != {"boxes", "scores", "source", "counts"} or _digest(arrays) != description.get("data_sha256"):
         raise DataFormatError("is damaged: its data do not have the checksum its header names", path=path)
-    if not len(counts) == len(description["names"]) == len(description["sha256"]) or counts.sum() != len(
-        arrays["boxes"]
-    ):
-        raise DataFormatError("is at odds with itself: counts, names and boxes do not fit", path=path)
-    ends = np.cumsum(counts)
+    try:
+        return _assembled(description, arrays)
+    except (InputError, KeyError, TypeError, ValueError) as error:
+        raise DataFormatError(f"is at odds with itself: {error}", path=path) from error
+
+
+def _assembled(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> StoredProposals:
+    """The proposals of each image.
+
+    Raises:
+        InputError, KeyError, TypeError, ValueError: description and arrays do not fit each other.
+    """
+    counts = arrays["counts"]
+    names, checksums = tuple(description["names"]), tuple(description["sha256"])
+    if not len(counts) == len(names) == len(checksums) or counts.min(initial=0) < 0:
+        raise InputError(f"{len(counts)} counts, {len(names)} names, {len(checksums)} checksums")
+    if any(len(arrays[name]) != counts.sum() for name in ("boxes", "scores", "source")):
+        raise InputError(f"the counts add up to {counts.sum()}, there are {len(arrays['boxes'])} boxes")
+    sources = tuple(description["source_names"])
+    parts = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True))
     proposals = tuple(
-        Proposals(
-            *(arrays[name][end - count : end] for name in ("boxes", "scores", "source")),
-            tuple(description["source_names"]),
-        )
-        for end, count in zip(ends, counts, strict=True)
+        Proposals(arrays["boxes"][rows], arrays["scores"][rows], arrays["source"][rows], sources) for rows in parts
     )
-    return StoredProposals(
-        description["settings"], tuple(description["names"]), tuple(description["sha256"]), proposals
-    )
+    return StoredProposals(dict(description["settings"]), names, checksums, proposals)
 
 
-def _one_part(
-    part: Path,
-    images: ImageSet,
-    rows: range,
-    propose: Callable[[npt.NDArray[np.uint8]], Proposals],
-    settings: Mapping[str, Any],
-    pool: ThreadPoolExecutor,
-    bar: ProgressBar | None,
-) -> StoredProposals:
-    names = tuple(images.path(row).name for row in rows)
-    checksums = tuple(sha256_of(images.path(row)) for row in rows)
-    if part.exists():
-        stored = read_stored(part)
-        _check_same(part, stored.settings, settings, stored.names, names)
-        if stored.checksums == checksums:
-            if bar is not None:
-                bar.advance(len(rows))
-            return stored
-
-    def one(row: int) -> Proposals:
-        proposals = propose(images.load_image(row))
-        if bar is not None:
-            bar.advance(1)
-        return proposals
-
-    stored = StoredProposals(dict(settings), names, checksums, tuple(pool.map(one, rows)))
-    write_stored(part, stored)
-    return stored
+def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as a file will give them back."""
+    try:
+        return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"settings should be JSON values: {error}") from error
 
 
-def _joined(parts: Sequence[StoredProposals], settings: Mapping[str, Any]) -> StoredProposals:
-    return StoredProposals(
-        dict(settings),
-        tuple(name for part in parts for name in part.names),
-        tuple(checksum for part in parts for checksum in part.checksums),
-        tuple(proposals for part in parts for proposals in part.proposals),
-    )
+def _still_right(
+    path: Path, settings: Mapping[str, Any], names: Sequence[str], checksums: Sequence[str]
+) -> list[Proposals | None]:
+    """What the file holds of each image, None where that has changed since; all None if there is no file."""
+    if not path.exists():
+        return [None] * len(names)
+    stored = read_stored(path)
+    _check_same(path, stored.settings, settings, stored.names, names)
+    return [
+        proposals if before == now else None
+        for proposals, before, now in zip(stored.proposals, stored.checksums, checksums, strict=True)
+    ]
 
 
 def _check_same(

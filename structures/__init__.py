@@ -26,9 +26,9 @@ from inception_rcnn.structures.errors import (
 from inception_rcnn.structures.files import sha256_of, write_json, write_whole
 from inception_rcnn.structures.ground_truth import GroundTruth
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
-from inception_rcnn.structures.nms import nms, nms_per_class
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
+from inception_rcnn.structures.suppression import nms, nms_per_class
 
 __all__ = [
     "CheckpointError",

@@ -33,9 +33,7 @@ def found(boxes: list[list[int]], scores: list[float], labels: list[int]) -> Det
 
 
 def test_the_threshold_lies_where_false_positives_begin() -> None:
-    result = best_f1_threshold(
-        [truth([BOX], [0])], [found([BOX, FAR, FAR], [0.6, 0.5, 0.9], [0, 0, 1])]
-    )
+    result = best_f1_threshold([truth([BOX], [0])], [found([BOX, FAR, FAR], [0.6, 0.5, 0.9], [0, 0, 1])])
     # At 0.6 the class with objects has one true and no false detection; "dog" has no objects and does not count.
     assert result.threshold == pytest.approx(0.6)
     assert (result.f1, result.precision, result.recall) == (1.0, 1.0, 1.0)

@@ -307,8 +307,12 @@ def test_a_folder_is_no_picture(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_instead_of_waiting_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ImageError, match="not a regular file"):
-        load_image(tmp_path / "pipe")
+    other_end = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)  # so that opening it never waits, only reading
+    try:
+        with pytest.raises(ImageError, match="not a regular file"):
+            load_image(tmp_path / "pipe")
+    finally:
+        os.close(other_end)
 
 
 def test_a_name_no_system_accepts() -> None:

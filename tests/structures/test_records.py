@@ -75,6 +75,7 @@ def test_above_includes_the_score_itself() -> None:
     found = Detections([[0, 0, 1, 1]] * 3, [0.9, 0.3, 0.1], [0, 0, 0], NAMES)  # type: ignore[arg-type]
     assert len(found.above(0.3)) == 2  # 0.3 as float32 is a little more than 0.3, 0.9 a little less
     assert len(found.above(0.9)) == 1
+    assert len(found.above(np.float64(0.9))) == 1  # NumPy would compare in float64, where they differ
     assert len(found.above(0.91)) == 0
 
 
@@ -208,6 +209,7 @@ def test_selected_ground_truth_keeps_everything() -> None:
     assert chosen.areas is not None
     assert (chosen.areas.tolist(), chosen.image_id, chosen.width, chosen.height) == ([8], "a", 30, 20)
     assert objects[[2, 0]].labels.tolist() == [1, 2]  # objects have no order to keep
+    assert objects[1:].ignore.tolist() == [False, True]
     assert truth()[:1].areas is None
 
 
