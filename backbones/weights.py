@@ -68,13 +68,11 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise CheckpointError(f"{path} cannot be read as .npz: it is a single array (.npy)")
-        with file:
-            return {name: file[name] for name in file.files}
-    except CheckpointError:
-        raise
+        with path.open("rb") as file:  # np.load would leave it open where it is damaged
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array, as in .npy files")
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read as .npz: {error}") from error
 

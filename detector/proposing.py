@@ -29,13 +29,15 @@ class ProposalSettings:
         superpixel_scale: 2 is the paper's doubling.
         width: of the picture selective search works on.
         min_side: shortest side of a box there.
-        seed: of the ranking.
+        ranking: order of the proposals; matters where some are left out.
+        seed: of the ranking "random".
     """
 
     mode: str = "fast"
     superpixel_scale: float = 2.0
     width: int = 500
     min_side: int = 20
+    ranking: str = "agreement"
     seed: int = 0
 
     def propose(self, image: npt.NDArray[np.uint8], *, threads: int | None = None) -> Proposals:

@@ -50,7 +50,8 @@ class RegionWarp:
         check_rgb(image)
         self.spec = spec
         self.fill = np.array(spec.fill, dtype=np.float32)
-        self._levels: list[Image] = [np.ascontiguousarray(image)]
+        # The kernel is compiled for writable memory, though it only reads; Pillow's arrays, for one, are read-only.
+        self._levels: list[Image] = [np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])]
 
     def cut(self, boxes: Boxes, *, threads: int | None = None) -> Image:
         """The regions as uint8 RGB (N, side, side, 3).

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.compiled import compiled
+from inception_rcnn.proposals.heaps import push, replace_top
 from inception_rcnn.proposals.region_features import Regions
+from inception_rcnn.structures.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Hierarchy:
     boxes: npt.NDArray[np.int32]  # (n - 1, 4) x1 y1 x2 y2 of the joint region, exclusive
     sizes: npt.NDArray[np.int32]  # (n - 1,) pixels
     similarities: npt.NDArray[np.float32]  # (n - 1,) at which they were joined
+    contours: npt.NDArray[np.float32]  # (n - 1, 2) length and strength of the joint region's contour
 
 
 def group(regions: Regions, similarity: Similarity, image_area: int) -> Hierarchy:
@@ -49,155 +52,164 @@ def group(regions: Regions, similarity: Similarity, image_area: int) -> Hierarch
     first = 0 if similarity.colour else regions.colour_columns
     last = regions.histograms.shape[1] if similarity.texture else regions.colour_columns
     histograms = regions.histograms[:, first : max(first, last)].copy()  # (n, columns), used up by the merging
-    merges = np.empty((max(0, count - 1), 2), dtype=np.int32)
+    contacts = regions.contacts
+    merges = np.empty((count - 1, 2), dtype=np.int32)
+    similarities = np.empty(count - 1, dtype=np.float32)
     boxes = np.empty((2 * count - 1, 4), dtype=np.int32)
     sizes = np.empty(2 * count - 1, dtype=np.int32)
     boxes[:count], sizes[:count] = regions.boxes, regions.sizes
-    similarities = np.empty(max(0, count - 1), dtype=np.float32)
+    contours = np.empty((2 * count - 1, 2), dtype=np.float32)
+    contours[:count] = regions.contours
     merge_all(
-        histograms, regions.neighbours, similarity.size, similarity.fill, image_area, merges, boxes, sizes, similarities
+        histograms,
+        contacts.pairs,
+        np.stack([contacts.lengths, contacts.strengths], axis=1),
+        similarity.size,
+        similarity.fill,
+        image_area,
+        merges,
+        similarities,
+        boxes,
+        sizes,
+        contours,
     )
-    return Hierarchy(merges, boxes[count:], sizes[count:], similarities)
+    made = slice(count, None)
+    return Hierarchy(merges, boxes[made], sizes[made], similarities, contours[made])
 
 
 @compiled(
-    "void(float32[:, ::1], int32[:, ::1], boolean, boolean, int64, int32[:, ::1], int32[:, ::1], int32[::1], float32[::1])",
+    "float32(float32[::1], float32[::1], int32[::1], int32[::1], float32, float32, boolean, boolean)", fastmath=True
+)
+def similarity_of(
+    left: Any, right: Any, left_box: Any, right_box: Any, joint_size: Any, area: Any, use_size: bool, use_fill: bool
+) -> Any:
+    """Sum of the similarities of two regions: histograms that share mass, small together, filling their joint box."""
+    value = np.float32(0)
+    for column in range(left.size):
+        value += min(left[column], right[column])
+    if use_size:
+        value += np.float32(1) - joint_size / area
+    if use_fill:
+        width = max(left_box[2], right_box[2]) - min(left_box[0], right_box[0])
+        height = max(left_box[3], right_box[3]) - min(left_box[1], right_box[1])
+        value += np.float32(1) - (np.float32(width * height) - joint_size) / area
+    return value
+
+
+@compiled(
+    "void(float32[:, ::1], int32[:, ::1], float32[:, ::1], boolean, boolean, int64,"
+    " int32[:, ::1], float32[::1], int32[:, ::1], int32[::1], float32[:, ::1])",
     fastmath=True,
 )
-def merge_all(histograms, neighbours, use_size, use_fill, image_area, merges, boxes, sizes, similarities):  # type: ignore[no-untyped-def]
+def merge_all(
+    histograms: Any,
+    neighbours: Any,
+    borders: Any,
+    use_size: bool,
+    use_fill: bool,
+    image_area: int,
+    merges: Any,
+    similarities: Any,
+    boxes: Any,
+    sizes: Any,
+    contours: Any,
+) -> None:
     """Grouping with a heap of neighbour pairs, from which pairs of regions already merged are dropped when met.
 
     A merged region takes a new number, so a pair in the heap is valid as long as neither of its regions is gone, and
-    it takes the histogram row of its first part. Each region has a linked list of its contacts.
+    it takes the histogram row of its first part. Each region has a linked list of its contacts. `borders` are lengths
+    and strengths of the contacts, `contours` of the regions; the last five arrays are written.
     """
-    count = histograms.shape[0]
-    columns = histograms.shape[1]
-    total = 2 * count - 1
-    row = np.empty(total, dtype=np.int32)
+    count, total = histograms.shape[0], boxes.shape[0]
+    area = np.float32(image_area)
+    row = np.arange(total).astype(np.int32)  # region -> its histogram
     gone = np.zeros(total, dtype=np.bool_)
-    seen_by = np.full(total, -1, dtype=np.int32)
     head = np.full(total, -1, dtype=np.int32)  # region -> its newest contact
-    for region in range(count):
-        row[region] = region
     room = max(16, 4 * neighbours.shape[0])
-    pair_a = np.empty(room, dtype=np.int32)
-    pair_b = np.empty(room, dtype=np.int32)
-    next_contact = np.empty(2 * room, dtype=np.int32)  # contact 2 * pair is pair_a's, 2 * pair + 1 is pair_b's
+    ends = np.empty((room, 2), dtype=np.int32)  # pair -> its regions
+    border = np.empty((room, 2), dtype=np.float32)
+    next_contact = np.empty((room, 2), dtype=np.int32)  # contact 2 * pair belongs to the first region, 2 * pair + 1 ..
     heap_value = np.empty(room, dtype=np.float32)
     heap_pair = np.empty(room, dtype=np.int32)
     pairs = 0
     in_heap = 0
-    area = np.float32(image_area)
+    new_ends = neighbours.copy()  # at first all contacts, then those of the region just made
+    new_border = borders.copy()
+    new_pairs = neighbours.shape[0]
+    place_of = np.full(total, -1, dtype=np.int32)  # region -> its place among the new pairs
     made = count
-    waiting = neighbours.shape[0]
-    new_neighbour = np.empty(total, dtype=np.int32)
     while True:
-        # 1. add the pairs that are new: at first all contacts, then those of the region just made
-        for i in range(waiting):
-            if made == count:
-                a = neighbours[i, 0]
-                b = neighbours[i, 1]
-            else:
-                a = new_neighbour[i]
-                b = np.int32(made - 1)
-            if pairs == room:
-                room *= 2
-                pair_a = np.concatenate((pair_a, np.empty_like(pair_a)))
-                pair_b = np.concatenate((pair_b, np.empty_like(pair_b)))
-                next_contact = np.concatenate((next_contact, np.empty_like(next_contact)))
-                heap_value = np.concatenate((heap_value, np.empty_like(heap_value)))
-                heap_pair = np.concatenate((heap_pair, np.empty_like(heap_pair)))
-            value = np.float32(0)
-            left = histograms[row[a]]
-            right = histograms[row[b]]
-            for column in range(columns):
-                value += min(left[column], right[column])
-            joint = np.float32(sizes[a] + sizes[b])
-            if use_size:
-                value += np.float32(1) - joint / area
-            if use_fill:
-                box_width = max(boxes[a, 2], boxes[b, 2]) - min(boxes[a, 0], boxes[b, 0])
-                box_height = max(boxes[a, 3], boxes[b, 3]) - min(boxes[a, 1], boxes[b, 1])
-                value += np.float32(1) - (np.float32(box_width * box_height) - joint) / area
-            pair_a[pairs] = a
-            pair_b[pairs] = b
-            next_contact[2 * pairs] = head[a]
-            head[a] = 2 * pairs
-            next_contact[2 * pairs + 1] = head[b]
-            head[b] = 2 * pairs + 1
-            # sift up; equal values: the older pair stays above
-            place = in_heap
-            while place > 0:
-                above = (place - 1) >> 1
-                if heap_value[above] >= value:
-                    break
-                heap_value[place] = heap_value[above]
-                heap_pair[place] = heap_pair[above]
-                place = above
-            heap_value[place] = value
-            heap_pair[place] = pairs
+        # 1. add the new pairs
+        if pairs + new_pairs > room:
+            room = 2 * (pairs + new_pairs)
+            ends = np.concatenate((ends, np.empty((room - ends.shape[0], 2), dtype=np.int32)))
+            border = np.concatenate((border, np.empty((room - border.shape[0], 2), dtype=np.float32)))
+            next_contact = np.concatenate((next_contact, np.empty((room - next_contact.shape[0], 2), dtype=np.int32)))
+            heap_value = np.concatenate((heap_value, np.empty(room - heap_value.size, dtype=np.float32)))
+            heap_pair = np.concatenate((heap_pair, np.empty(room - heap_pair.size, dtype=np.int32)))
+        for i in range(new_pairs):
+            a, b = new_ends[i, 0], new_ends[i, 1]
+            joint_size = np.float32(sizes[a] + sizes[b])
+            value = similarity_of(
+                histograms[row[a]], histograms[row[b]], boxes[a], boxes[b], joint_size, area, use_size, use_fill
+            )
+            for end in range(2):
+                region = new_ends[i, end]
+                ends[pairs, end] = region
+                border[pairs, end] = new_border[i, end]
+                next_contact[pairs, end] = head[region]
+                head[region] = 2 * pairs + end
+            push(heap_value, heap_pair, in_heap, value, np.int32(pairs))
             in_heap += 1
             pairs += 1
         if made == total:
             break
         # 2. take the best pair of which both regions still exist
         while True:
-            best_value = heap_value[0]
-            best = heap_pair[0]
+            best, value = heap_pair[0], heap_value[0]
             in_heap -= 1
-            last_value = heap_value[in_heap]
-            last_pair = heap_pair[in_heap]
-            place = 0
-            while True:
-                below = 2 * place + 1
-                if below >= in_heap:
-                    break
-                right_one = below + 1
-                if right_one < in_heap and (
-                    heap_value[right_one] > heap_value[below]
-                    or (heap_value[right_one] == heap_value[below] and heap_pair[right_one] < heap_pair[below])
-                ):
-                    below = right_one
-                if last_value > heap_value[below] or (
-                    last_value == heap_value[below] and last_pair < heap_pair[below]
-                ):
-                    break
-                heap_value[place] = heap_value[below]
-                heap_pair[place] = heap_pair[below]
-                place = below
-            heap_value[place] = last_value
-            heap_pair[place] = last_pair
-            a = pair_a[best]
-            b = pair_b[best]
+            replace_top(heap_value, heap_pair, in_heap, heap_value[in_heap], heap_pair[in_heap])
+            a, b = ends[best, 0], ends[best, 1]
             if not gone[a] and not gone[b]:
                 break
         # 3. join the two
-        merge = made - count
-        merges[merge, 0] = a
-        merges[merge, 1] = b
-        similarities[merge] = best_value
+        merges[made - count, 0] = a
+        merges[made - count, 1] = b
+        similarities[made - count] = value
         gone[a] = True
         gone[b] = True
         sizes[made] = sizes[a] + sizes[b]
-        boxes[made, 0] = min(boxes[a, 0], boxes[b, 0])
-        boxes[made, 1] = min(boxes[a, 1], boxes[b, 1])
-        boxes[made, 2] = max(boxes[a, 2], boxes[b, 2])
-        boxes[made, 3] = max(boxes[a, 3], boxes[b, 3])
-        share = np.float32(sizes[a]) / np.float32(sizes[made])
-        row[made] = row[a]
-        left = histograms[row[a]]
-        right = histograms[row[b]]
-        for column in range(columns):
-            left[column] = share * left[column] + (np.float32(1) - share) * right[column]
-        # 4. its neighbours are those of both, each once
-        waiting = 0
+        for corner in range(2):
+            boxes[made, corner] = min(boxes[a, corner], boxes[b, corner])
+            boxes[made, corner + 2] = max(boxes[a, corner + 2], boxes[b, corner + 2])
         for part in range(2):
-            contact = head[a] if part == 0 else head[b]
+            contours[made, part] = contours[a, part] + contours[b, part] - np.float32(2) * border[best, part]
+        row[made] = row[a]
+        share = np.float32(sizes[a]) / np.float32(sizes[made])
+        left, right = histograms[row[a]], histograms[row[b]]
+        for column in range(left.size):
+            left[column] = share * left[column] + (np.float32(1) - share) * right[column]
+        # 4. its neighbours are those of both, each once, and borders on the same neighbour add up
+        new_pairs = 0
+        for region in (a, b):
+            contact = head[region]
             while contact >= 0:
-                other = pair_b[contact >> 1] if contact & 1 == 0 else pair_a[contact >> 1]
-                if not gone[other] and seen_by[other] != made:
-                    seen_by[other] = made
-                    new_neighbour[waiting] = other
-                    waiting += 1
-                contact = next_contact[contact]
+                pair, end = contact >> 1, contact & 1
+                other = ends[pair, 1 - end]
+                if not gone[other]:
+                    place = place_of[other]
+                    if place < 0 or place >= new_pairs or new_ends[place, 0] != other:
+                        place = new_pairs
+                        place_of[other] = place
+                        if place == new_ends.shape[0]:
+                            new_ends = np.concatenate((new_ends, np.empty_like(new_ends)))
+                            new_border = np.concatenate((new_border, np.empty_like(new_border)))
+                        new_ends[place, 0] = other
+                        new_ends[place, 1] = made
+                        new_border[place, 0] = 0
+                        new_border[place, 1] = 0
+                        new_pairs += 1
+                    new_border[place, 0] += border[pair, 0]
+                    new_border[place, 1] += border[pair, 1]
+                contact = next_contact[pair, end]
         made += 1

@@ -2,38 +2,144 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
 from inception_rcnn.proposals.grouping import Hierarchy
+from inception_rcnn.proposals.overlaps import pick_apart, sum_overlapping
 from inception_rcnn.proposals.region_features import Regions
 
-RANKINGS = ("random",)
+RANKINGS = ("agreement", "random")
+AGREEMENT_LEVELS = (0.5, 0.7)
+# Fitted for recall at 50 to 1,000 boxes on 800 training photographs of COCO and PASCAL VOC (a logistic regression of
+# "overlaps an object", then a random search), and tested on other photographs of both.
+EVIDENCE_WEIGHTS = np.array([0.5, 0.57, 0.46, -0.55, 1.64, -0.64, 0.17, -0.38])
+APART_FROM = 0.4
+APART_PENALTY = 7.6
 
 
-def gather(
-    segmentations: list[tuple[Regions, list[Hierarchy]]],
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """All boxes (N, 4), and each one's position from the top of its hierarchy (whole picture 1, superpixels n).
+@dataclass(frozen=True)
+class Segmentation:
+    """The superpixels of one colour space and k, and the hierarchies grown from them."""
 
-    Superpixels are listed once a segmentation, not once a hierarchy, as in the released code.
-    """
-    boxes, positions = [], []
-    for regions, hierarchies in segmentations:
-        count = len(regions.sizes)
-        boxes.append(regions.boxes)
-        positions.append(np.full(count, count, dtype=np.float32))
-        for hierarchy in hierarchies:
-            boxes.append(hierarchy.boxes)
-            positions.append(np.arange(count - 1, 0, -1, dtype=np.float32))
-    return np.concatenate(boxes), np.concatenate(positions)
+    regions: Regions
+    hierarchies: Sequence[Hierarchy]
+    mean_contrast: float  # colour distance of neighbouring pixels, mean over the picture
 
 
-def random_order(positions: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
-    """Scores (N,), higher earlier: minus the position from the top times a uniform random number.
+@dataclass(frozen=True)
+class Candidates:
+    """Boxes in the working picture, and what the rankings know of each."""
+
+    boxes: npt.NDArray[np.int32]  # (N, 4) x1 y1 x2 y2, exclusive
+    positions: npt.NDArray[np.float32]  # (N,) from the top of its hierarchy: whole picture 1, superpixels n
+    contrasts: npt.NDArray[np.float32]  # (N,) colour distance across its region's contour, over the picture's mean
+
+    def __getitem__(self, keep: npt.NDArray[np.generic]) -> Candidates:
+        """Return the candidates that a mask or positions select."""
+        return Candidates(self.boxes[keep], self.positions[keep], self.contrasts[keep])
+
+
+def gather(segmentations: Sequence[Segmentation]) -> Candidates:
+    """Return the boxes of all hierarchies; superpixels once a segmentation, not once a hierarchy.
 
     Source:
-        Uijlings et al., IJCV 2013, section 3.3: v = RND * i.
+        Released code of Uijlings et al., Image2HierarchicalGrouping.m.
     """
-    draws = np.random.default_rng(seed).random(len(positions), dtype=np.float32)
-    return -positions * draws
+    boxes, positions, contrasts = [], [], []
+    for segmentation in segmentations:
+        regions = segmentation.regions
+        count = len(regions.sizes)
+        parts = [(regions.boxes, np.full(count, count), regions.contours)]
+        for tree in segmentation.hierarchies:
+            parts.append((tree.boxes, np.arange(count - 1, 0, -1), tree.contours))
+        for part_boxes, part_positions, contours in parts:
+            boxes.append(part_boxes)
+            positions.append(part_positions.astype(np.float32))
+            mean = contours[:, 1] / np.maximum(contours[:, 0], 1)  # a region that is the whole picture: 0
+            contrasts.append((mean / segmentation.mean_contrast).astype(np.float32))
+    return Candidates(np.concatenate(boxes), np.concatenate(positions), np.concatenate(contrasts))
+
+
+def large_enough(candidates: Candidates, width: int, height: int, min_side: int) -> Candidates:
+    """Return the candidates with both sides of at least `min_side` pixels, or as long as the picture's."""
+    boxes = candidates.boxes
+    wide = boxes[:, 2] - boxes[:, 0] >= min(min_side, width)
+    high = boxes[:, 3] - boxes[:, 1] >= min(min_side, height)
+    return candidates[wide & high]
+
+
+def distinct(boxes: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return positions of first occurrences, in order, and for each row of `boxes` which of them it equals."""
+    corners = boxes.astype(np.int64)
+    sides = corners.max(axis=0) + 1
+    if np.prod(sides.astype(np.float64)) < 2**62:
+        keys = ((corners[:, 0] * sides[1] + corners[:, 1]) * sides[2] + corners[:, 2]) * sides[3] + corners[:, 3]
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    else:
+        _, first, which = np.unique(corners, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[which.reshape(-1)]
+
+
+def random_order(candidates: Candidates, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the order of the candidates without repetitions, and scores: R-CNN's order.
+
+    The first of two equal boxes stays, so a box found by several hierarchies tends to stand earlier.
+
+    Source:
+        Uijlings et al., IJCV 2013, section 3.3: ascending by a random number times the position from the top.
+    """
+    draws = np.random.default_rng(seed).random(len(candidates.positions), dtype=np.float32)
+    scores = -candidates.positions * draws
+    order = np.argsort(-scores, kind="stable")
+    order = order[distinct(candidates.boxes[order])[0]]
+    return order, scores[order]
+
+
+def agreement_order(
+    candidates: Candidates, width: int, height: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return the order of the candidates without repetitions, and scores: what the hierarchies agree on first.
+
+    A box's score is `evidence`. The boxes are then taken best first, each losing up to `APART_PENALTY` for its overlap
+    with the most similar box taken before: 0 up to an IoU of `APART_FROM`, growing in proportion above.
+    """
+    first, which = distinct(candidates.boxes)
+    boxes = candidates.boxes[first]
+    scores = evidence(candidates, first, which, width, height) @ EVIDENCE_WEIGHTS
+    order, values = pick_apart(boxes, scores.astype(np.float32), APART_FROM, APART_PENALTY)
+    return first[order], values
+
+
+def evidence(
+    candidates: Candidates, first: npt.NDArray[np.int64], which: npt.NDArray[np.int64], width: int, height: int
+) -> npt.NDArray[np.float64]:
+    """Return (M, 8) what speaks for each distinct box: `EVIDENCE_WEIGHTS` says how much.
+
+    Columns: log of how many candidates overlap the box by more than 0.5, and by more than 0.7, itself included; log of
+    its largest contrast (plus 0.1); how many of its sides lie on the picture's; log of its share of the picture; log
+    of width over height; the squares of the last two.
+
+    Args:
+        candidates: With repetitions.
+        first: (M,) positions of the distinct boxes.
+        which: (N,) which distinct box each candidate is.
+        width: Of the working picture.
+        height: Of the working picture.
+    """
+    boxes = candidates.boxes[first]
+    counts = np.bincount(which).astype(np.float32)
+    agreeing = np.log(sum_overlapping(boxes, counts, AGREEMENT_LEVELS))  # (M, 2)
+    contrast = np.zeros(len(first), dtype=np.float32)
+    np.maximum.at(contrast, which, candidates.contrasts)
+    sides = (boxes == np.array([0, 0, width, height])).sum(axis=1)
+    spans = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+    share = np.log(spans[:, 0] * spans[:, 1] / (width * height))
+    aspect = np.log(spans[:, 0] / spans[:, 1])
+    return np.column_stack([agreeing, np.log(contrast + 0.1), sides, share, aspect, share**2, aspect**2])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.compiled import compiled
+from inception_rcnn.structures.compiled import compiled
 
 COLOUR_BINS = 25
 TEXTURE_BINS = 10
@@ -26,6 +27,15 @@ class PixelTexture:
 
 
 @dataclass(frozen=True)
+class Contacts:
+    """Pairs of regions that share a pixel's side, each pair once, in order of first contact in raster order."""
+
+    pairs: npt.NDArray[np.int32]  # (pairs, 2) smaller region first
+    lengths: npt.NDArray[np.float32]  # (pairs,) sides of pixels shared
+    strengths: npt.NDArray[np.float32]  # (pairs,) sum over these sides of the colour distance across
+
+
+@dataclass(frozen=True)
 class Regions:
     """The n superpixels of one segmentation."""
 
@@ -33,11 +43,12 @@ class Regions:
     boxes: npt.NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
     histograms: npt.NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
     colour_columns: int
-    neighbours: npt.NDArray[np.int32]  # (pairs, 2) regions that share a pixel's side, each pair once
+    contacts: Contacts
+    contours: npt.NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
 
 
 def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
-    """Gaussian-derivative bins of every pixel: 8 orientations a channel, 10 bins each.
+    """Return Gaussian-derivative bins of every pixel: 8 orientations a channel, 10 bins each.
 
     An isotropic Gaussian's derivative along a diagonal is (d/dx +- d/dy) / sqrt(2), so two filters give all four
     directions; the sign splits each into two half-wave rectified maps, of which one is always 0.
@@ -62,15 +73,19 @@ def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.fl
     gaussian = np.exp(-0.5 * (taps / TEXTURE_SIGMA) ** 2)
     gaussian /= gaussian.sum()
     slope = taps / TEXTURE_SIGMA**2 * gaussian
-    kernels = (slope, gaussian) if axis == 0 else (gaussian, slope)
-    filtered = cv2.sepFilter2D(values, cv2.CV_32F, *kernels, borderType=cv2.BORDER_REPLICATE)
+    across, down = (slope, gaussian) if axis == 0 else (gaussian, slope)
+    filtered = cv2.sepFilter2D(values, cv2.CV_32F, across, down, borderType=cv2.BORDER_REPLICATE)
     return np.ascontiguousarray(filtered, dtype=np.float32)
 
 
 def describe_regions(
-    picture: npt.NDArray[np.uint8], texture: PixelTexture, labels: npt.NDArray[np.int32], count: int
+    picture: npt.NDArray[np.uint8],
+    texture: PixelTexture,
+    smooth: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int32],
+    count: int,
 ) -> Regions:
-    """Sizes, boxes, histograms and neighbours of the segments 0..count-1 of `labels`."""
+    """Return sizes, boxes, histograms and contacts of the segments 0..count-1 of `labels`."""
     channels = picture.shape[2]
     colour_columns = COLOUR_BINS * channels
     columns = colour_columns + TEXTURE_BINS * ORIENTATIONS * channels
@@ -81,23 +96,40 @@ def describe_regions(
     count_bins(picture.reshape(-1, channels), labels.reshape(-1), texture.starts, texture.bins, counts)
     histograms = np.empty((count, columns), dtype=np.float32)
     normalise(counts, sizes, channels, histograms)
-    return Regions(sizes, boxes, histograms, colour_columns, touching_pairs(labels, count))
+    contacts = find_contacts(labels, count, smooth)
+    return Regions(sizes, boxes, histograms, colour_columns, contacts, contours_of(contacts, count))
 
 
-def touching_pairs(labels: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.int32]:
-    """(pairs, 2) labels that share a pixel's side, smaller label first, in order of first contact."""
+def contours_of(contacts: Contacts, count: int) -> npt.NDArray[np.float32]:
+    """Return (n, 2) length and strength of each region's contour: the sums over its contacts."""
+    ends = contacts.pairs.T.reshape(-1)
+    columns = (contacts.lengths, contacts.strengths)
+    sums = [np.bincount(ends, weights=np.tile(column, 2), minlength=count) for column in columns]
+    return np.stack(sums, axis=1).astype(np.float32)
+
+
+def find_contacts(labels: npt.NDArray[np.int32], count: int, smooth: npt.NDArray[np.float32]) -> Contacts:
+    """Return which of the regions 0..count-1 touch along how many pixel sides, and the contrast across these.
+
+    Args:
+        labels: (H, W) region of each pixel.
+        count: Number of regions.
+        smooth: (C, H, W) the picture in which colour distances are measured; one channel counts as three equal ones.
+    """
     # A planar graph has under 3n edges, but 8-connected segments can cross each other, so this is only a first guess.
     capacity = 3 * count + 16
     while True:
         pairs = np.empty((capacity, 2), dtype=np.int32)
-        found = int(find_touching(labels, count, pairs))
+        lengths = np.zeros(capacity, dtype=np.float32)
+        strengths = np.zeros(capacity, dtype=np.float32)
+        found = int(fill_contacts(labels, count, smooth, 3.0 / smooth.shape[0], pairs, lengths, strengths))
         if found >= 0:
-            return pairs[:found].copy()
+            return Contacts(pairs[:found].copy(), lengths[:found].copy(), strengths[:found].copy())
         capacity *= 4
 
 
 @compiled("int64(float32[:, ::1], float32[:, ::1], float32, int32[::1], uint8[::1])")
-def fill_texture(along_x, along_y, scale, starts, bins):  # type: ignore[no-untyped-def]
+def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any) -> Any:
     """Column (channel * 8 + orientation) * 10 + bin of every response above the lowest bin."""
     pixels, channels = along_x.shape
     diagonal = np.float32(np.sqrt(0.5))
@@ -107,6 +139,8 @@ def fill_texture(along_x, along_y, scale, starts, bins):  # type: ignore[no-unty
         for channel in range(channels):
             x = along_x[pixel, channel] * scale
             y = along_y[pixel, channel] * scale
+            if abs(x) + abs(y) < np.float32(0.5):  # then no direction leaves the lowest bin
+                continue
             for direction in range(4):
                 if direction == 0:
                     value = x
@@ -126,7 +160,7 @@ def fill_texture(along_x, along_y, scale, starts, bins):  # type: ignore[no-unty
 
 
 @compiled("void(int32[:, ::1], int32[::1], int32[:, ::1])")
-def measure(labels, sizes, boxes):  # type: ignore[no-untyped-def]
+def measure(labels: Any, sizes: Any, boxes: Any) -> Any:
     """Pixel counts and bounding boxes of all labels."""
     height, width = labels.shape
     for region in range(sizes.size):
@@ -135,17 +169,22 @@ def measure(labels, sizes, boxes):  # type: ignore[no-untyped-def]
         boxes[region, 2] = 0
         boxes[region, 3] = 0
     for y in range(height):
-        for x in range(width):
-            region = labels[y, x]
-            sizes[region] += 1
-            boxes[region, 0] = min(boxes[region, 0], x)
+        start = 0
+        while start < width:  # a run of equal labels at a time
+            region = labels[y, start]
+            end = start + 1
+            while end < width and labels[y, end] == region:
+                end += 1
+            sizes[region] += end - start
+            boxes[region, 0] = min(boxes[region, 0], start)
             boxes[region, 1] = min(boxes[region, 1], y)
-            boxes[region, 2] = max(boxes[region, 2], x + 1)
-            boxes[region, 3] = max(boxes[region, 3], y + 1)
+            boxes[region, 2] = max(boxes[region, 2], end)
+            boxes[region, 3] = y + 1
+            start = end
 
 
 @compiled("void(uint8[:, ::1], int32[::1], int32[::1], uint8[::1], int32[:, ::1])")
-def count_bins(picture, labels, starts, bins, counts):  # type: ignore[no-untyped-def]
+def count_bins(picture: Any, labels: Any, starts: Any, bins: Any, counts: Any) -> Any:
     """Colour bins of every pixel and its texture bins above the lowest."""
     pixels, channels = picture.shape
     colour_bin = np.empty(256, dtype=np.int64)
@@ -161,7 +200,7 @@ def count_bins(picture, labels, starts, bins, counts):  # type: ignore[no-untype
 
 
 @compiled("void(int32[:, ::1], int32[::1], int64, float32[:, ::1])")
-def normalise(counts, sizes, channels, histograms):  # type: ignore[no-untyped-def]
+def normalise(counts: Any, sizes: Any, channels: Any, histograms: Any) -> Any:
     """Complete the lowest texture bin (the pixels in no other) and make colour and texture sum to 1 each."""
     regions, columns = counts.shape
     texture_from = 25 * channels
@@ -179,39 +218,44 @@ def normalise(counts, sizes, channels, histograms):  # type: ignore[no-untyped-d
             histograms[region, column] = counts[region, column] * texture_share
 
 
-@compiled("int64(int32[:, ::1], int64, int32[:, ::1])")
-def find_touching(labels, count, pairs):  # type: ignore[no-untyped-def]
-    """Fill `pairs` through a hash table of pairs seen; returns their number, or -1 if there is no room."""
-    height, width = labels.shape
+@compiled("int64(int32[:, ::1], int64, float32[:, :, ::1], float32, int32[:, ::1], float32[::1], float32[::1])")
+def fill_contacts(labels: Any, count: Any, smooth: Any, share: Any, pairs: Any, lengths: Any, strengths: Any) -> Any:
+    """Fill the arrays through a hash table of pairs seen; returns their number, or -1 if there is no room."""
+    channels, height, width = smooth.shape
     capacity = pairs.shape[0]
     places = 16
     while places < 2 * capacity:
         places *= 2
-    table = np.full(places, -1, dtype=np.int64)
+    keys = np.full(places, -1, dtype=np.int64)
+    slots = np.empty(places, dtype=np.int32)
     found = 0
     for y in range(height):
         for x in range(width):
             here = np.int64(labels[y, x])
             for direction in range(2):
-                if direction == 0:
-                    if x + 1 == width:
-                        continue
-                    there = np.int64(labels[y, x + 1])
-                else:
-                    if y + 1 == height:
-                        continue
-                    there = np.int64(labels[y + 1, x])
+                to_y = y + direction
+                to_x = x + 1 - direction
+                if to_x == width or to_y == height:
+                    continue
+                there = np.int64(labels[to_y, to_x])
                 if here == there:
                     continue
                 key = min(here, there) * count + max(here, there)
                 place = ((key * 0x9E3779B1) >> 12) & (places - 1)
-                while table[place] != -1 and table[place] != key:
+                while keys[place] != -1 and keys[place] != key:
                     place = (place + 1) & (places - 1)
-                if table[place] == -1:
+                if keys[place] == -1:
                     if found == capacity:
                         return -1
-                    table[place] = key
+                    keys[place] = key
+                    slots[place] = found
                     pairs[found, 0] = min(here, there)
                     pairs[found, 1] = max(here, there)
                     found += 1
+                square = np.float32(0)
+                for channel in range(channels):
+                    difference = smooth[channel, y, x] - smooth[channel, to_y, to_x]
+                    square += difference * difference
+                lengths[slots[place]] += np.float32(1)
+                strengths[slots[place]] += np.sqrt(square * share)
     return found

@@ -12,54 +12,101 @@ import numpy.typing as npt
 
 from inception_rcnn.proposals.colour_spaces import to_colour_space
 from inception_rcnn.proposals.graph_segmentation import PixelGraph, pixel_graph, superpixels
-from inception_rcnn.proposals.grouping import (
-    COLOUR_TEXTURE_SIZE_FILL,
-    FILL,
-    SIZE,
-    TEXTURE_SIZE_FILL,
-    Hierarchy,
-    Similarity,
-    group,
+from inception_rcnn.proposals.grouping import group
+from inception_rcnn.proposals.ranking import (
+    RANKINGS,
+    Candidates,
+    Segmentation,
+    agreement_order,
+    gather,
+    large_enough,
+    random_order,
 )
-from inception_rcnn.proposals.ranking import RANKINGS, gather, random_order
-from inception_rcnn.proposals.region_features import PixelTexture, Regions, describe_regions, pixel_texture
-from inception_rcnn.structures import Proposals, load_image, resize_image
+from inception_rcnn.proposals.region_features import PixelTexture, describe_regions, pixel_texture
+from inception_rcnn.proposals.strategies import Strategy, strategy_of
+from inception_rcnn.structures import InputError, Proposals, load_image, resize_image
+from inception_rcnn.structures.images import ImageSource
 
-MODES = ("single", "fast", "quality")
 ENGINES = ("native", "opencv", "selectivesearch")
 WORKING_PIXELS = 1_500_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Strategy:
-    """Which hierarchies are built: every colour space with every k with every similarity."""
+def selective_search(
+    image: ImageSource,
+    *,
+    mode: str = "fast",
+    superpixel_scale: float = 2.0,
+    seed: int = 0,
+    engine: str = "native",
+    ranking: str = "agreement",
+    width: int = 500,
+    min_side: int = 20,
+    ks: Sequence[float] | None = None,
+    max_boxes: int | None = None,
+    threads: int | None = None,
+) -> Proposals:
+    """Return boxes that may hold an object, most promising first: at least one, none twice, in pixels of `image`.
 
-    spaces: tuple[str, ...]
-    ks: tuple[float, ...]
-    similarities: tuple[Similarity, ...]
+    The picture is resized to `width`, cut into superpixels in several colour spaces and at several scales, and each
+    cut is grouped, most similar neighbours first, until one region is left; every region on the way gives a box. The
+    same arguments give the same boxes, whatever the number of threads.
 
+    Args:
+        image: Whatever `load_image` reads: a path, the bytes of a file, a PIL image, an array.
+        mode: "single" (1 hierarchy), "fast" (8, as R-CNN used it) or "quality" (80).
+        superpixel_scale: Multiplies k and the smallest size of the superpixels. 1 is R-CNN's setting; 2 is the
+            doubling of Going deeper with convolutions, which gives about half the boxes.
+        seed: Of the random numbers in ranking "random" (and in engine "opencv", which has its own).
+        engine: "native"; or one of the public implementations with its faults corrected, for comparison: "opencv"
+            (opencv-contrib-python) or "selectivesearch".
+        ranking: "agreement": what several hierarchies found, has a strong contour and differs from the boxes before
+            it stands first. "random": R-CNN's order.
+        width: Of the picture the search works on, in pixels; smaller pictures are enlarged. Up to 500, very high ones
+            are made smaller still, so that the working picture has no more than 1.5 million pixels.
+        min_side: Boxes with a shorter side in the working picture are left out, in pixels; a side as long as the
+            picture's is always long enough.
+        ks: Superpixel scales (each also the smallest size), taken as they are, in place of the mode's.
+        max_boxes: Cut after so many boxes.
+        threads: How many; None: all processors this process may use.
 
-def strategy_of(mode: str, superpixel_scale: float = 1.0, ks: Sequence[float] | None = None) -> Strategy:
-    """The published strategy of that name, its superpixels `superpixel_scale` times as large, or with other ks.
+    Raises:
+        InputError: An option is unknown or out of range.
+        ImageError: The image cannot be read.
+        MissingDependencyError: The engine's library is not installed.
 
     Source:
-        Uijlings et al., IJCV 2013, tables 4 and 5; Szegedy et al., Going deeper with convolutions, section 8.
+        Uijlings et al., Selective Search for Object Recognition, IJCV 2013; its settings in R-CNN (Girshick et al.,
+        CVPR 2014); superpixels doubled: Szegedy et al., Going deeper with convolutions, section 8.
+
+    >>> picture = np.zeros((60, 80, 3), np.uint8)
+    >>> picture[20:50, 10:40] = 255
+    >>> selective_search(picture).top(2).boxes.round().tolist()
+    [[0.0, 0.0, 80.0, 60.0], [10.0, 20.0, 40.0, 50.0]]
     """
-    if mode == "single":
-        strategy = Strategy(spaces=("hsv",), ks=(100,), similarities=(COLOUR_TEXTURE_SIZE_FILL,))
-    elif mode == "fast":
-        both = (COLOUR_TEXTURE_SIZE_FILL, TEXTURE_SIZE_FILL)
-        strategy = Strategy(spaces=("hsv", "lab"), ks=(50, 100), similarities=both)
-    elif mode == "quality":
-        strategy = Strategy(
-            spaces=("hsv", "lab", "rgi", "hue", "intensity"),
-            ks=(50, 100, 150, 300),
-            similarities=(COLOUR_TEXTURE_SIZE_FILL, TEXTURE_SIZE_FILL, FILL, SIZE),
-        )
+    strategy = strategy_of(mode, superpixel_scale, ks)
+    _check(engine, "engine", ENGINES)
+    _check(ranking, "ranking", RANKINGS)
+    for name, value in (("width", width), ("min_side", min_side), ("max_boxes", max_boxes), ("threads", threads)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} should be at least 1, got {value}")
+    original = load_image(image)
+    full_height, full_width = original.shape[:2]
+    work_width, work_height = working_size(full_width, full_height, width)
+    picture = resize_image(original, work_width, work_height)
+    candidates = large_enough(_candidates(picture, strategy, engine, threads), work_width, work_height, min_side)
+    if ranking == "random":
+        order, scores = random_order(candidates, seed)
     else:
-        raise ValueError(f"mode {mode!r} is unknown; known: {', '.join(MODES)}")
-    chosen = tuple(ks) if ks is not None else tuple(k * superpixel_scale for k in strategy.ks)
-    return Strategy(spaces=strategy.spaces, ks=chosen, similarities=strategy.similarities)
+        order, scores = agreement_order(candidates, work_width, work_height)
+    kept = slice(0, max_boxes)
+    return Proposals(_map_back(candidates.boxes[order[kept]], picture, original), scores[kept])
+
+
+def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
+    """Return width and height of the picture the search works on: `wanted` wide, unless that makes too many pixels."""
+    limit = max(WORKING_PIXELS, 2 * wanted * wanted)
+    scale = min(wanted / width, (limit / (width * height)) ** 0.5)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 @dataclass(frozen=True)
@@ -73,84 +120,63 @@ class _Space:
 
 def build_hierarchies(
     picture: npt.NDArray[np.uint8], strategy: Strategy, threads: int | None = None
-) -> list[tuple[Regions, list[Hierarchy]]]:
-    """For each colour space and k, the superpixels and one hierarchy a similarity; the same for any `threads`."""
+) -> list[Segmentation]:
+    """Return the superpixels and hierarchies of each colour space and k, in that order, for any number of threads.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB, taken as it is.
+        strategy: Colour spaces, ks and similarities.
+        threads: How many; None: all processors this process may use.
+    """
     area = picture.shape[0] * picture.shape[1]
 
     def prepare(space: str) -> _Space:
         converted = to_colour_space(picture, space)
         return _Space(converted, pixel_graph(converted), pixel_texture(converted))
 
-    def build(space: _Space, k: float) -> tuple[Regions, list[Hierarchy]]:
-        labels, count = superpixels(space.graph, k, int(round(k)))
-        regions = describe_regions(space.picture, space.texture, labels, count)
-        return regions, [group(regions, similarity, area) for similarity in strategy.similarities]
+    def build(space: _Space, k: float) -> Segmentation:
+        labels, count = superpixels(space.graph, k, round(k))
+        regions = describe_regions(space.picture, space.texture, space.graph.smooth, labels, count)
+        trees = [group(regions, similarity, area) for similarity in strategy.similarities]
+        return Segmentation(regions, trees, space.graph.mean_weight)
 
-    workers = threads or len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(workers) as pool:
-        spaces = list(pool.map(prepare, strategy.spaces))
-        jobs = [pool.submit(build, space, k) for space in spaces for k in strategy.ks]
-        return [job.result() for job in jobs]
-
-
-def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
-    """Width and height of the picture the search works on: `wanted` wide, unless that makes too many pixels."""
-    limit = max(WORKING_PIXELS, 2 * wanted * wanted)
-    scale = min(wanted / width, (limit / (width * height)) ** 0.5)
-    return max(1, int(round(width * scale))), max(1, int(round(height * scale)))
+    # a large picture's graphs take hundreds of megabytes each, so they are not all kept at once
+    step = len(strategy.spaces) if area <= WORKING_PIXELS else 1
+    done: list[Segmentation] = []
+    with ThreadPoolExecutor(threads or available_processors()) as pool:
+        for first in range(0, len(strategy.spaces), step):
+            spaces = list(pool.map(prepare, strategy.spaces[first : first + step]))
+            jobs = [pool.submit(build, space, k) for space in spaces for k in strategy.ks]
+            done += [job.result() for job in jobs]
+    return done
 
 
-def selective_search(
-    image: object,
-    *,
-    mode: str = "fast",
-    superpixel_scale: float = 2.0,
-    seed: int = 0,
-    engine: str = "native",
-    ranking: str = "random",
-    width: int = 500,
-    min_side: int = 20,
-    ks: Sequence[float] | None = None,
-    max_boxes: int | None = None,
-    threads: int | None = None,
-) -> Proposals:
-    """Ranked boxes that may hold an object, in pixels of `image`; at least one, none twice."""
-    if ranking not in RANKINGS:
-        raise ValueError(f"ranking {ranking!r} is unknown; known: {', '.join(RANKINGS)}")
-    original = load_image(image)
-    full_height, full_width = original.shape[:2]
-    work_width, work_height = working_size(full_width, full_height, width)
-    picture = resize_image(original, work_width, work_height)
-    segmentations = build_hierarchies(picture, strategy_of(mode, superpixel_scale, ks), threads)
-    boxes, positions = gather(segmentations)
-    scores = random_order(positions, seed)
-    boxes, scores = settle(boxes, scores, work_width, work_height, min_side)
-    if max_boxes is not None:
-        boxes, scores = boxes[:max_boxes], scores[:max_boxes]
-    factor = np.array([full_width / work_width, full_height / work_height] * 2, dtype=np.float64)
-    limits = np.array([full_width, full_height] * 2, dtype=np.float64)
-    mapped = np.minimum(boxes * factor, limits).astype(np.float32)
-    return Proposals(mapped, scores, np.zeros(len(mapped), dtype=np.uint8))
+def available_processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def settle(
-    boxes: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], width: int, height: int, min_side: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
-    """Boxes by score, descending, without those too small, then without repetitions (the first stays).
+def _candidates(picture: npt.NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:
+    if engine == "native":
+        return gather(build_hierarchies(picture, strategy, threads))
+    from inception_rcnn.proposals import engines
 
-    A side as long as the picture's is always long enough, so the whole picture is never dropped.
-    """
-    order = np.argsort(-scores, kind="stable")
-    boxes, scores = boxes[order], scores[order]
-    wide = boxes[:, 2] - boxes[:, 0] >= min(min_side, width)
-    high = boxes[:, 3] - boxes[:, 1] >= min(min_side, height)
-    boxes, scores = boxes[wide & high], scores[wide & high]
-    if width * height < 2**31:
-        corners = boxes.astype(np.int64)
-        start = corners[:, 1] * width + corners[:, 0]
-        end = corners[:, 3] * (width + 1) + corners[:, 2]
-        _, first = np.unique(start * ((height + 1) * (width + 1)) + end, return_index=True)
-    else:
-        _, first = np.unique(boxes, axis=0, return_index=True)
-    first.sort()
-    return boxes[first], scores[first]
+    if engine == "opencv":
+        return engines.opencv_candidates(picture, strategy)
+    return engines.selectivesearch_candidates(picture, strategy)
+
+
+def _map_back(
+    boxes: npt.NDArray[np.int32], picture: npt.NDArray[np.uint8], original: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Boxes of the working picture in pixels of the original, inside it."""
+    size = np.array([original.shape[1], original.shape[0]] * 2, dtype=np.float64)
+    working = np.array([picture.shape[1], picture.shape[0]] * 2, dtype=np.float64)
+    return np.minimum(boxes * (size / working), size).astype(np.float32)
+
+
+def _check(value: str, name: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{name} {value!r} is unknown; known: {', '.join(known)}")

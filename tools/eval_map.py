@@ -33,7 +33,7 @@ def main(
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Of several weights, score each alone as well.")] = False,
     store_threshold: Annotated[
-        bool, typer.Option("--store-threshold", help="Write the threshold with the best mean F1 into the checkpoint.")
+        bool, typer.Option("--store-threshold", help="Write the threshold with the best mean F1 into each checkpoint.")
     ] = False,
     duplicate_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
@@ -53,8 +53,8 @@ def main(
 
     if dataset != "coco":
         raise typer.BadParameter(f"{dataset!r} is not a known format; known is coco", param_hint="--dataset")
-    if store_threshold and (weights is None or len(weights) != 1):
-        raise InputError("--store-threshold needs exactly one checkpoint, named with --weights")
+    if store_threshold and (not weights or (len(weights) > 1 and not each)):
+        raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
     keep_freed_memory()
     settings = DetectionSettings(duplicate_iou=duplicate_iou, max_proposals=max_proposals)
     detector = load_detector(weights or None, device, settings=settings)
@@ -62,10 +62,11 @@ def main(
     names = ["all averaged", *(weights or [])] if len(evaluations) > 1 else [""]
     for name, evaluation in zip(names, evaluations, strict=True):
         _print(name, evaluation, per_class=evaluation is evaluations[0])
+    for checkpoint, evaluation in zip(weights or [], evaluations[-len(weights or []) :], strict=False):
+        if store_threshold:
+            with_score_threshold(checkpoint, evaluation.threshold.threshold)
+            typer.echo(f"stored score threshold {evaluation.threshold.threshold:.3f} in {checkpoint}")
     whole = evaluations[0]
-    if store_threshold and weights is not None:
-        with_score_threshold(weights[0], whole.threshold.threshold)
-        typer.echo(f"stored score threshold {whole.threshold.threshold:.3f} in {weights[0]}")
     if json_file is not None:
         result = whole.result
         write_json(

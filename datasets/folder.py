@@ -1,0 +1,77 @@
+"""A folder of photographs, with or without annotations beside them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from inception_rcnn.datasets.annotated_photographs import PICTURES, AnnotatedPhotographs
+from inception_rcnn.datasets.annotation_xml import Annotation
+from inception_rcnn.datasets.image_lists import read_class_list
+from inception_rcnn.datasets.interface import existing_folder
+from inception_rcnn.datasets.voc import class_names_in
+from inception_rcnn.structures import DataFormatError, InputError
+
+
+class FolderDataset(AnnotatedPhotographs):
+    """The photographs in a folder, in alphabetical order, and the objects in the XML beside them.
+
+    ``cat.jpg`` has its objects in ``cat.xml``, in PASCAL VOC's format (pixels counted from 1; see `VocDataset`). A
+    photograph without annotation has no objects, and if none has one, `has_truth` is False. Sub-folders and other
+    files are not looked at. An image's id is its name without ending, or with it if several share the name.
+
+    The classes are those in ``DIR/classes.txt``, one a line, if there is such a file; otherwise all that occur in the
+    annotations of ``DIR`` and the folders in it, so that all splits have the same, in alphabetical order.
+
+    Args:
+        root: The folder.
+        split: Name of a folder in it; None if the photographs are in the folder itself. If there is no such folder but
+            photographs in `root`, those are taken.
+        skip_broken: Leave out what is broken (see Raises) and count it in `skipped`, instead of stopping at the first.
+
+    Raises:
+        InputError: There is no such folder.
+        DataFormatError: An annotation is no VOC XML, or its photograph is missing; an object has no class, an unknown
+            one, no area, or leaves the photograph. The text names the file and the object.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], split: str | None = None, *, skip_broken: bool = False) -> None:
+        top = existing_folder(root, "the photographs, or a folder for each split")
+        super().__init__(top, split, skip_broken=skip_broken)
+        self.folder, files = _find_photographs(top, split)
+        names = top / "classes.txt"
+        known = read_class_list(names) if names.is_file() else None
+        truths = {path.stem: path for path in sorted(self.folder.glob("*.xml")) if not path.name.startswith(".")}
+        stems = Counter(path.stem for path in files)
+        for path in files:
+            stem = path.stem
+            with self._broken.skipping():
+                annotation = Annotation(truths[stem]) if stem in truths else None
+                objects = [] if annotation is None else annotation.objects(1, self._broken, known)
+                self._add(path.name if stems[stem] > 1 else stem, path, annotation, objects)
+        for stem in sorted(truths.keys() - stems.keys()):
+            with self._broken.skipping():
+                raise DataFormatError("there is no photograph of that name beside it", path=truths[stem])
+        self._settle_classes(known if known is not None else self._classes())
+
+    def _classes(self) -> tuple[str, ...]:
+        if not self._names:
+            return ()
+        folders = {self.root, self.folder, *(path for path in self.root.iterdir() if path.is_dir())}
+        return tuple(sorted({*self._names, *(name for folder in folders for name in class_names_in(folder))}))
+
+
+def _find_photographs(root: Path, split: str | None) -> tuple[Path, list[Path]]:
+    """Return the folder that is meant, and the photographs in it."""
+    folder = root if split is None else root / split
+    if folder.is_dir():
+        return folder, _photographs(folder)
+    if files := _photographs(root):
+        return root, files
+    raise InputError(f"no photographs for split {split!r}: there is no folder {folder}, and none are in {root} itself")
+
+
+def _photographs(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("."))
+    return sorted(path for path in found if path.is_file())

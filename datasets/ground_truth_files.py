@@ -1,0 +1,193 @@
+"""The objects of a whole data set in one small file, so that detections can be scored without the data set.
+
+One JSON object a line, one line an image; UTF-8, plain or packed by gzip (``.jsonl``, ``.jsonl.gz``)::
+
+    {"id": "ILSVRC2012_val_00000006", "index": 2, "width": 500, "height": 368,
+     "objects": [[159, "n01726692", 105, 204, 358, 279]]}
+
+- ``id``: what the data set calls the image, a text or a whole number.
+- ``index``: the whole number by which files of detections name the image; may be null or absent, then it is ``id``.
+- ``width``, ``height``: of the image, in pixels; may be null or absent.
+- ``objects``: lists of class number (from 1), class name, xmin, ymin, xmax, ymax: pixels from 0, inclusive, so that a
+  box one pixel wide has xmin = xmax. A seventh entry of 1 marks an object to ignore (VOC's difficult, COCO's crowds),
+  and an eighth is COCO's area. Their order is that of the annotations.
+
+Further keys, such as R-CNN's ``val2_index``, are passed over.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inception_rcnn.datasets.number_lines import read_bytes
+from inception_rcnn.structures import DataFormatError, write_whole
+from inception_rcnn.structures.tables import TruthTable, undo_sum
+
+_LARGEST = 1e18
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruthFile:
+    """The objects, and what is known of the images.
+
+    Attributes:
+        truth: The table; its `image_ids` are the indices where the images have one, else their ids.
+        image_names: The images' ids as texts, as they lead to the photographs.
+        sizes: Width and height of each image, None where unknown.
+    """
+
+    truth: TruthTable
+    image_names: tuple[str, ...]
+    sizes: tuple[tuple[int | None, int | None], ...]
+
+
+def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> GroundTruthFile:
+    """Return the objects in a ground-truth file.
+
+    Args:
+        path: The file, plain or packed by gzip.
+        class_names: Names of all classes, in the order of their numbers. If None, they are taken from the objects, and
+            numbers that no object has are named ``class 17`` and so on.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: A line is no such object; the text names it.
+
+    >>> import tempfile
+    >>> line = '{"id": "a", "objects": [[2, "cat", 0, 0, 9, 4]]}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "truth.jsonl").write_text(line)
+    ...     found = read_ground_truth(Path(folder, "truth.jsonl"))
+    >>> found.truth.class_names, found.truth.box.tolist()
+    (('class 1', 'cat'), [[0.0, 0.0, 10.0, 5.0]])
+    """
+    reader = _Reader(Path(path))
+    for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
+        if line.strip():
+            reader.read(number, line)
+    names = reader.class_names(class_names)
+    rows = np.array(reader.rows, np.float64).reshape(-1, 8)  # image, label, four corners, ignore, area
+    area = rows[:, 7]
+    truth = TruthTable(
+        class_names=names,
+        image_ids=tuple(reader.images),
+        image=rows[:, 0].astype(np.int64),
+        label=rows[:, 1].astype(np.int64),
+        box=rows[:, 2:6] + np.array([0.0, 0.0, 1.0, 1.0]),
+        ignore=rows[:, 6] > 0,
+        area=None if np.isnan(area).any() or len(area) == 0 else area,
+    )
+    return GroundTruthFile(truth, tuple(reader.names), tuple(reader.sizes))
+
+
+def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthFile) -> None:
+    """Write a ground-truth file, packed by gzip if its name ends in ``.gz``; whole, or not at all.
+
+    Raises:
+        InputError: The folder does not exist.
+    """
+    truth = ground_truth.truth
+    corners = np.hstack([truth.box[:, :2], undo_sum(truth.box[:, 2:], 1.0)])
+    objects: list[list[list[Any]]] = [[] for _ in truth.image_ids]
+    for row, (image, label) in enumerate(zip(truth.image.tolist(), truth.label.tolist(), strict=True)):
+        entry: list[Any] = [label + 1, truth.class_names[label], *(_short(side) for side in corners[row].tolist())]
+        if truth.area is not None:
+            entry += [int(truth.ignored[row]), _short(float(truth.area[row]))]
+        elif truth.ignored[row]:
+            entry.append(1)
+        objects[image].append(entry)
+    lines = []
+    columns = zip(truth.image_ids, ground_truth.image_names, ground_truth.sizes, objects, strict=True)
+    for image_id, name, (width, height), entries in columns:
+        record = {"id": name, "index": image_id, "width": width, "height": height, "objects": entries}
+        if not isinstance(image_id, int):
+            record["id"] = image_id
+            del record["index"]
+        lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+    data = "".join(lines).encode()
+    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+
+
+class _Reader:
+    """Collects the lines of a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.images: dict[int | str, int] = {}  # index or id -> line
+        self.names: list[str] = []
+        self.sizes: list[tuple[int | None, int | None]] = []
+        self.rows: list[tuple[float, ...]] = []
+        self.name_of: dict[int, str] = {}
+        self._line_of: dict[int, int] = {}
+
+    def read(self, number: int, line: bytes) -> None:
+        """Take one line."""
+        place = f"line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataFormatError(f"is not valid JSON: {error}", path=self.path, place=place) from error
+        if not isinstance(record, dict) or not isinstance(record.get("objects"), list):
+            raise self._broken("should be an object with id and the list objects", place)
+        own = record.get("id")
+        key = record.get("index") if record.get("index") is not None else own
+        if type(own) not in (int, str) or type(key) not in (int, str) or (key is not own and type(key) is not int):
+            raise self._broken(
+                f"id should be a text or a whole number, index a whole number, got {own!r}, {key!r}", place
+            )
+        if key in self.images:
+            raise self._broken(f"the image {key!r} is on line {self.images[key]} already", place)
+        position = len(self.images)
+        self.images[key] = number
+        self.names.append(str(own))
+        sides = [record.get(side) for side in ("width", "height")]
+        if any(side is not None and (type(side) is not int or side < 1) for side in sides):
+            raise self._broken(f"width and height should be whole numbers above 0 or null, got {sides}", place)
+        self.sizes.append((sides[0], sides[1]))
+        for k, entry in enumerate(record["objects"]):
+            self.rows.append((position, *self._object(entry, f"{place}, object {k + 1}", number)))
+
+    def _object(self, entry: Any, place: str, number: int) -> tuple[float, ...]:
+        """Return label, corners, whether to ignore, and the area (NaN if unknown)."""
+        if not isinstance(entry, list) or not 6 <= len(entry) <= 8:
+            raise self._broken(f"should be [class, name, xmin, ymin, xmax, ymax], got {entry!r:.80}", place)
+        label, name, *sides = entry
+        if type(label) is not int or not 1 <= label <= 1_000_000 or not isinstance(name, str):
+            raise self._broken(f"should begin with class number (from 1) and name, got {entry!r:.80}", place)
+        if not all(type(side) in (int, float) and abs(side) < _LARGEST for side in sides):
+            raise self._broken(f"corners should be numbers, got {entry!r:.80}", place)
+        if self.name_of.setdefault(label, name) != name:
+            first = self._line_of[label]
+            raise self._broken(f"class {label} is named {name!r}, but {self.name_of[label]!r} on line {first}", place)
+        self._line_of.setdefault(label, number)
+        return (label - 1, *sides[:4], sides[4] if len(sides) > 4 else 0, sides[5] if len(sides) > 5 else np.nan)
+
+    def class_names(self, given: Sequence[str] | None) -> tuple[str, ...]:
+        """Return the names of all classes, after checking those of the objects against those given."""
+        if given is None:
+            return tuple(
+                self.name_of.get(label, f"class {label}") for label in range(1, max(self.name_of, default=0) + 1)
+            )
+        for label, name in self.name_of.items():
+            if label > len(given) or given[label - 1] != name:
+                expected = (
+                    f"class {label} is {given[label - 1]!r}" if label <= len(given) else f"there are {len(given)}"
+                )
+                raise self._broken(f"has {name!r} as class {label}, but {expected}", f"line {self._line_of[label]}")
+        return tuple(given)
+
+    def _broken(self, message: str, place: str) -> DataFormatError:
+        return DataFormatError(message, path=self.path, place=place)
+
+
+def _short(value: float) -> float | int:
+    """Return whole numbers as int, so that they are written without a point."""
+    return int(value) if value == int(value) else value

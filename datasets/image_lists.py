@@ -1,0 +1,70 @@
+"""Text files with one image a line: VOC's ImageSets/Main, ILSVRC's det_lists, and lists of class names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from inception_rcnn.datasets.interface import Problems, is_inside
+from inception_rcnn.structures import DataFormatError
+
+
+def read_image_list(path: Path, problems: Problems) -> dict[str, int | None]:
+    """Return the ids in the order of the file, each with the number behind it, None where there is none.
+
+    Args:
+        path: The list, UTF-8.
+        problems: Told of an id that is there twice or leads out of the data set's folder.
+
+    Raises:
+        DataFormatError: The file is no text, or see `problems`; the text names the line.
+    """
+    entries: dict[str, int | None] = {}
+    for number, line in _lines(path):
+        image_id, value = split_line(line)
+        with problems.skipping():
+            if not is_inside(image_id):
+                raise DataFormatError(
+                    f"the id {image_id!r} leads out of the data set's folder", path=path, place=f"line {number}"
+                )
+            if image_id in entries:
+                raise DataFormatError(f"the id {image_id!r} is there twice", path=path, place=f"line {number}")
+            entries[image_id] = value
+    return entries
+
+
+def split_line(line: str) -> tuple[str, int | None]:
+    """Return the id and the number behind it: an index, or whether a class is there (1, 0, -1).
+
+    >>> split_line("ILSVRC2012_val_00000006 2"), split_line("2007_000027  -1"), split_line("my cat")
+    (('ILSVRC2012_val_00000006', 2), ('2007_000027', -1), ('my cat', None))
+    """
+    words = line.rsplit(maxsplit=1)
+    if len(words) == 2 and words[1].removeprefix("-").isdecimal():
+        return words[0].strip(), int(words[1])
+    return line.strip(), None
+
+
+def read_class_list(path: Path) -> tuple[str, ...]:
+    """Return the class names in a file with one a line.
+
+    Raises:
+        DataFormatError: The file is no text, holds no name, or one twice.
+    """
+    names: list[str] = []
+    for number, line in _lines(path):
+        if line.strip() in names:
+            raise DataFormatError(f"the class {line.strip()!r} is there twice", path=path, place=f"line {number}")
+        names.append(line.strip())
+    if not names:
+        raise DataFormatError("should hold one class name a line, but is empty", path=path)
+    return tuple(names)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Return the lines that are not empty, with their numbers from 1."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"should be a text, one entry a line: {error}", path=path) from error
+    return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())

@@ -1,0 +1,43 @@
+"""A data set by the name of its format, as commands take it."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from inception_rcnn.datasets.coco import CocoDataset
+from inception_rcnn.datasets.folder import FolderDataset
+from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
+from inception_rcnn.datasets.interface import DetectionDataset
+from inception_rcnn.datasets.voc import VocDataset
+from inception_rcnn.structures import InputError
+
+FORMATS: Final = ("coco", "voc", "ilsvrc", "folder")
+
+
+def open_dataset(
+    format: str, root: str | os.PathLike[str], split: str | None, *, skip_broken: bool = False
+) -> DetectionDataset:
+    """Return the data set of one split; its truth is read and checked, its photographs are opened when asked for.
+
+    Args:
+        format: ``"coco"``, ``"voc"``, ``"ilsvrc"`` or ``"folder"``.
+        root: The folder; see `CocoDataset`, `VocDataset`, `IlsvrcDetDataset`, `FolderDataset` for what is where.
+        split: Which part; None for a plain folder without parts.
+        skip_broken: Leave out what is broken and count it in `skipped`, instead of stopping at the first.
+
+    Raises:
+        InputError: The format is unknown, there is no such folder or split, or a split is needed.
+        DataFormatError: The data set is broken; the text names the file and the place in it.
+    """
+    if format == "folder":
+        return FolderDataset(root, split, skip_broken=skip_broken)
+    if format not in FORMATS:
+        raise InputError(f"data set format {format!r} is unknown; known: {', '.join(FORMATS)}")
+    if split is None:
+        raise InputError(f"a data set of format {format!r} needs the name of a split, such as 'val'")
+    if format == "voc":
+        return VocDataset(root, split, skip_broken=skip_broken)
+    if format == "ilsvrc":
+        return IlsvrcDetDataset(root, split, skip_broken=skip_broken)
+    return CocoDataset(root, split, skip_broken=skip_broken)

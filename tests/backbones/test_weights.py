@@ -1,0 +1,193 @@
+"""`googlenet(...)`: what is loaded, what stays fresh, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
+from inception_rcnn.backbones.caffe_names import caffe_layers, state_from_caffe
+from inception_rcnn.backbones.weights import read_state
+from inception_rcnn.structures import CheckpointError, InputError
+
+
+@cache
+def other_network() -> GoogLeNet:
+    """A network of three classes that no fresh one equals; read only."""
+    torch.manual_seed(99)
+    return googlenet(num_classes=3)
+
+
+def state() -> dict[str, Tensor]:
+    """Its numbers."""
+    return dict(other_network().state_dict())
+
+
+def caffe_arrays(aux_heads: bool = False, dtype: type = np.float32) -> dict[str, np.ndarray]:
+    """Arrays in Caffe's names that each hold one small number of their own."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in GoogLeNet(5, aux_heads=aux_heads).state_dict().items()}
+    names = {
+        f"{ours}.{kind}": f"{theirs}/{kind}"
+        for ours, theirs in caffe_layers(aux_heads=aux_heads).items()
+        for kind in ("weight", "bias")
+    }
+    return {names[ours]: np.full(shape, number, dtype) for number, (ours, shape) in enumerate(shapes.items())}
+
+
+def test_a_fresh_network_is_in_evaluation_mode() -> None:
+    assert not other_network().training and other_network().num_classes == 3
+
+
+def test_a_state_dict_is_loaded() -> None:
+    loaded = googlenet(weights=state(), num_classes=3).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in state().items())
+
+
+def test_other_numbers_of_classes_leave_only_the_last_layer_fresh() -> None:
+    torch.manual_seed(1)
+    loaded = googlenet(weights=state(), num_classes=4).state_dict()
+    assert loaded["classifier.weight"].shape == (4, 1024)
+    rest = [name for name in loaded if not name.startswith("classifier.")]
+    assert len(rest) == 114 and all(torch.equal(loaded[name], state()[name]) for name in rest)
+
+
+def test_the_last_layer_can_be_left_out() -> None:
+    loaded = googlenet(weights=state(), num_classes=0)
+    assert loaded.classifier is None and torch.equal(loaded.conv1.weight, state()["conv1.weight"])
+
+
+def test_auxiliary_heads_stay_fresh_where_the_weights_have_none() -> None:
+    loaded = googlenet(weights=state(), num_classes=3, aux_heads=True)
+    assert loaded.aux_4a is not None and torch.equal(loaded.conv2.weight, state()["conv2.weight"])
+
+
+def test_a_checkpoint_file_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    write_checkpoint(path, "googlenet", {"num_classes": 3}, {name: one.half() for name, one in state().items()})
+    loaded = googlenet(weights=path, num_classes=3).state_dict()
+    assert loaded["conv1.weight"].dtype == torch.float32
+    assert all(torch.equal(loaded[name], tensor.half().float()) for name, tensor in state().items())
+
+
+def test_caffe_names_cover_every_layer_once() -> None:
+    for aux_heads, count in ((False, 58), (True, 64)):
+        names = caffe_layers(aux_heads=aux_heads)
+        with torch.device("meta"):
+            expected = {name.rpartition(".")[0] for name in GoogLeNet(3, aux_heads=aux_heads).state_dict()}
+        assert set(names) == expected and len(set(names.values())) == len(names) == count
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("conv1/7x7_s2/weight", "conv1.weight"),
+        ("conv2/3x3_reduce/bias", "conv2_reduce.bias"),
+        ("inception_3a/1x1/weight", "inception_3a.conv1x1.weight"),
+        ("inception_4c/3x3_reduce/weight", "inception_4c.reduce3x3.weight"),
+        ("inception_4c/3x3/bias", "inception_4c.conv3x3.bias"),
+        ("inception_5b/5x5_reduce/weight", "inception_5b.reduce5x5.weight"),
+        ("inception_5b/5x5/weight", "inception_5b.conv5x5.weight"),
+        ("inception_4e/pool_proj/bias", "inception_4e.project.bias"),
+        ("loss3/classifier/weight", "classifier.weight"),
+        ("loss1/conv/weight", "aux_4a.conv.weight"),
+        ("loss2/fc/bias", "aux_4d.hidden.bias"),
+        ("loss2/classifier/weight", "aux_4d.classifier.weight"),
+    ],
+)
+def test_caffe_arrays_take_their_places(theirs: str, ours: str) -> None:
+    arrays = caffe_arrays(aux_heads=True)
+    assert state_from_caffe(arrays, origin="here")[ours].flatten()[0] == arrays[theirs].flat[0]
+
+
+def test_an_npz_of_caffe_arrays_is_loaded_with_and_without_auxiliary_heads(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    arrays = caffe_arrays(aux_heads=True, dtype=np.float16)
+    np.savez_compressed(path, **arrays)
+    with_heads = googlenet(weights=path, num_classes=5, aux_heads=True)
+    assert with_heads.aux_4d is not None
+    assert with_heads.aux_4d.hidden.weight[3, 7] == arrays["loss2/fc/weight"].flat[0]
+    without = googlenet(weights=path, num_classes=5)
+    assert without.aux_4d is None and without.conv1.bias[0] == arrays["conv1/7x7_s2/bias"][0]
+
+
+def test_caffe_arrays_that_lack_one_or_have_one_too_many() -> None:
+    arrays = caffe_arrays()
+    less = {name: array for name, array in arrays.items() if name != "inception_3a/5x5/bias"}
+    with pytest.raises(CheckpointError, match=r"here lacks 1 of GoogLeNet's arrays, first 'inception_3a/5x5/bias'"):
+        state_from_caffe(less, origin="here")
+    with pytest.raises(CheckpointError, match=r"here has 1 arrays .* no place for, first 'fc8/weight'"):
+        state_from_caffe(arrays | {"fc8/weight": np.zeros(3, np.float32)}, origin="here")
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.complex64, "U3"])
+def test_caffe_arrays_of_another_kind_are_refused(dtype: type | str) -> None:
+    arrays = caffe_arrays() | {"conv1/7x7_s2/bias": np.zeros(64, dtype)}
+    with pytest.raises(CheckpointError, match="conv1/7x7_s2/bias should be floats"):
+        state_from_caffe(arrays, origin="here")
+
+
+def test_unknown_variants_and_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown variant 'v3'; known are paper, naive"):
+        googlenet("v3")
+    with pytest.raises(InputError, match=r"weights should be a .npz or .safetensors file, or a state dict"):
+        read_state(tmp_path / "weights.pth")
+
+
+def test_weights_of_the_paper_do_not_fit_the_naive_network() -> None:
+    with pytest.raises(CheckpointError, match=r"the given state dict: inception_3\w\..* has shape"):
+        googlenet("naive", weights=state(), num_classes=3)
+
+
+def test_wrong_tensors_are_refused() -> None:
+    lies = {
+        "does not fit: 1 tensors are missing, first 'conv2.bias'": {"conv2.bias": None},
+        "does not fit: 1 tensors have no place, first 'conv3.bias'": {"conv3.bias": torch.zeros(3)},
+        r"conv1.bias has shape \(63,\), the network needs \(64,\)": {"conv1.bias": torch.zeros(63)},
+        "conv1.bias holds values that are not finite": {"conv1.bias": torch.full((64,), torch.nan)},
+        "conv1.bias holds torch.int32, floating-point": {"conv1.bias": torch.zeros(64, dtype=torch.int32)},
+    }
+    for message, change in lies.items():
+        wrong = {name: tensor for name, tensor in (state() | change).items() if tensor is not None}
+        with pytest.raises(CheckpointError, match=message):
+            googlenet(weights=wrong, num_classes=3)
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_checkpoint(path, "multibox", {}, {"a": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="kind 'multibox'; 'googlenet' is needed here"):
+        googlenet(weights=path)
+
+
+def damaged_files(folder: Path) -> dict[str, Path]:
+    """Files that are no .npz, whatever their name says."""
+    paths = {name: folder / f"{name}.npz" for name in ("empty", "text", "npy", "pickle", "cut", "flipped", "objects")}
+    paths["empty"].write_bytes(b"")
+    paths["text"].write_text("no weights here")
+    with paths["npy"].open("wb") as file:
+        np.save(file, np.zeros(3, np.float32))
+    paths["pickle"].write_bytes(pickle.dumps({"conv1/7x7_s2/weight": [1.0]}))
+    np.savez_compressed(paths["cut"], **{"conv1/7x7_s2/weight": np.arange(9999.0)})
+    whole = paths["cut"].read_bytes()
+    paths["cut"].write_bytes(whole[: len(whole) // 2])
+    middle = len(whole) // 2
+    paths["flipped"].write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    with zipfile.ZipFile(paths["objects"], "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00")
+    return paths
+
+
+def test_damaged_npz_files_are_refused(tmp_path: Path) -> None:
+    for name, path in damaged_files(tmp_path).items():
+        with pytest.raises(CheckpointError, match=rf"{name}\.npz"):
+            googlenet(weights=path)
+    with pytest.raises(CheckpointError, match=r"absent\.npz cannot be read"):
+        googlenet(weights=tmp_path / "absent.npz")

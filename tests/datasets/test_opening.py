@@ -1,0 +1,65 @@
+"""The choice of a reader by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from inception_rcnn.datasets import (
+    FORMATS,
+    CocoDataset,
+    FolderDataset,
+    IlsvrcDetDataset,
+    VocDataset,
+    open_dataset,
+    write_coco,
+    write_folder,
+    write_ilsvrc,
+    write_voc,
+)
+from inception_rcnn.structures import DataFormatError, InputError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One photograph in every format's layout, in a folder named after the format."""
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "plain" / "a.png")
+    plain = FolderDataset(tmp_path / "plain")
+    write_coco(plain, tmp_path / "coco", "val")
+    write_voc(plain, tmp_path / "voc", "val")
+    write_ilsvrc(plain, tmp_path / "ilsvrc", "val")
+    write_folder(plain, tmp_path / "folder", "val")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("form", "reader"),
+    [("coco", CocoDataset), ("voc", VocDataset), ("ilsvrc", IlsvrcDetDataset), ("folder", FolderDataset)],
+)
+def test_every_format_has_its_reader(form: str, reader: type, root: Path) -> None:
+    dataset = open_dataset(form, root / form, "val")
+    assert type(dataset) is reader
+    assert (list(dataset.image_ids), dataset.skipped, dataset.path(0).name) == (["a"], 0, "a.png")
+    assert form in FORMATS
+
+
+def test_the_choice_to_skip_reaches_the_reader(root: Path) -> None:
+    (root / "folder" / "val" / "a.xml").write_text("<annotation>")
+    with pytest.raises(DataFormatError):
+        open_dataset("folder", root / "folder", "val")
+    assert open_dataset("folder", root / "folder", "val", skip_broken=True).skipped == 1
+
+
+def test_only_a_folder_needs_no_split(root: Path) -> None:
+    assert len(open_dataset("folder", root / "folder" / "val", None)) == 1
+    for form in ("coco", "voc", "ilsvrc"):
+        with pytest.raises(InputError, match=f"format '{form}' needs the name of a split"):
+            open_dataset(form, root / form, None)
+
+
+def test_an_unknown_format_is_named_with_the_known_ones(root: Path) -> None:
+    with pytest.raises(InputError, match="format 'yolo' is unknown; known: coco, voc, ilsvrc, folder"):
+        open_dataset("yolo", root, "val")

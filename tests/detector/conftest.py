@@ -1,0 +1,88 @@
+"""Small things to test the detector with: a photograph, regions on it, and networks that look at 32 px."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from skimage import data
+
+from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.detector import ClassifierDescription, RegionClassifier, Runtime, warp_regions
+
+SPEC = InputSpec(side=32, context=4)
+NAMES = ("cat", "cup", "person")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """torch on one thread: for small networks two that wait for each other are slower, many times so if it is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Runtime:
+    """The CPU in float32, four regions a batch."""
+    return Runtime(torch.device("cpu"), torch.float32, 4)
+
+
+@pytest.fixture(scope="session")
+def spec() -> InputSpec:
+    """Regions of 32 px with 4 px of context."""
+    return SPEC
+
+
+@pytest.fixture(scope="session")
+def photograph() -> npt.NDArray[np.uint8]:
+    """Part of a real photograph, 96 x 80 pixels."""
+    image = np.ascontiguousarray(data.astronaut()[20:212:2, 120:280:2])
+    image.setflags(write=False)
+    return image
+
+
+@pytest.fixture(scope="session")
+def boxes() -> npt.NDArray[np.float32]:
+    """Thirty boxes with whole-numbered corners inside the photograph, many of them overlapping."""
+    rng = np.random.default_rng(0)
+    corner, size = rng.integers(0, 50, (30, 2)), rng.integers(12, 30, (30, 2))
+    return np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def make_network(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> Callable[[int], GoogLeNet]:
+    """seed -> a network with fresh weights and four outputs that gives different regions different answers."""
+    pixels = torch.from_numpy(warp_regions(photograph, boxes[:6], SPEC))
+
+    def make(seed: int) -> GoogLeNet:
+        torch.manual_seed(seed)
+        network = GoogLeNet(len(NAMES) + 1).eval()
+        layer = network.classifier
+        assert layer is not None
+        with torch.no_grad():
+            features = network.pooled(network.trunk(SPEC.apply(pixels)))
+            layer.weight.mul_(15)
+            layer.bias.copy_(-layer.weight @ features.mean(dim=0))
+        return network
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def description() -> ClassifierDescription:
+    """What a classifier of three classes says of itself."""
+    return ClassifierDescription(NAMES, SPEC, {"mode": "fast", "seed": 3}, 0.25, {"data": "none"}, "CC0-1.0")
+
+
+@pytest.fixture(scope="session")
+def classifiers(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime
+) -> tuple[RegionClassifier, RegionClassifier]:
+    """Two classifiers with nothing in common; read only."""
+    first, second = (RegionClassifier(make_network(seed), description, cpu) for seed in (1, 2))
+    return first, second

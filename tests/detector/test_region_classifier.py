@@ -1,0 +1,55 @@
+"""One classifier: probabilities of regions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.detector import ClassifierDescription, RegionClassifier, Runtime, warp_regions
+from inception_rcnn.structures import InputError
+
+
+@pytest.fixture
+def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """Six regions: more than one batch."""
+    return warp_regions(photograph, boxes[:6], spec)
+
+
+def test_probabilities_are_the_network_s_softmax(
+    classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8], spec: InputSpec
+) -> None:
+    found = classifiers[0].probabilities(crops)
+    with torch.inference_mode():
+        expected = classifiers[0].network(spec.apply(torch.from_numpy(crops))).softmax(dim=1).numpy()
+    assert found.shape == (6, 4) and found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    assert found.std(axis=0).min() > 0.01  # the regions are told apart, or nothing would be shown
+
+
+def test_no_regions_give_no_rows(classifiers: tuple[RegionClassifier, ...]) -> None:
+    assert classifiers[0].probabilities(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 4)
+
+
+def test_bfloat16_stays_near(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, crops: npt.NDArray[np.uint8]
+) -> None:
+    cpu = torch.device("cpu")
+    exact, rough = (
+        RegionClassifier(make_network(1), description, Runtime(cpu, dtype, 64)).probabilities(crops)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert rough.dtype == np.float32 and 0 < np.abs(exact - rough).max() < 0.05
+
+
+def test_outputs_that_do_not_fit_the_names_are_refused(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime
+) -> None:
+    with pytest.raises(InputError, match="a classifier of 2 classes has one output more, for background; .* has 4"):
+        RegionClassifier(make_network(1), replace(description, class_names=("cat", "cup")), cpu)

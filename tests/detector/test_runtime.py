@@ -1,0 +1,97 @@
+"""Which device, which precision; every wrong wish refused."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+
+import pytest
+import torch
+
+from inception_rcnn.detector import choose_runtime, keep_freed_memory
+from inception_rcnn.detector.runtime import cpu_has_fast_bfloat16
+from inception_rcnn.structures import InputError
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "fast"),
+    [
+        ({}, False),
+        ({"avx512_f": True, "amx_bf16": False, "avx512_bf16": False}, False),
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+    ],
+)
+def test_the_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], fast: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    runtime = choose_runtime("cpu")
+    assert cpu_has_fast_bfloat16() is fast
+    assert runtime.dtype == (torch.bfloat16 if fast else torch.float32)
+    assert runtime.device == torch.device("cpu") and runtime.batch == 64
+
+
+def test_an_older_torch_that_cannot_say_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_runtime("cpu").dtype == torch.float32
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int, capability: tuple[int, int] = (9, 0)) -> None:
+    """Makes torch report so many CUDA devices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: devices > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_cuda(monkeypatch, 0)
+    assert choose_runtime().device.type == "cpu"
+    pretend_cuda(monkeypatch, 1)
+    assert choose_runtime().device.type == "cuda" and choose_runtime("cpu").device.type == "cpu"
+
+
+@pytest.mark.parametrize(("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_cuda_computes_in_bfloat16_since_ampere(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    pretend_cuda(monkeypatch, 2, capability)
+    runtime = choose_runtime("cuda:1")
+    assert runtime.dtype == dtype and runtime.device == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize("device", ["gpu", "", "mps", "meta", "cuda:x", "tpu:0"])
+def test_unknown_devices_are_refused(device: str) -> None:
+    with pytest.raises(InputError, match=f"unknown device '{device}'; use auto, cpu, cuda or cuda:N"):
+        choose_runtime(device)
+
+
+@pytest.mark.parametrize(("device", "devices"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2), ("cuda:99", 1)])
+def test_cuda_devices_that_are_not_there_are_refused(
+    monkeypatch: pytest.MonkeyPatch, device: str, devices: int
+) -> None:
+    pretend_cuda(monkeypatch, devices)
+    with pytest.raises(InputError, match=f"'{device}' was asked for, but this machine has {devices} CUDA devices"):
+        choose_runtime(device)
+
+
+class FakeLibrary:
+    """A C library that notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, int]] = []
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        self.calls.append((parameter, value))
+        return 1
+
+
+@pytest.mark.parametrize(("library", "calls"), [("glibc", [(-3, 2**30), (-1, 2**31 - 1)]), ("", []), ("musl", [])])
+def test_freed_memory_is_kept_by_glibc_only(
+    monkeypatch: pytest.MonkeyPatch, library: str, calls: list[tuple[int, int]]
+) -> None:
+    fake = FakeLibrary()
+    monkeypatch.setattr(platform, "libc_ver", lambda: (library, "2.36"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: fake)
+    keep_freed_memory()
+    assert fake.calls == calls

@@ -1,0 +1,304 @@
+"""inception-rcnn propose image.jpg
+
+Draws boxes that may hold an object, or stores those of a whole data set and says what share of its objects they cover.
+
+Give images or folders (every file in a folder is tried): the first boxes are drawn into pictures beside the images,
+those of a folder into its sub-folder `proposals`, or all into the folder --output. Without any, a photograph that
+scikit-image ships is used. An image that cannot be read is reported, and the exit status is 1.
+
+Or give a data set: inception-rcnn propose --dataset coco --root DIR --split val --output val.safetensors
+Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
+goes on when it is called again. Every core works on a photograph of its own. Crowds and difficult objects do not count.
+
+DIR holds, for coco: <split>.json or annotations/instances_<split>.json; voc: ImageSets/Main/<split>.txt; ilsvrc:
+ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, perhaps with VOC's XML beside them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+# Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
+if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
+
+import typer
+
+from inception_rcnn.tools.cli import run_command
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from inception_rcnn.datasets import DetectionDataset
+    from inception_rcnn.evaluation import ProposalRecall
+    from inception_rcnn.proposals.image_sets import TimedProposer
+    from inception_rcnn.structures import GroundTruth, Proposals
+
+_DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
+_SMALL, _LARGE = 32.0**2, 96.0**2  # COCO's bounds of an object's area, in pixels of the original photograph
+
+
+def main(
+    images: Annotated[list[Path] | None, typer.Argument(help="Images or folders.", show_default=False)] = None,
+    dataset: Annotated[str | None, typer.Option(help="Format of a data set: coco, voc, ilsvrc or folder.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    split: Annotated[str | None, typer.Option(help="Part of the data set; a plain folder may have none.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="File for a data set's proposals, *.safetensors; folder for pictures.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the coverage, or the boxes.")] = None,
+    mode: Annotated[str | None, typer.Option(help="single, fast or quality. Default: fast.")] = None,
+    superpixel_scale: Annotated[
+        float | None, typer.Option(min=0.1, max=10, help="1: as published; 2: the paper's doubling. Default: 2.")
+    ] = None,
+    ranking: Annotated[str | None, typer.Option(help="Which boxes come first; random is R-CNN's order.")] = None,
+    engine: Annotated[str | None, typer.Option(help="native, opencv or selectivesearch. Default: native.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random order. Default: 0.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the working picture. Default: 500.")] = None,
+    min_side: Annotated[int | None, typer.Option(min=0, help="Shortest side there. Default: 20.")] = None,
+    max_boxes: Annotated[int | None, typer.Option(min=1, help="Only the first N. Default: all; drawn: 100.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images of the data set.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: one a core.")] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data set, and count it.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
+) -> None:
+    """Parses, calls, prints."""
+    options = {
+        "mode": mode,
+        "superpixel_scale": superpixel_scale,
+        "ranking": ranking,
+        "engine": engine,
+        "seed": seed,
+        "width": width,
+        "min_side": min_side,
+        "max_boxes": max_boxes,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if dataset is None:
+        if root is not None or split is not None:
+            raise typer.BadParameter("--root and --split need the format of the data set", param_hint="--dataset")
+        _draw_all(images, output, json_file, {"max_boxes": _DRAWN, **given}, quiet=quiet)
+        return
+    if root is None or images:
+        raise typer.BadParameter("a data set needs --root, and no images beside it", param_hint="--dataset")
+    opened = _open(dataset, root, split, skip_broken=skip_broken)
+    _cover_set(opened, output, json_file, given, limit=limit, threads=threads, quiet=quiet)
+
+
+def _cover_set(
+    dataset: DetectionDataset,
+    output: Path | None,
+    json_file: Path | None,
+    given: dict[str, Any],
+    *,
+    limit: int | None,
+    threads: int | None,
+    quiet: bool,
+) -> None:
+    """Proposes for a whole set, stores, counts, prints."""
+    from inception_rcnn.proposals.image_sets import FirstImages, cores, propose_for_images, search_settings
+    from inception_rcnn.structures import progress_bar, write_json
+
+    images = FirstImages(dataset, limit)
+    timed, workers = _warm_proposer(given), threads or cores()
+    with progress_bar(len(images), "proposals", quiet=quiet) as bar:
+        proposals = propose_for_images(images, timed, output, search_settings(given), bar=bar, threads=workers)
+    truths = [dataset.ground_truth(index) for index in range(len(images))]
+    whole, seconds = _coverage(truths, proposals), timed.seconds_per_image()
+    if json_file is not None:
+        write_json(json_file, _as_json(whole, proposals, seconds))
+    if quiet:
+        return
+    count = sum(map(len, proposals)) / len(proposals)
+    typer.echo(f"{len(images)} images, {count:.1f} boxes an image" + (f", in {output}" if output else ""))
+    _print_time(seconds, workers)
+    _print_coverage(whole, truths, proposals)
+
+
+def _open(form: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
+    """The data set, with at least one image; what is left out is reported."""
+    from inception_rcnn.datasets import open_dataset
+    from inception_rcnn.structures import InputError
+
+    dataset = open_dataset(form, root, split, skip_broken=skip_broken)
+    for problem in dataset.problems:
+        typer.echo(f"left out: {problem}", err=True)
+    if len(dataset) == 0:
+        raise InputError(f"no images in {root}" + (f", split {split!r}" if split else ""))
+    return dataset
+
+
+def _warm_proposer(given: dict[str, Any]) -> TimedProposer:
+    """Selective search on one thread; its kernels are compiled, or found, before anything is measured."""
+    import numpy as np
+
+    from inception_rcnn.proposals import selective_search
+    from inception_rcnn.proposals.image_sets import TimedProposer
+
+    def propose(image: NDArray[np.uint8]) -> Proposals:
+        return selective_search(image, threads=1, **given)
+
+    propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+    return TimedProposer(propose)
+
+
+def _coverage(truths: Sequence[GroundTruth], proposals: Sequence[Proposals]) -> ProposalRecall | None:
+    """What share of the objects is covered; None if there are no objects."""
+    from inception_rcnn.evaluation import proposal_recall
+
+    if all(truth.ignore.all() for truth in truths):
+        return None
+    return proposal_recall(truths, proposals)
+
+
+def _as_json(coverage: ProposalRecall | None, proposals: Sequence[Proposals], seconds: float | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "images": len(proposals),
+        "boxes_per_image": sum(map(len, proposals)) / len(proposals),
+        "truths": 0,
+        "recall": None,
+        "recall_at": None,
+        "average_recall": None,
+        "average_best_overlap": None,
+        "seconds_per_image": seconds,
+    }
+    if coverage is None:
+        return entry
+    return entry | {
+        "truths": coverage.truths,
+        "recall": {f"{threshold:g}": share for threshold, share in coverage.recall.items()},
+        "recall_at": {str(count): share for count, share in coverage.recall_at.items()},
+        "average_recall": coverage.average_recall,
+        "average_best_overlap": coverage.average_best_overlap,
+    }
+
+
+def _print_time(seconds: float | None, workers: int) -> None:
+    if seconds is None:
+        typer.echo("all were in the file already")
+    elif workers == 1:
+        typer.echo(f"{seconds:.3f} s an image on one core, reading it included")
+    else:
+        typer.echo(f"{seconds:.3f} s an image, reading it included, with {workers} images at a time, each on one core")
+
+
+def _print_coverage(
+    whole: ProposalRecall | None, truths: Sequence[GroundTruth], proposals: Sequence[Proposals]
+) -> None:
+    if whole is None:
+        typer.echo("no objects are known, so coverage is not either")
+        return
+    sizes = [_coverage([_of_size(truth, *bounds) for truth in truths], proposals) for bounds in _bounds()]
+    _print_table([whole, *sizes])
+
+
+def _print_table(columns: Sequence[ProposalRecall | None]) -> None:
+    """Prints a column for all objects and one for each size, a dash where there are none of it."""
+    thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)
+    counts = (50, 100, 200, 300, 500, 1000)
+    rows: list[tuple[str, Callable[[ProposalRecall], float]]] = [
+        *((f"% at IoU {threshold:g}", lambda one, at=threshold: one.recall[at]) for threshold in thresholds),
+        ("average recall, %", lambda one: one.average_recall),
+        ("average best overlap, %", lambda one: one.average_best_overlap),
+        *((f"% at IoU 0.5, first {count}", lambda one, first=count: one.recall_at[first]) for count in counts),
+    ]
+    typer.echo(f"{'':<24}{'all':>8}{'small':>8}{'medium':>8}{'large':>8}   (small: area < 32², large: > 96² pixels)")
+    typer.echo(f"{'objects':<24}" + "".join(f"{0 if one is None else one.truths:8d}" for one in columns))
+    for name, share in rows:
+        values = (f"{'-':>8}" if one is None else f"{100 * share(one):8.1f}" for one in columns)
+        typer.echo(f"{name:<24}" + "".join(values))
+
+
+def _bounds() -> list[tuple[float, float]]:
+    """Lowest and highest area of small, medium and large objects; COCO's two bounds themselves are medium."""
+    from math import inf, nextafter
+
+    return [(0.0, nextafter(_SMALL, 0)), (_SMALL, _LARGE), (nextafter(_LARGE, inf), inf)]
+
+
+def _of_size(truth: GroundTruth, low: float, high: float) -> GroundTruth:
+    from inception_rcnn.structures import box_area
+
+    areas = (box_area(truth.boxes) if truth.areas is None else truth.areas).astype("float64")
+    return truth[(areas >= low) & (areas <= high)]
+
+
+def _draw_all(
+    images: list[Path] | None, output: Path | None, json_file: Path | None, given: dict[str, Any], *, quiet: bool
+) -> None:
+    """Proposes for single images and draws; an image that cannot be read is reported, and the exit status is 1."""
+    from inception_rcnn.structures import progress_bar, write_json
+
+    jobs = _jobs(images, output)
+    entries = []
+    with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
+        for source, picture in jobs:
+            entries.append(_draw(source, picture, given, quiet=quiet))
+            bar.advance(1)
+    if json_file is not None:
+        write_json(json_file, entries)
+    if any("error" in entry for entry in entries):
+        raise typer.Exit(1)
+
+
+def _draw(source: Path, picture: Path, given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Draws the proposals of one image, best on top, and returns its JSON entry."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    from inception_rcnn.proposals import selective_search
+    from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_whole
+
+    entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "boxes": []}
+    try:
+        pixels = load_image(source)
+    except (ImageError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        return {**entry, "error": str(error)}
+    found = selective_search(pixels, **given)
+    buffer = BytesIO()
+    drawn = Image.fromarray(draw_boxes(pixels, found.boxes[::-1]))
+    drawn.save(buffer, "PNG" if picture.suffix == ".png" else "JPEG", quality=92)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(picture, buffer.getvalue())
+    if not quiet:
+        typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
+    return {**entry, "width": pixels.shape[1], "height": pixels.shape[0], "boxes": found.boxes.tolist()}
+
+
+def _jobs(images: list[Path] | None, output: Path | None) -> list[tuple[Path, Path]]:
+    """Each image with the file its picture goes to; no file is named twice."""
+    from inception_rcnn.structures import InputError
+
+    if not images:
+        return [(_bundled_photograph(), (output or Path("runs")) / "astronaut-proposals.png")]
+    jobs: dict[Path, Path] = {}  # picture: image
+    for path in images:
+        sources = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+        folder = output or (path / "proposals" if path.is_dir() else path.parent)
+        for source in sources:
+            suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
+            picture, number = folder / f"{source.stem}-proposals{suffix}", 2
+            while picture in jobs:  # a.jpg and a.webp, or two folders' photographs in one --output
+                picture, number = folder / f"{source.stem}-proposals-{number}{suffix}", number + 1
+            jobs[picture] = source
+    if not jobs:
+        raise InputError(f"no files in {', '.join(str(path) for path in images)}; give images or a folder with images")
+    return [(source, picture) for picture, source in jobs.items()]
+
+
+def _bundled_photograph() -> Path:
+    import skimage
+
+    return Path(skimage.__file__).parent / "data" / "astronaut.png"
+
+
+if __name__ == "__main__":
+    run_command(main)
