@@ -160,7 +160,9 @@ def compare(python: str, folder: Path, repeats: int) -> None:
     print(machine_line("numpy", "numba"))
     print(f"{IMAGES:,} images, {CLASSES} classes, {OBJECTS:,} objects, {DETECTIONS:,} detections, median of {repeats}")
     theirs = middle["peer"]
-    print(f"hotcoco: evaluate + accumulate {theirs['seconds']:.2f} s, JSON {theirs['load']:.2f} s, {theirs['memory']:.0f} MB")
+    print(
+        f"hotcoco: evaluate + accumulate {theirs['seconds']:.2f} s, JSON {theirs['load']:.2f} s, {theirs['memory']:.0f} MB"
+    )
     for task, against in (("coco", "seconds"), ("ilsvrc", "seconds"), ("text", "load"), ("json", "load")):
         own = middle[task]
         ratio = own["seconds"] / theirs[against]
@@ -178,7 +180,9 @@ def main() -> None:
     parser.add_argument("--task", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.task:
-        print(json.dumps(peer(arguments.folder) if arguments.task == "peer" else ours(arguments.folder, arguments.task)))
+        print(
+            json.dumps(peer(arguments.folder) if arguments.task == "peer" else ours(arguments.folder, arguments.task))
+        )
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)

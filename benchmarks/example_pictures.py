@@ -8,16 +8,14 @@ Prints every detection, and draws the four pictures side by side, each 480 px hi
 from __future__ import annotations
 
 import argparse
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from machine import machine_line
-from PIL import Image
 from skimage import data
 
 from inception_rcnn import load_detector
-from inception_rcnn.structures import draw_detections, resize_image, write_whole
+from inception_rcnn.structures import draw_detections, resize_image, write_picture
 
 HEIGHT = 480
 
@@ -42,10 +40,7 @@ def main() -> None:
         found = detector(image)
         print(name, [(record["label"], round(record["score"], 2)) for record in found.to_records()])
         drawn.append(draw_detections(image, found))
-    buffer = BytesIO()
-    Image.fromarray(np.concatenate(drawn, axis=1)).save(buffer, "JPEG", quality=85)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(arguments.output, buffer.getvalue())
+    write_picture(arguments.output, np.concatenate(drawn, axis=1))
 
 
 if __name__ == "__main__":

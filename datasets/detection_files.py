@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def read_voc_detections(
             lines = read_number_lines(files[name], _VOC_WORDS, named=True)
             ids = lines.names()
             image = np.array([position_of.get(image_id, -1) for image_id in ids], np.int64)
-            keep = _known(image, skip_unknown, lambda row, ids=ids, lines=lines: lines.broken(row, _unknown(ids[row])))
+            keep = _known(image, skip_unknown, partial(_unknown_line, lines, ids))
             box = lines.values[:, 2:] - np.array([1.0, 1.0, 0.0, 0.0])
             parts.append(_selected(image, np.full(len(ids), label), lines.values[:, 1], box, keep))
     return _joined(parts)
@@ -211,6 +212,10 @@ def _unknown(image_id: object) -> str:
     return f"the image {image_id} is not in the list of images{_HINT}"
 
 
+def _unknown_line(lines: NumberLines, ids: list[str], row: int) -> DataFormatError:
+    return lines.broken(row, _unknown(ids[row]))
+
+
 def _known(image: NDArray[np.int64], skip: bool, error: Callable[[int], DataFormatError]) -> NDArray[np.bool_]:
     """Return which detections are of images in the list; raise ``error(row)`` for the first that is not."""
     known = image >= 0
@@ -228,7 +233,7 @@ def _selected(
 ) -> DetectionFile:
     if not keep.all():
         image, label, score, box = image[keep], label[keep], score[keep], box[keep]
-    return DetectionFile(DetectionTable(image, label, score, box), int(len(keep) - len(box)))
+    return DetectionFile(DetectionTable(image.astype(np.int32), label, score, box), int(len(keep) - len(box)))
 
 
 def _joined(parts: list[DetectionFile]) -> DetectionFile:

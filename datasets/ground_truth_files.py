@@ -138,8 +138,9 @@ class _Reader:
         if not isinstance(record, dict) or not isinstance(record.get("objects"), list):
             raise self._broken("should be an object with id and the list objects", place)
         own = record.get("id")
-        key = record.get("index") if record.get("index") is not None else own
-        if type(own) not in (int, str) or type(key) not in (int, str) or (key is not own and type(key) is not int):
+        index = record.get("index")
+        key: Any = own if index is None else index
+        if type(own) not in (int, str) or (index is not None and type(index) is not int):
             raise self._broken(
                 f"id should be a text or a whole number, index a whole number, got {own!r}, {key!r}", place
             )

@@ -41,14 +41,14 @@ def product_error(a: float, b: float, product: float) -> float:
 
 
 @compiled("float64(int64, int64, float64[:,::1])")
-def scaled(digits: int, power: int, powers: NDArray[np.float64]) -> float:
+def scaled(digits: np.int64, power: np.int64, powers: NDArray[np.float64]) -> float:
     """Return the float64 nearest to digits * 10**power, or NaN where that takes more than this arithmetic.
 
     The quotient or product is computed to about 100 bits; it is trusted if moving it by more than its error, up or
     down, rounds to the same float64.
     """
     if digits < _EXACT and -_EXACT_POWER <= power <= _EXACT_POWER:
-        return digits / powers[-power, 0] if power < 0 else digits * powers[power, 0]
+        return float(digits / powers[-power, 0] if power < 0 else digits * powers[power, 0])
     if abs(power) > _LARGEST_POWER:
         return np.nan
     high = np.float64(digits)
@@ -78,10 +78,11 @@ def read_number(text: NDArray[np.uint8], start: int, end: int, powers: NDArray[n
     while at < end:
         byte = text[at]
         if _ZERO <= byte <= _NINE:
-            digits = 10 * digits + np.int64(byte - _ZERO)
             seen = True
-            if digits > 0:
+            if count > 0 or byte > _ZERO:
                 count += 1
+            if count <= _MOST_DIGITS:
+                digits = 10 * digits + np.int64(byte - _ZERO)
             if dotted:
                 decimals += 1
         elif byte == _DOT and not dotted:

@@ -96,7 +96,7 @@ def read_number_lines(
         spans = np.empty((rows[-1] if named else 0, 2), np.int64)
         reader = _Reader(Path(path), data, words, named, values, spans)
         ends = list(pool.map(reader.read, _edges(data, workers)[:-1], parts, rows[:-1].tolist()))
-    used = np.concatenate([np.arange(start, end) for start, end in zip(rows[:-1], ends, strict=True)])
+    used = np.concatenate([rows[:0], *(np.arange(start, end) for start, end in zip(rows[:-1], ends, strict=True))])
     if len(used) and used[-1] + 1 == len(used):  # usual: nothing to close up
         values, spans = values[: len(used)], spans[: len(used)]
     else:

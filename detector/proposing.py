@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.proposals import selective_search
-from inception_rcnn.proposals.stored import ImageSet, compute_stored
-from inception_rcnn.structures import InputError, Proposals
-from inception_rcnn.structures.progress import progress_bar
+from inception_rcnn.proposals.image_sets import propose_for_images, search_settings
+from inception_rcnn.proposals.stored import ImageSet
+from inception_rcnn.structures import InputError, Proposals, progress_bar
 
 # What the ImageNet weights expect, with R-CNN's 16 px of context around a region.
 REGION_INPUT: Final = InputSpec(context=16)
@@ -68,9 +68,12 @@ class ProposalSettings:
 def propose_for_set(
     images: ImageSet, settings: ProposalSettings, path: Path, *, quiet: bool = False
 ) -> Sequence[Proposals]:
-    """The proposals of a whole set, stored in `path` as they come and read from there the next time."""
+    """The proposals of a whole set, stored in `path` as they come and read from there the next time.
+
+    Raises:
+        InputError: the file was made with other settings or from other images.
+        DataFormatError: the file is damaged.
+    """
     with progress_bar(len(images), "proposals", quiet=quiet) as bar:
-        stored = compute_stored(
-            path, images, lambda image: settings.propose(image, threads=1), settings.to_dict(), bar=bar
-        )
-    return stored.proposals
+        how = search_settings(settings.to_dict())
+        return propose_for_images(images, lambda image: settings.propose(image, threads=1), path, how, bar=bar)

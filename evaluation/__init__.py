@@ -2,13 +2,29 @@
 
 from inception_rcnn.evaluation.coco_map import CocoResult, evaluate_coco
 from inception_rcnn.evaluation.coverage import ProposalRecall, proposal_recall
+from inception_rcnn.evaluation.curves import area_under, eleven_points, hundred_and_one_points, precision_recall
+from inception_rcnn.evaluation.error_analysis import ErrorAnalysis, analyse_errors
+from inception_rcnn.evaluation.ilsvrc_map import evaluate_ilsvrc
+from inception_rcnn.evaluation.results import EvaluationResult, Matches, PrecisionRecallCurve
 from inception_rcnn.evaluation.score_threshold import ScoreThreshold, best_f1_threshold
+from inception_rcnn.evaluation.voc_map import evaluate_voc
 
 __all__ = [
     "CocoResult",
+    "ErrorAnalysis",
+    "EvaluationResult",
+    "Matches",
+    "PrecisionRecallCurve",
     "ProposalRecall",
     "ScoreThreshold",
+    "analyse_errors",
+    "area_under",
     "best_f1_threshold",
+    "eleven_points",
     "evaluate_coco",
+    "evaluate_ilsvrc",
+    "evaluate_voc",
+    "hundred_and_one_points",
+    "precision_recall",
     "proposal_recall",
 ]

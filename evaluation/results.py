@@ -34,7 +34,8 @@ class Matches:
     def of_class(self, label: int) -> NDArray[np.int32]:
         """Return the rows of the detections of a class that take part, best first."""
         rows = self.ranked[self.starts[label] : self.starts[label + 1]]
-        return rows[self.outcome[rows] != LEFT_OUT]
+        taking_part: NDArray[np.int32] = rows[self.outcome[rows] != LEFT_OUT]
+        return taking_part
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ which step a box arose, so the position from the top is taken from the boxes' ar
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,9 @@ def selectivesearch_candidates(picture: npt.NDArray[np.uint8], strategy: Strateg
     for space in strategy.spaces:
         converted = _three_channels(to_colour_space(picture, space))
         for k in strategy.ks:
-            _, regions = search(converted, scale=k, sigma=SIGMA, min_size=round(k))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # scikit-image's, about a float picture that selectivesearch hands it
+                _, regions = search(converted, scale=k, sigma=SIGMA, min_size=round(k))
             found += [region["rect"] for region in regions]
     rects = np.asarray(found, dtype=np.int32).reshape(-1, 4)  # x, y, width - 1, height - 1
     return _by_area(np.concatenate([rects[:, :2], rects[:, :2] + rects[:, 2:] + 1], axis=1))

@@ -78,10 +78,10 @@ def selective_search(
         Uijlings et al., Selective Search for Object Recognition, IJCV 2013; its settings in R-CNN (Girshick et al.,
         CVPR 2014); superpixels doubled: Szegedy et al., Going deeper with convolutions, section 8.
 
-    >>> picture = np.zeros((60, 80, 3), np.uint8)
-    >>> picture[20:50, 10:40] = 255
-    >>> selective_search(picture).top(2).boxes.round().tolist()
-    [[0.0, 0.0, 80.0, 60.0], [10.0, 20.0, 40.0, 50.0]]
+    >>> picture = np.zeros((300, 500, 3), np.uint8)
+    >>> picture[100:200, 150:300] = 255
+    >>> selective_search(picture).top(2).boxes.tolist()
+    [[150.0, 100.0, 300.0, 200.0], [0.0, 0.0, 500.0, 300.0]]
     """
     strategy = strategy_of(mode, superpixel_scale, ks)
     _check(engine, "engine", ENGINES)

@@ -26,6 +26,7 @@ from inception_rcnn.structures.errors import (
 from inception_rcnn.structures.files import sha256_of, write_json, write_whole
 from inception_rcnn.structures.ground_truth import GroundTruth
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
+from inception_rcnn.structures.picture_files import picture_files, write_picture
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
 from inception_rcnn.structures.suppression import nms, nms_per_class
@@ -54,12 +55,14 @@ __all__ = [
     "nms",
     "nms_per_class",
     "pairwise_iou",
+    "picture_files",
     "progress_bar",
     "resize_image",
     "scale_boxes",
     "sha256_of",
     "unique_boxes",
     "write_json",
+    "write_picture",
     "write_whole",
     "xywh_to_xyxy",
     "xyxy_to_xywh",

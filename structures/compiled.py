@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import numba  # type: ignore[import-untyped]
+import numba
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -47,13 +47,15 @@ def compiled(signature: str, *, fastmath: bool = False) -> Callable[[Kernel], Ke
 
     def decorate(function: Kernel) -> Kernel:
         start = time.perf_counter()
+        kernel: Any
         try:
             kernel = numba.njit(signature, cache=True, nogil=True, fastmath=reordering)(function)
         except (RuntimeError, OSError):
             # numba: "cannot cache function: no locator available", or a cache folder that vanished or is full
             kernel = numba.njit(signature, nogil=True, fastmath=reordering)(function)
-        if not kernel.stats.cache_hits:  # else it was only loaded, however long a busy machine took for that
+        # Loaded from the store, it was not compiled, however long that took; NUMBA_DISABLE_JIT leaves plain Python.
+        if hasattr(kernel, "stats") and not kernel.stats.cache_hits:
             clock.add(time.perf_counter() - start)
-        return kernel  # type: ignore[no-any-return]
+        return cast(Kernel, kernel)
 
     return decorate

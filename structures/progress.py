@@ -113,8 +113,14 @@ class ProgressBar:
         self._spoke = self._clock()
         self._lines += 1
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
-        line = f"{self.description}: {count} after {self._spoke - self._started:.0f} s  {self._text()}"
+        spent = self._spoke - self._started
+        line = f"{self.description}: {count} after {spent:.0f} s{self._left(spent)}  {self._text()}"
         print(line.rstrip(), file=self._stream, flush=True)
+
+    def _left(self, spent: float) -> str:
+        if self.total is None or not 0 < self.done < self.total:
+            return ""
+        return f", {spent / self.done * (self.total - self.done):.0f} s left"
 
     def _text(self) -> str:
         return "  ".join(f"{name} {value}" for name, value in self._fields.items())

@@ -44,9 +44,12 @@ def main(
 ) -> None:
     """Parses, calls, prints."""
     from inception_rcnn.detector import keep_freed_memory, load_detector
-    from inception_rcnn.structures import progress_bar, write_json
+    from inception_rcnn.structures import picture_files, progress_bar, write_json
 
-    jobs = _jobs(images, output)
+    if images:
+        jobs = picture_files(images, "detections", output)
+    else:
+        jobs = picture_files([_bundled_photograph()], "detections", output or Path("runs"))
     keep_freed_memory()
     detector = load_detector(weights or None, device).with_settings(
         iou_threshold=iou_threshold, max_proposals=max_proposals
@@ -66,7 +69,7 @@ def main(
 
 def _one(detector: Detector, source: Path, picture: Path, *, quiet: bool) -> dict[str, Any]:
     """Detects on one image, prints, draws, and returns its JSON entry."""
-    from inception_rcnn.structures import ImageError, load_image
+    from inception_rcnn.structures import ImageError, draw_detections, load_image, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "detections": []}
     try:
@@ -76,7 +79,7 @@ def _one(detector: Detector, source: Path, picture: Path, *, quiet: bool) -> dic
         return {**entry, "error": str(error)}
     found = detector(pixels)
     height, width = pixels.shape[:2]
-    _write_picture(picture, pixels, found)
+    write_picture(picture, draw_detections(pixels, found))
     if not quiet:
         _print_table(source, picture, found)
     return {**entry, "width": width, "height": height, "detections": found.to_records()}
@@ -89,61 +92,10 @@ def _print_table(source: Path, picture: Path, found: Detections) -> None:
         typer.echo(f"  {record['label']:<16} {record['score']:.3f}  {corners}")
 
 
-def _write_picture(path: Path, pixels: Any, found: Detections) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
-    from inception_rcnn.structures import draw_detections, write_whole
-
-    buffer = BytesIO()
-    drawn = Image.fromarray(draw_detections(pixels, found))
-    if path.suffix == ".png":
-        drawn.save(buffer, "PNG")
-    else:
-        drawn.save(buffer, "JPEG", quality=92)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
-
-
-def _jobs(images: list[Path] | None, output: Path | None) -> list[tuple[Path, Path]]:
-    """Each image with the file its annotated picture goes to; no file is named twice."""
-    from inception_rcnn.structures import InputError
-
-    if not images:
-        return [(_bundled_photograph(), (output or Path("runs")) / "astronaut-detections.png")]
-    sources: list[tuple[Path, Path]] = []
-    for path in images:
-        if path.is_dir():
-            files = sorted(entry for entry in path.iterdir() if entry.is_file())
-            sources += [(file, output or path / "detections") for file in files]
-        else:
-            sources.append((path, output or path.parent))
-    if not sources:
-        raise InputError(f"no files in {', '.join(str(path) for path in images)}; give images or a folder with images")
-    taken: set[Path] = set()
-    jobs = []
-    for source, folder in sources:
-        picture = _picture_name(source, folder, taken)
-        taken.add(picture)
-        jobs.append((source, picture))
-    return jobs
-
-
-def _picture_name(source: Path, folder: Path, taken: set[Path]) -> Path:
-    suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
-    name = folder / f"{source.stem}-detections{suffix}"
-    number = 2
-    while name in taken:  # a.jpg and a.webp, or two folders' photographs in one --output
-        name = folder / f"{source.stem}-detections-{number}{suffix}"
-        number += 1
-    return name
-
-
 def _bundled_photograph() -> Path:
     import skimage
 
-    return Path(skimage.__file__).parent / "data" / "astronaut.png"
+    return Path(skimage.__file__).parent / "data" / "chelsea.png"
 
 
 if __name__ == "__main__":

@@ -39,6 +39,9 @@ def main(
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
     ] = 0.8,
     max_proposals: Annotated[int | None, typer.Option(min=1, help="Classify only the first N proposals.")] = None,
+    proposals_file: Annotated[
+        Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing anew.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the result, as JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -49,6 +52,7 @@ def main(
     from inception_rcnn.detector import DetectionSettings, keep_freed_memory, load_detector
     from inception_rcnn.detector.checkpoints import with_score_threshold
     from inception_rcnn.detector.set_evaluation import evaluate_set
+    from inception_rcnn.proposals.image_sets import FirstImages, proposals_from_file
     from inception_rcnn.structures import InputError, write_json
 
     if dataset != "coco":
@@ -58,7 +62,11 @@ def main(
     keep_freed_memory()
     settings = DetectionSettings(duplicate_iou=duplicate_iou, max_proposals=max_proposals)
     detector = load_detector(weights or None, device, settings=settings)
-    evaluations = evaluate_set(detector, CocoDataset(root, split), each=each, limit=limit, quiet=quiet)
+    photographs = CocoDataset(root, split)
+    stored = None
+    if proposals_file is not None:
+        stored = proposals_from_file(proposals_file, FirstImages(photographs, limit))
+    evaluations = evaluate_set(detector, photographs, proposals=stored, each=each, limit=limit, quiet=quiet)
     names = ["all averaged", *(weights or [])] if len(evaluations) > 1 else [""]
     for name, evaluation in zip(names, evaluations, strict=True):
         _print(name, evaluation, per_class=evaluation is evaluations[0])

@@ -233,9 +233,12 @@ def _draw_all(
     images: list[Path] | None, output: Path | None, json_file: Path | None, given: dict[str, Any], *, quiet: bool
 ) -> None:
     """Proposes for single images and draws; an image that cannot be read is reported, and the exit status is 1."""
-    from inception_rcnn.structures import progress_bar, write_json
+    from inception_rcnn.structures import picture_files, progress_bar, write_json
 
-    jobs = _jobs(images, output)
+    if images:
+        jobs = picture_files(images, "proposals", output)
+    else:
+        jobs = picture_files([_bundled_photograph()], "proposals", output or Path("runs"))
     entries = []
     with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
         for source, picture in jobs:
@@ -249,12 +252,8 @@ def _draw_all(
 
 def _draw(source: Path, picture: Path, given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Draws the proposals of one image, best on top, and returns its JSON entry."""
-    from io import BytesIO
-
-    from PIL import Image
-
     from inception_rcnn.proposals import selective_search
-    from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_whole
+    from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "boxes": []}
     try:
@@ -263,35 +262,10 @@ def _draw(source: Path, picture: Path, given: dict[str, Any], *, quiet: bool) ->
         typer.echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
     found = selective_search(pixels, **given)
-    buffer = BytesIO()
-    drawn = Image.fromarray(draw_boxes(pixels, found.boxes[::-1]))
-    drawn.save(buffer, "PNG" if picture.suffix == ".png" else "JPEG", quality=92)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(picture, buffer.getvalue())
+    write_picture(picture, draw_boxes(pixels, found.boxes[::-1]))
     if not quiet:
         typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
     return {**entry, "width": pixels.shape[1], "height": pixels.shape[0], "boxes": found.boxes.tolist()}
-
-
-def _jobs(images: list[Path] | None, output: Path | None) -> list[tuple[Path, Path]]:
-    """Each image with the file its picture goes to; no file is named twice."""
-    from inception_rcnn.structures import InputError
-
-    if not images:
-        return [(_bundled_photograph(), (output or Path("runs")) / "astronaut-proposals.png")]
-    jobs: dict[Path, Path] = {}  # picture: image
-    for path in images:
-        sources = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-        folder = output or (path / "proposals" if path.is_dir() else path.parent)
-        for source in sources:
-            suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
-            picture, number = folder / f"{source.stem}-proposals{suffix}", 2
-            while picture in jobs:  # a.jpg and a.webp, or two folders' photographs in one --output
-                picture, number = folder / f"{source.stem}-proposals-{number}{suffix}", number + 1
-            jobs[picture] = source
-    if not jobs:
-        raise InputError(f"no files in {', '.join(str(path) for path in images)}; give images or a folder with images")
-    return [(source, picture) for picture, source in jobs.items()]
 
 
 def _bundled_photograph() -> Path:

@@ -28,6 +28,9 @@ def main(
     ],
     output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
     split: Annotated[str, typer.Option(help="Part of the data set to train on.")] = "train",
+    proposals_file: Annotated[
+        Path | None, typer.Option("--proposals", help="File made by `propose`. Default: made in OUTPUT.")
+    ] = None,
     iterations: Annotated[int, typer.Option(min=1, help="Batches of 32 foreground and 96 background regions.")] = 2000,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.002,
     train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "4a",
@@ -53,6 +56,7 @@ def main(
     from inception_rcnn.detector.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.detector.sampling import SamplingSettings
     from inception_rcnn.detector.training import TrainingSettings
+    from inception_rcnn.proposals.image_sets import proposals_from_file
 
     keep_freed_memory()
     runtime = choose_runtime(device)
@@ -73,7 +77,10 @@ def main(
     network = googlenet(weights=pretrained, num_classes=len(dataset.class_names) + 1)
     how = ProposalSettings()
     output.mkdir(parents=True, exist_ok=True)
-    proposals = propose_for_set(dataset, how, output / f"proposals-{split}.safetensors", quiet=quiet)
+    if proposals_file is None:
+        proposals = propose_for_set(dataset, how, output / f"proposals-{split}.safetensors", quiet=quiet)
+    else:
+        proposals = proposals_from_file(proposals_file, dataset)
     description = ClassifierDescription(
         class_names=dataset.class_names,
         input_spec=REGION_INPUT,

@@ -46,10 +46,10 @@ def test_the_objective_has_no_slope_left(decay: float) -> None:
 
 def test_units_of_the_features_do_not_matter() -> None:
     features, labels = clouds(60, 0.4)
-    one = fit_linear_softmax(features, labels, 3)
-    two = fit_linear_softmax(features * 1e-3 + 7, labels, 3)
+    other = features * 1e-3 + 7
+    one, two = fit_linear_softmax(features, labels, 3), fit_linear_softmax(other, labels, 3)
     expected = (features @ one.weight.T + one.bias).softmax(dim=1)
-    torch.testing.assert_close(((features * 1e-3 + 7) @ two.weight.T + two.bias).softmax(dim=1), expected, rtol=0, atol=0.01)
+    torch.testing.assert_close((other @ two.weight.T + two.bias).softmax(dim=1), expected, rtol=0, atol=0.01)
 
 
 def test_stronger_decay_gives_smaller_weights() -> None:

@@ -51,5 +51,5 @@ def test_bfloat16_stays_near(
 def test_outputs_that_do_not_fit_the_names_are_refused(
     make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime
 ) -> None:
-    with pytest.raises(InputError, match="a classifier of 2 classes has one output more, for background; .* has 4"):
+    with pytest.raises(InputError, match=r"a classifier of 2 classes has one output more, for background; .* has 4"):
         RegionClassifier(make_network(1), replace(description, class_names=("cat", "cup")), cpu)

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from reference.slow_warp import slow_context, slow_halved, slow_warp
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.detector.region_warp import RegionWarp, context_window, warp_regions
 from inception_rcnn.structures import InputError
+from reference.slow_warp import slow_context, slow_halved, slow_warp
 
 SIDE = 32
 SPEC = InputSpec(side=SIDE, context=4)
@@ -145,7 +145,7 @@ def test_what_lies_outside_becomes_zero_in_the_network() -> None:
 def test_shrinking_averages_instead_of_picking() -> None:
     checks = (np.indices((128, 128)).sum(axis=0) % 2 * 255).astype(np.uint8)
     (crop,) = warp_regions(np.repeat(checks[:, :, None], 3, axis=2), boxes((0, 0, 128, 128)), PLAIN)
-    assert 125 <= crop[1:-1, 1:-1].min() and crop[1:-1, 1:-1].max() <= 130
+    assert crop[1:-1, 1:-1].min() >= 125 and crop[1:-1, 1:-1].max() <= 130
 
 
 @pytest.mark.parametrize("width", [46, 47, 200, 201])
@@ -216,7 +216,8 @@ def test_what_are_no_boxes_is_refused(given: npt.NDArray[np.float64]) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)]
+    "image",
+    [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)],
 )
 def test_what_is_no_image_is_refused(image: npt.NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"image should be a uint8 array \(H, W, 3\)"):

@@ -108,10 +108,11 @@ def test_an_object_with_many_windows_is_not_drawn_more_often() -> None:
 def near_share(iterations: int = 20, **settings: Any) -> float:
     """Share of near misses among the background."""
     draws = sampler(**settings)
-    drawn = np.concatenate([(batch := draws.draw(number)).boxes[32:, 0] for number in range(iterations)])
-    images = np.concatenate([draws.draw(number).images[32:] for number in range(iterations)])
+    batches = [draws.draw(number) for number in range(iterations)]
+    rows = np.concatenate([batch.boxes[32:, 0] for batch in batches]).astype(int)
+    images = np.concatenate([batch.images[32:] for batch in batches])
     pool = mixed_pool()
-    return float(np.mean([pool[image].overlap[int(row)] >= 0.1 for image, row in zip(images, drawn, strict=True)]))
+    return float(np.mean([pool[image].overlap[row] >= 0.1 for image, row in zip(images, rows, strict=True)]))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

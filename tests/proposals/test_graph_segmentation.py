@@ -8,10 +8,10 @@ import pytest
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.slow_superpixels import slow_edges, slow_superpixels
 from skimage.segmentation import felzenszwalb
 
 from inception_rcnn.proposals.graph_segmentation import pixel_graph, superpixels
+from reference.slow_superpixels import slow_edges, slow_superpixels
 
 Picture = npt.NDArray[np.uint8]
 

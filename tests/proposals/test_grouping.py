@@ -8,7 +8,6 @@ import pytest
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.slow_grouping import slow_box, slow_contacts, slow_group
 
 from inception_rcnn.proposals.graph_segmentation import pixel_graph, superpixels
 from inception_rcnn.proposals.grouping import (
@@ -21,6 +20,7 @@ from inception_rcnn.proposals.grouping import (
     group,
 )
 from inception_rcnn.proposals.region_features import Regions, describe_regions, pixel_texture
+from reference.slow_grouping import slow_contacts, slow_group
 
 CUES = {"ctsf": COLOUR_TEXTURE_SIZE_FILL, "tsf": TEXTURE_SIZE_FILL, "f": FILL, "s": SIZE, "c": Similarity(colour=True)}
 

@@ -85,5 +85,7 @@ def test_heap_gives_the_largest_first_and_the_earlier_of_equals(numbers: list[in
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_none_and_one(count: int) -> None:
-    order, values = pick_apart(np.array([[0, 0, 2, 2]] * count, np.int32).reshape(-1, 4), np.ones(count, np.float32), 0.4, 1)
+    order, values = pick_apart(
+        np.array([[0, 0, 2, 2]] * count, np.int32).reshape(-1, 4), np.ones(count, np.float32), 0.4, 1
+    )
     assert order.tolist() == list(range(count)) and len(values) == count

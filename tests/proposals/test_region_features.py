@@ -9,6 +9,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from inception_rcnn.proposals.graph_segmentation import smoothed
+from inception_rcnn.proposals.region_features import Regions, describe_regions, find_contacts, pixel_texture
 from reference.slow_grouping import (
     slow_box,
     slow_colour_histogram,
@@ -16,9 +19,6 @@ from reference.slow_grouping import (
     slow_derivatives,
     slow_texture_histogram,
 )
-
-from inception_rcnn.proposals.graph_segmentation import smoothed
-from inception_rcnn.proposals.region_features import Regions, describe_regions, find_contacts, pixel_texture
 
 Labels = npt.NDArray[np.int32]
 

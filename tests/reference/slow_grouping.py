@@ -108,7 +108,9 @@ def slow_group(picture: npt.NDArray[np.uint8], labels: Labels, cues: str) -> lis
         for a, b in combinations(regions, 2):
             if any((min(i, j), max(i, j)) in contacts for i in a for j in b):
                 masks = [np.isin(labels, list(region)) for region in (a, b)]
-                best = max(best, (slow_similarity(*masks, picture, derivatives, cues), a, b), key=lambda entry: entry[0])
+                best = max(
+                    best, (slow_similarity(*masks, picture, derivatives, cues), a, b), key=lambda entry: entry[0]
+                )
         value, a, b = best
         merges.append((set(a), set(b), value))
         regions = [region for region in regions if region not in (a, b)] + [a | b]

@@ -31,9 +31,9 @@ def test_a_log_gets_a_line_every_thirty_seconds_and_one_at_the_end() -> None:
             clock.now += 12
             bar.advance(loss=1 / (step + 1), phase="warm-up")
     assert stream.getvalue().splitlines() == [
-        "training: 3/10 after 36 s  loss 0.3333  phase warm-up",
-        "training: 6/10 after 72 s  loss 0.1667  phase warm-up",
-        "training: 9/10 after 108 s  loss 0.1111  phase warm-up",
+        "training: 3/10 after 36 s, 84 s left  loss 0.3333  phase warm-up",
+        "training: 6/10 after 72 s, 48 s left  loss 0.1667  phase warm-up",
+        "training: 9/10 after 108 s, 12 s left  loss 0.1111  phase warm-up",
         "training: 10/10 after 120 s  loss 0.1  phase warm-up",
     ]
 

@@ -109,6 +109,6 @@ def test_without_an_argument_a_bundled_photograph_is_used(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert detect() == 0
-    with Image.open(tmp_path / "runs" / "astronaut-detections.png") as picture:
-        assert picture.size == (512, 512)
-    assert "astronaut.png" in capsys.readouterr().out
+    with Image.open(tmp_path / "runs" / "chelsea-detections.png") as picture:
+        assert picture.size == (451, 300)
+    assert "chelsea.png" in capsys.readouterr().out

@@ -38,7 +38,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels).resize((225, 150)).save(root / "val" / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 225, "height": 150})
         annotations.append(
-            {"id": number, "image_id": number, "category_id": category, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+            {
+                "id": number,
+                "image_id": number,
+                "category_id": category,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "iscrowd": 0,
+            }
         )
     categories = [{"id": 1, "name": "person"}, {"id": 17, "name": "cat"}, {"id": 47, "name": "cup"}]
     (root / "val.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
@@ -107,6 +114,20 @@ def test_each_scores_the_members_of_an_ensemble_alone(
     assert run("eval_map", *wanted, "--weights", model, linear, "--each") == 0
     printed = capsys.readouterr().out
     assert printed.count("mAP@0.5") == 3 and "--- all averaged" in printed and f"--- {linear}" in printed
+
+
+def test_stored_proposals_give_the_same_figures_as_a_live_call(
+    model: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = tmp_path / "val.safetensors"
+    assert run("propose", "--dataset", "coco", "--root", root, "--split", "val", "--output", stored, "--quiet") == 0
+    wanted = ("--root", root, "--weights", model, "--max-proposals", 6, "--device", "cpu", "--quiet", "--limit", 2)
+    results = []
+    for number, extra in enumerate(((), ("--proposals", stored))):
+        out = tmp_path / f"{number}.json"
+        assert run("eval_map", *wanted, "--json", out, *extra) == 0
+        results.append(json.loads(out.read_text()))
+    assert results[0] == results[1] and results[0]["images"] == 2
 
 
 def test_a_format_that_is_not_read_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,213 @@
+"""Region classifiers in files: what they say comes back, and every lie is refused."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
+from inception_rcnn.detector import (
+    ClassifierDescription,
+    RegionClassifier,
+    Runtime,
+    load_region_classifier,
+    save_region_classifier,
+    warp_regions,
+)
+from inception_rcnn.detector.checkpoints import describe_region_classifier, weights_path, with_score_threshold
+from inception_rcnn.structures import CheckpointError
+
+KIND = "region-classifier"
+
+
+@pytest.fixture(scope="module")
+def written(
+    classifiers: tuple[RegionClassifier, ...],
+    description: ClassifierDescription,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A file; read only."""
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_region_classifier(path, classifiers[0].network, description)
+    return path
+
+
+def test_a_classifier_comes_back_as_it_was_up_to_half_precision(
+    written: Path,
+    classifiers: tuple[RegionClassifier, ...],
+    description: ClassifierDescription,
+    cpu: Runtime,
+    photograph: npt.NDArray[np.uint8],
+    boxes: npt.NDArray[np.float32],
+    spec: InputSpec,
+) -> None:
+    loaded = load_region_classifier(written, cpu)
+    assert loaded.description == description and not loaded.network.training
+    state, original = loaded.network.state_dict(), classifiers[0].network.state_dict()
+    assert all(torch.equal(state[name], tensor.half().float()) for name, tensor in original.items())
+    crops = warp_regions(photograph, boxes[:6], spec)
+    np.testing.assert_allclose(loaded.probabilities(crops), classifiers[0].probabilities(crops), atol=0.01)
+
+
+def test_a_file_is_half_as_large_as_float32(written: Path) -> None:
+    tensors = read_checkpoint(written, KIND).tensors
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+    assert written.stat().st_size < 2 * (5_973_552 + 4 * 1025) + 40_000
+
+
+def test_the_description_is_read_from_the_header_alone(
+    written: Path, description: ClassifierDescription, tmp_path: Path
+) -> None:
+    assert describe_region_classifier(written) == description
+    copy = tmp_path / "damaged.safetensors"
+    data = written.read_bytes()
+    copy.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert describe_region_classifier(copy) == description
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_region_classifier(copy, Runtime(torch.device("cpu"), torch.float32, 4))
+
+
+def test_another_type_can_be_stored(
+    classifiers: tuple[RegionClassifier, ...], description: ClassifierDescription, cpu: Runtime, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_region_classifier(path, classifiers[0].network, description, dtype=torch.float32)
+    state, original = load_region_classifier(path, cpu).network.state_dict(), classifiers[0].network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in original.items())
+
+
+def test_a_weight_too_large_for_half_precision_is_refused_and_the_old_file_stays(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    network = make_network(1)
+    with torch.no_grad():
+        network.get_parameter("inception_4b.project.bias")[3] = 70_000
+    with pytest.raises(
+        CheckpointError, match=r"inception_4b.project.bias holds values .* as torch.float16; nothing was"
+    ):
+        save_region_classifier(path, network, description)
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_threshold_can_be_changed_and_nothing_else(written: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(written.read_bytes())
+    with_score_threshold(copy, 0.123456)
+    before, after = read_checkpoint(written, KIND), read_checkpoint(copy, KIND)
+    assert after.description == before.description | {"score_threshold": 0.1235}
+    assert all(torch.equal(after.tensors[name], tensor) for name, tensor in before.tensors.items())
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        with_score_threshold(tmp_path / "absent.safetensors", 0.5)
+
+
+@pytest.fixture
+def header(written: Path) -> dict[str, Any]:
+    """A good description, as JSON values."""
+    return dict(read_checkpoint(written, KIND).description)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"class_names": None}, "class_names should be a list of names"),
+        ({"class_names": []}, "class_names should be a list of names"),
+        ({"class_names": "cat"}, "class_names should be a list of names"),
+        ({"class_names": ["cat", 2, "person"]}, "class_names should be a list of names"),
+        ({"class_names": ["cat", "cup", "cat"]}, "class_names has a name twice"),
+        ({"class_names": ["cat", "cup"]}, "architecture is .*'num_classes': 4.*, its class names ask for .*: 3"),
+        ({"architecture": None}, "architecture is None"),
+        ({"architecture": {"name": "resnet", "variant": "paper", "num_classes": 4}}, "architecture is .*resnet"),
+        ({"architecture": {"name": "googlenet", "variant": "naive", "num_classes": 4}}, "architecture is .*naive"),
+        ({"score_threshold": None}, r"score_threshold should be a number in 0..1, got None"),
+        ({"score_threshold": "0.5"}, r"score_threshold should be a number in 0..1, got '0.5'"),
+        ({"score_threshold": True}, r"score_threshold should be a number in 0..1, got True"),
+        ({"score_threshold": 1.5}, r"score_threshold should be a number in 0..1, got 1.5"),
+        ({"score_threshold": -0.1}, r"score_threshold should be a number in 0..1, got -0.1"),
+        ({"score_threshold": float("nan")}, r"score_threshold should be a number in 0..1, got nan"),
+        ({"input_spec": None}, "input_spec is missing or not a dict"),
+        ({"input_spec": {}}, "input specification has unknown or missing fields"),
+        ({"input_spec": InputSpec().to_dict() | {"side": 8}}, r"side should lie in 32..4096"),
+        ({"input_spec": InputSpec().to_dict() | {"mean": ["a", "b", "c"]}}, "mean should be three numbers"),
+        ({"proposal_settings": [1]}, "proposal_settings is missing or not a dict"),
+        ({"training": None}, "training is missing or not a dict"),
+        ({"licence": None}, "licence is missing or not a str"),
+    ],
+)
+def test_lies_in_the_description_are_refused(
+    header: dict[str, Any], tmp_path: Path, cpu: Runtime, changes: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "lie.safetensors"
+    fields = {name: value for name, value in (header | changes).items() if value is not None}
+    write_checkpoint(path, KIND, fields, {"a": torch.zeros(1)})
+    for read in (describe_region_classifier, lambda file: load_region_classifier(file, cpu)):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "message"),
+    [
+        ("conv1.bias", None, "does not fit: 1 tensors are missing or extra, first 'conv1.bias'"),
+        (
+            "aux_4a.conv.bias",
+            torch.zeros(128),
+            "does not fit: 1 tensors are missing or extra, first 'aux_4a.conv.bias'",
+        ),
+        ("classifier.bias", torch.zeros(5), r"classifier.bias has shape \(5,\), the network needs \(4,\)"),
+        (
+            "classifier.bias",
+            torch.tensor([0, 0, torch.nan, 0]).half(),
+            "classifier.bias holds values that are not finite",
+        ),
+        ("classifier.bias", torch.zeros(4, dtype=torch.int64), "classifier.bias holds torch.int64"),
+    ],
+)
+def test_lies_in_the_tensors_are_refused(
+    written: Path, tmp_path: Path, cpu: Runtime, name: str, tensor: torch.Tensor | None, message: str
+) -> None:
+    good, path = read_checkpoint(written, KIND), tmp_path / "lie.safetensors"
+    tensors = {key: value for key, value in (good.tensors | {name: tensor}).items() if value is not None}
+    write_checkpoint(path, KIND, good.description, tensors)
+    with pytest.raises(CheckpointError, match=message):
+        load_region_classifier(path, cpu)
+
+
+def test_other_files_are_refused(tmp_path: Path, cpu: Runtime) -> None:
+    path = tmp_path / "model.safetensors"
+    write_checkpoint(path, "googlenet", {}, {"a": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="kind 'googlenet'; 'region-classifier' is needed here"):
+        load_region_classifier(path, cpu)
+    path.write_bytes(pickle.dumps({"state": [1.0]}))
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        load_region_classifier(path, cpu)
+    torch.save({"weight": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        load_region_classifier(path, cpu)
+
+
+def test_paths_and_shipped_names(written: Path, tmp_path: Path) -> None:
+    assert weights_path(str(written)) == written
+    assert weights_path("coco-mini").name == "coco-mini.safetensors"
+    for wrong in ("yolo", tmp_path, tmp_path / "absent.safetensors", ""):
+        with pytest.raises(
+            CheckpointError, match=r"no weights at .*; give a .safetensors file or a shipped name: coco-mini"
+        ):
+            weights_path(wrong)
+
+
+def test_the_shipped_model_describes_itself() -> None:
+    description = describe_region_classifier("coco-mini")
+    assert len(description.class_names) == 80 and {"person", "cat", "cup"} <= set(description.class_names)
+    assert description.input_spec == InputSpec(context=16)
+    assert 0 < description.score_threshold < 1 and description.licence
+    assert description.training["iterations"] > 0 and description.proposal_settings["mode"] == "fast"

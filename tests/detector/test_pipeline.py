@@ -1,0 +1,218 @@
+"""One photograph's way through the detector, with proposals of our choice and a small ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+
+from inception_rcnn.detector import (
+    DetectionSettings,
+    Detector,
+    Ensemble,
+    RegionClassifier,
+    Runtime,
+    StageClock,
+)
+from inception_rcnn.structures import Detections, ImageError, InputError, Proposals
+from reference.slow_nms import slow_iou, slow_nms_per_class
+
+Boxes = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def ensemble(classifiers: tuple[RegionClassifier, ...]) -> Ensemble:
+    """Two networks."""
+    return Ensemble(classifiers)
+
+
+@pytest.fixture(scope="module")
+def proposals(boxes: Boxes) -> Proposals:
+    """Thirty proposals, in order."""
+    return Proposals(boxes, np.linspace(1, 0, len(boxes), dtype=np.float32))
+
+
+@pytest.fixture(scope="module")
+def detector(ensemble: Ensemble, proposals: Proposals) -> Detector:
+    """Always the same proposals; all of them are classified."""
+    return Detector(lambda image: proposals, ensemble, DetectionSettings(duplicate_iou=1.0))
+
+
+@pytest.fixture(scope="module")
+def quick(detector: Detector) -> Detector:
+    """The same, of the first eight regions only."""
+    return detector.with_settings(max_proposals=8)
+
+
+@pytest.fixture(scope="module")
+def probabilities(detector: Detector, photograph: Pixels, boxes: Boxes) -> npt.NDArray[np.float32]:
+    """Of the thirty regions."""
+    return detector.classify(photograph, boxes)
+
+
+def entries(detections: Detections) -> list[tuple[list[float], int, float]]:
+    """Box, label and score of each detection, in order."""
+    return list(zip(detections.boxes.tolist(), detections.labels.tolist(), detections.scores.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("score", "iou", "most"), [(0.01, 0.3, 100), (0.3, 0.3, 100), (0.01, 0.0, 100), (0.01, 1.0, 100), (0.05, 0.5, 3)]
+)
+def test_settling_is_a_slow_suppression_class_by_class(
+    detector: Detector, boxes: Boxes, probabilities: npt.NDArray[np.float32], score: float, iou: float, most: int
+) -> None:
+    chosen = detector.with_settings(score_threshold=score, iou_threshold=iou, max_per_class=most)
+    found = chosen.settle(boxes, probabilities)
+    whole = boxes.astype(int).tolist()
+    expected = slow_nms_per_class(whole, probabilities[:, :-1].tolist(), score, iou, most, 3 * most)
+    assert entries(found) == [(boxes[row].tolist(), label, value) for row, label, value in expected]
+    assert len(found) > 2 and len(set(found.labels.tolist())) > 1
+
+
+def test_detections_are_settled_probabilities_of_the_proposals(
+    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+) -> None:
+    found = detector(photograph)
+    assert entries(found) == entries(detector.settle(boxes, probabilities))
+    assert found.class_names == ("cat", "cup", "person")
+
+
+def test_detections_obey_threshold_order_and_overlap(detector: Detector, photograph: Pixels) -> None:
+    all_of_them = detector(photograph)
+    chosen = detector.with_settings(score_threshold=0.4)(photograph)
+    assert 0 < len(chosen) < len(all_of_them)
+    assert chosen.scores.min() >= 0.4 and (np.diff(chosen.scores) <= 0).all()
+    for label in range(3):
+        rows = chosen.boxes[chosen.labels == label].astype(int).tolist()
+        pairs = [(one, two) for number, one in enumerate(rows) for two in rows[:number]]
+        assert all(slow_iou(one, two) <= 0.3 for one, two in pairs)
+
+
+def test_background_is_never_detected(detector: Detector, boxes: Boxes) -> None:
+    probabilities = np.tile(np.array([0.002, 0.003, 0.005, 0.99], np.float32), (len(boxes), 1))
+    assert len(detector.settle(boxes, probabilities)) == 0
+
+
+def test_at_most_so_many_proposals_are_classified(detector: Detector, photograph: Pixels, boxes: Boxes) -> None:
+    found = detector.with_settings(max_proposals=4, iou_threshold=1.0, score_threshold=0.0)(photograph)
+    assert len(found) == 12 and {tuple(box) for box in found.boxes} == {tuple(box) for box in boxes[:4]}
+
+
+def test_at_most_so_many_of_a_class_are_kept(detector: Detector, photograph: Pixels) -> None:
+    found = detector.with_settings(max_per_class=2, iou_threshold=1.0, score_threshold=0.0)(photograph)
+    assert np.bincount(found.labels).tolist() == [2, 2, 2]
+
+
+def test_near_duplicates_of_better_proposals_are_left_out() -> None:
+    rows = np.array([(0, 0, 10, 10), (50, 50, 60, 60), (0, 0, 10, 9), (0, 0, 10, 8), (50, 50, 60, 57)], np.float32)
+    proposals = Proposals(rows, np.array([5, 4, 3, 2, 1], np.float32))
+
+    def choose(**settings: Any) -> list[int]:
+        detector = Detector(lambda image: proposals, None, DetectionSettings(**settings))  # type: ignore[arg-type]
+        chosen = detector.choose(proposals)
+        return [rows.tolist().index(box) for box in chosen.boxes.tolist()]
+
+    assert choose() == [0, 1, 3, 4]  # the third overlaps the first by 0.9; exactly 0.8 is kept
+    assert choose(duplicate_iou=1.0) == [0, 1, 2, 3, 4]
+    assert choose(duplicate_iou=0.5) == [0, 1]
+    assert choose(max_proposals=3) == [0, 1, 3]
+
+
+def test_no_proposals_give_no_detections(ensemble: Ensemble, photograph: Pixels) -> None:
+    found = Detector(lambda image: Proposals.empty(), ensemble, DetectionSettings())(photograph)
+    assert len(found) == 0 and found.class_names == ensemble.class_names and found.boxes.shape == (0, 4)
+
+
+def test_proposals_without_area_are_refused(ensemble: Ensemble, photograph: Pixels) -> None:
+    bad = Proposals(np.array([(5, 5, 5, 9)], np.float32), np.ones(1, np.float32))
+    with pytest.raises(InputError, match="boxes has 1 without area"):
+        Detector(lambda image: bad, ensemble, DetectionSettings())(photograph)
+
+
+def test_images_come_in_any_form(quick: Detector, photograph: Pixels, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.fromarray(photograph).save(path)
+    expected = entries(quick(photograph))
+    assert len(expected) > 3
+    for source in (path, str(path), path.read_bytes(), Image.open(path), np.asarray(Image.fromarray(photograph))):
+        assert entries(quick(source)) == expected
+
+
+def test_images_that_cannot_be_read_say_so(quick: Detector, tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"absent\.png does not exist"):
+        quick(tmp_path / "absent.png")
+
+
+def test_a_stream_gives_one_answer_an_image_in_order_as_they_come(quick: Detector, photograph: Pixels) -> None:
+    mirrored = np.ascontiguousarray(photograph[:, ::-1])
+    taken: list[int] = []
+
+    def images() -> Any:
+        for number, image in enumerate((photograph, mirrored)):
+            taken.append(number)
+            yield image
+
+    stream = quick.stream(images())
+    assert taken == []
+    first = next(stream)
+    assert taken == [0] and entries(first) == entries(quick(photograph))
+    assert [entries(one) for one in stream] == [entries(quick(mirrored))] != [entries(first)]
+
+
+def test_the_clock_knows_every_stage(quick: Detector, photograph: Pixels) -> None:
+    clock = StageClock()
+    quick(photograph, clock=clock)
+    assert list(clock.seconds) == ["decode", "proposals", "warp", "network", "rest"]
+    assert all(seconds > 0 for seconds in clock.seconds.values())
+    before = dict(clock.seconds)
+    quick(photograph, clock=clock)
+    assert all(clock.seconds[name] > seconds for name, seconds in before.items())
+
+
+def test_members_are_scored_one_by_one_too(
+    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+) -> None:
+    each = detector.classify_each(photograph, boxes)
+    assert each.shape == (2, 30, 4)
+    np.testing.assert_allclose(each.mean(axis=0), probabilities, atol=1e-6)
+
+
+def test_the_size_of_batches_does_not_matter(
+    classifiers: tuple[RegionClassifier, ...], photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+) -> None:
+    runtime = Runtime(torch.device("cpu"), torch.float32, 64)
+    members = [RegionClassifier(one.network, one.description, runtime) for one in classifiers]
+    detector = Detector(lambda image: Proposals.empty(), Ensemble(members), DetectionSettings())
+    np.testing.assert_allclose(detector.classify(photograph, boxes), probabilities, atol=1e-5)
+
+
+def test_the_same_image_gives_the_same_answer(quick: Detector, photograph: Pixels) -> None:
+    assert entries(quick(photograph)) == entries(quick(photograph.copy()))
+
+
+def test_settings_can_be_changed_on_a_copy(detector: Detector) -> None:
+    other = detector.with_settings(score_threshold=0.9, max_proposals=5)
+    assert other.settings.score_threshold == 0.9 and other.settings.max_proposals == 5
+    assert other.ensemble is detector.ensemble and detector.settings.max_proposals is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"score_threshold": -0.1}, r"score_threshold should lie in 0..1, got -0.1"),
+        ({"iou_threshold": 1.1}, r"iou_threshold should lie in 0..1, got 1.1"),
+        ({"duplicate_iou": float("nan")}, r"duplicate_iou should lie in 0..1, got nan"),
+        ({"max_proposals": 0}, "max_proposals should be at least 1, got 0"),
+        ({"max_per_class": 0}, "max_per_class should be at least 1, got 0"),
+        ({"max_per_class": None}, "max_per_class should be at least 1, got None"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DetectionSettings(**settings)

@@ -1,0 +1,77 @@
+"""Proposal settings: their way through JSON, and whole sets of photographs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from inception_rcnn.detector import ProposalSettings
+from inception_rcnn.detector.proposing import REGION_INPUT, propose_for_set
+from inception_rcnn.structures import InputError, load_image
+
+
+def test_regions_are_seen_as_r_cnn_saw_them() -> None:
+    assert REGION_INPUT.context == 16 and REGION_INPUT.side == 224 and REGION_INPUT.fill == (123, 117, 104)
+
+
+def test_the_way_through_json_and_back() -> None:
+    settings = ProposalSettings(mode="single", superpixel_scale=1.0, width=300, min_side=10, seed=7)
+    assert ProposalSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert ProposalSettings.from_dict({}) == ProposalSettings()
+    assert ProposalSettings.from_dict({"superpixel_scale": 2}) == ProposalSettings()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "fast", "edge_boxes": 1, "colour": 2}, "unknown proposal settings: colour, edge_boxes"),
+        ({"mode": 3}, "proposal setting mode should be like 'fast', got 3"),
+        ({"width": "500"}, "proposal setting width should be like 500, got '500'"),
+        ({"width": 500.5}, "proposal setting width should be like 500, got 500.5"),
+        ({"seed": True}, "proposal setting seed should be like 0, got True"),
+        ({"superpixel_scale": None}, "proposal setting superpixel_scale should be like 2.0, got None"),
+    ],
+)
+def test_settings_that_are_not_understood_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ProposalSettings.from_dict(values)
+
+
+@dataclass
+class Folder:
+    """Photographs in a folder."""
+
+    paths: list[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> Path:
+        return self.paths[index]
+
+    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        return load_image(self.paths[index])
+
+
+def test_a_whole_set_is_proposed_for_and_stored(photograph: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    images = Folder([tmp_path / "a.png", tmp_path / "b.png"])
+    Image.fromarray(photograph).save(images.paths[0])
+    Image.fromarray(photograph[::-1, 8:]).save(images.paths[1])
+    settings = ProposalSettings(mode="single", width=100, min_side=8)
+    path = tmp_path / "proposals.safetensors"
+    found = propose_for_set(images, settings, path, quiet=True)
+    for index, proposals in enumerate(found):
+        expected = settings.propose(images.load_image(index), threads=1)
+        assert len(proposals) > 5 and np.array_equal(proposals.boxes, expected.boxes)
+    written = path.read_bytes()
+    again = propose_for_set(images, settings, path, quiet=True)
+    assert path.read_bytes() == written and np.array_equal(again[1].boxes, found[1].boxes)
+    with pytest.raises(InputError, match="was made with seed = 0, now 1 is asked for"):
+        propose_for_set(images, ProposalSettings(mode="single", width=100, min_side=8, seed=1), path, quiet=True)
