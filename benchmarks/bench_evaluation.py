@@ -58,14 +58,22 @@ def _write_files(folder: Path, arrays: dict[str, np.ndarray]) -> None:
     boxes = arrays["truth_xywh"].tolist()
     objects = [
         {"id": k + 1, "image_id": i + 1, "category_id": c + 1, "bbox": b, "area": b[2] * b[3], "iscrowd": 0}
-        for k, (i, c, b) in enumerate(zip(arrays["truth_image"].tolist(), arrays["truth_label"].tolist(), boxes))
+        for k, (i, c, b) in enumerate(
+            zip(arrays["truth_image"].tolist(), arrays["truth_label"].tolist(), boxes, strict=True)
+        )
     ]
     images = [{"id": i + 1, "width": 500, "height": 500, "file_name": f"{i + 1}.jpg"} for i in range(IMAGES)]
     categories = [{"id": c + 1, "name": f"class {c + 1}"} for c in range(CLASSES)]
     content = {"images": images, "annotations": objects, "categories": categories}
     (folder / "truth.json").write_text(json.dumps(content))
     rows = list(
-        zip(arrays["image"].tolist(), arrays["label"].tolist(), arrays["score"].tolist(), arrays["xywh"].tolist())
+        zip(
+            arrays["image"].tolist(),
+            arrays["label"].tolist(),
+            arrays["score"].tolist(),
+            arrays["xywh"].tolist(),
+            strict=True,
+        )
     )
     with (folder / "found.json").open("w") as file:
         file.write("[")
@@ -161,7 +169,8 @@ def compare(python: str, folder: Path, repeats: int) -> None:
     print(f"{IMAGES:,} images, {CLASSES} classes, {OBJECTS:,} objects, {DETECTIONS:,} detections, median of {repeats}")
     theirs = middle["peer"]
     print(
-        f"hotcoco: evaluate + accumulate {theirs['seconds']:.2f} s, JSON {theirs['load']:.2f} s, {theirs['memory']:.0f} MB"
+        f"hotcoco: evaluate + accumulate {theirs['seconds']:.2f} s, "
+        f"JSON {theirs['load']:.2f} s, {theirs['memory']:.0f} MB"
     )
     for task, against in (("coco", "seconds"), ("ilsvrc", "seconds"), ("text", "load"), ("json", "load")):
         own = middle[task]
