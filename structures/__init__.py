@@ -3,6 +3,7 @@
 NumPy and Pillow only; nothing here knows a network.
 """
 
+from inception_rcnn.structures.annotated_pictures import picture_files, write_picture
 from inception_rcnn.structures.boxes import (
     as_boxes,
     box_area,
@@ -26,7 +27,6 @@ from inception_rcnn.structures.errors import (
 from inception_rcnn.structures.files import sha256_of, write_json, write_whole
 from inception_rcnn.structures.ground_truth import GroundTruth
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
-from inception_rcnn.structures.picture_files import picture_files, write_picture
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
 from inception_rcnn.structures.suppression import nms, nms_per_class
