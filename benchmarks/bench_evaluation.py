@@ -183,7 +183,7 @@ def compare(python: str, folder: Path, repeats: int) -> None:
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", help="a Python that has hotcoco")
+    parser.add_argument("--peer", default=sys.executable, help="a Python that has hotcoco")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the set is, or is to be written")
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -195,6 +195,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
+        folder.mkdir(exist_ok=True)
         if not (folder / "found.txt").is_file():
             synthetic(folder)
         compare(arguments.peer, folder, arguments.repeats)

@@ -88,7 +88,7 @@ def read_number_lines(
 
     data = read_bytes(path)
     text = np.frombuffer(data, np.uint8)
-    workers = 1 if len(data) < _WORTH_A_THREAD else threads or len(os.sched_getaffinity(0))
+    workers = 1 if len(data) < _WORTH_A_THREAD else threads or os.cpu_count() or 1
     parts = [text[start:end] for start, end in pairwise(_edges(data, workers))]
     with ThreadPoolExecutor(workers) as pool:
         rows = np.cumsum([0, *(lines + 1 for lines in pool.map(count_lines, parts))])

@@ -132,14 +132,14 @@ def find_contacts(labels: npt.NDArray[np.int32], count: int, smooth: npt.NDArray
 def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any) -> Any:
     """Column (channel * 8 + orientation) * 10 + bin of every response above the lowest bin."""
     pixels, channels = along_x.shape
-    diagonal = np.float32(np.sqrt(0.5))
+    diagonal, half = np.float32(np.sqrt(0.5)), np.float32(0.5)
     at = 0
     for pixel in range(pixels):
         starts[pixel] = at
         for channel in range(channels):
             x = along_x[pixel, channel] * scale
             y = along_y[pixel, channel] * scale
-            if abs(x) + abs(y) < np.float32(0.5):  # then no direction leaves the lowest bin
+            if abs(x) + abs(y) < half:  # then no direction leaves the lowest bin
                 continue
             for direction in range(4):
                 if direction == 0:
@@ -150,11 +150,10 @@ def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any)
                     value = (x + y) * diagonal
                 else:
                     value = (x - y) * diagonal
-                level = min(9, int(abs(value) + np.float32(0.5)))
-                if level > 0:
-                    orientation = 2 * direction + (1 if value < 0 else 0)
-                    bins[at] = (channel * 8 + orientation) * 10 + level
-                    at += 1
+                level = np.minimum(np.int32(9), np.int32(abs(value) + half))
+                orientation = 2 * direction + (1 if value < 0 else 0)
+                bins[at] = (channel * 8 + orientation) * 10 + level
+                at += 1 if level > 0 else 0  # written in any case: a branch here is guessed wrong too often
     starts[pixels] = at
     return at
 

@@ -2,8 +2,8 @@
 
 Runs a detector over a data set and prints mAP at IoU 0.5 and AP per class.
 
-AP is COCO's, by pycocotools: objects of any size, at most 100 detections an image and class, crowds ignored. Every
-detection scoring at least 0.01 counts, whatever `detect` shows by default.
+AP is by the rules of COCO (the same figures as pycocotools): objects of any size, at most 100 detections an image and
+class, crowds ignored. Every detection scoring at least 0.01 counts, whatever `detect` shows by default.
 """
 
 from __future__ import annotations

@@ -181,6 +181,12 @@ def test_it_is_what_the_arbiter_says_to_the_last_bit(seed: int) -> None:
         arbiter.curve("cat")
 
 
+@pytest.mark.parametrize(("misses", "expected"), [(0, (1, 1, 1)), (1, (0, 1, 1)), (9, (0, 1, 1)), (10, (0, 0, 1))])
+def test_recall_with_the_first_and_the_first_ten(misses: int, expected: tuple[int, int, int]) -> None:
+    stats = score([thing(BOX)], *[(500, 0, 10, 10)] * misses, BOX).stats
+    assert (stats["AR1"], stats["AR10"], stats["AR100"]) == expected
+
+
 def test_detections_beyond_the_hundred_are_no_points_of_the_curve() -> None:
     curve = score([thing(BOX)], *[(500, 0, 10, 10)] * 100, BOX).curve("cat")
     assert len(curve.score) == 100

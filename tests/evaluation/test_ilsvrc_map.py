@@ -140,6 +140,11 @@ def test_inverted_boxes_are_kept_and_false(box: tuple[int, int, int, int]) -> No
     assert (result.map, result.detections) == (0.5, 2)
 
 
+def test_boxes_apart_both_ways_do_not_overlap() -> None:
+    # -82 times -82 pixels are 6,724, which would be an overlap of 0.506
+    assert evaluate_ilsvrc(truth((0, 0, BIG)), found((0, 0, 0.9, (182, 182, 281, 281)))).map == 0
+
+
 def test_every_detection_counts_and_any_score_will_do() -> None:
     many = [(0, 0, 5.0, NOWHERE)] * 299
     result = evaluate_ilsvrc(truth((0, 0, BIG)), found(*many, (0, 0, -7.5, BIG)))
