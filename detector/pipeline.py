@@ -97,7 +97,7 @@ class Detector:
     def choose(self, proposals: Proposals) -> Proposals:
         """The proposals worth classifying: near-duplicates of better-ranked ones left out, then the first ones."""
         if self.settings.duplicate_iou < 1:
-            proposals = proposals[np.sort(nms(proposals.boxes, proposals.scores, self.settings.duplicate_iou))]
+            proposals = proposals[nms(proposals.boxes, proposals.scores, self.settings.duplicate_iou)]
         return proposals if self.settings.max_proposals is None else proposals.top(self.settings.max_proposals)
 
     def classify(self, image: Image, boxes: Boxes, clock: StageClock | None = None) -> Probabilities:

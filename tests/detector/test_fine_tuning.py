@@ -209,7 +209,19 @@ def test_the_pool_holds_objects_shaken_copies_and_proposals(dataset: Photographs
     again, other = region_pool(dataset, random_proposals(), 2, 0), region_pool(dataset, random_proposals(), 2, 1)
     assert all(np.array_equal(one.boxes, two.boxes) for one, two in zip(pool, again, strict=True))
     assert not np.array_equal(pool[0].boxes, other[0].boxes)
-    assert not np.array_equal(pool[0].boxes[1] - pool[0].boxes[0], pool[2].boxes[1] - pool[2].boxes[0])
+
+
+class Twins(Photographs):
+    """Photographs with the same object each."""
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        return super().ground_truth(0)
+
+
+def test_every_photograph_shakes_its_copies_its_own_way(tmp_path: Path) -> None:
+    pool = region_pool(Twins(tmp_path), [Proposals.empty()] * 3, 2, 0)
+    assert np.array_equal(pool[0].boxes[0], pool[1].boxes[0])
+    assert not np.array_equal(pool[0].boxes, pool[1].boxes) and not np.array_equal(pool[1].boxes, pool[2].boxes)
 
 
 @pytest.fixture
