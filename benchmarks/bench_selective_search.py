@@ -1,19 +1,20 @@
 """Selective search against every public implementation: time an image, and recall at equal numbers of boxes.
 
-    python benchmarks/bench_selective_search.py --coco coco_mini --voc voc_mini [--images 40] [--work FOLDER]
+    python benchmarks/bench_selective_search.py --coco coco_mini --voc voc_mini [--images 100] [--work FOLDER]
 
 The peers (opencv-contrib-python, dlib-bin, selectivesearch) are installed into an environment of their own below
 `--work`, because opencv-contrib-python and our opencv-python share the folder cv2. All see the same pictures, 500
 wide. Boxes with a side under 20 pixels there are left out and of equal boxes the first is kept, for all alike; the
 peers' boxes are judged as they come and re-ranked by area times a random number, mean of three seeds. Times are
 processor time on one thread (ours also wall time on all cores), median and 5th to 95th percentile. Boxes found once
-are kept in `--work`, so a run that was stopped goes on.
+are kept in `--work`, so a run that was stopped goes on. Ours is judged on every photograph besides.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from machine import machine_line
+from selective_search_parts import where_time_goes
 
 from inception_rcnn.datasets import CocoDataset, VocDataset
 from inception_rcnn.evaluation.coverage import proposal_recall
@@ -38,6 +40,10 @@ PEERS = ("opencv-x2", "opencv-x1", "opencv-preset", "dlib", "selectivesearch")
 PEER_PACKAGES = ("numpy", "opencv-contrib-python", "dlib-bin", "selectivesearch")
 COUNTS = (50, 100, 200, 500, 1000)
 WIDTH, MIN_SIDE = 500, 20
+RCNN_RULES = {"widened_from": 1.0, "duplicate_iou": 1.0}
+RECALL_HEAD = (
+    f"| method | boxes | {' | '.join(map(str, COUNTS))} | all | average recall |\n|{'---|' * (len(COUNTS) + 4)}"
+)
 
 
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -96,9 +102,9 @@ def tidied(photo: Photograph, boxes: npt.NDArray[np.int64], seed: int | None) ->
     return Proposals((boxes * photo.factor).astype(np.float32), -np.arange(len(boxes), dtype=np.float32))
 
 
-def recall_row(name: str, photos: list[Photograph], proposals: list[list[Proposals]]) -> str:
+def recall_row(name: str, truths: list[GroundTruth], proposals: list[list[Proposals]]) -> str:
     """A line of the recall table; several lists of proposals are averaged."""
-    results = [proposal_recall([photo.truth for photo in photos], given, counts=COUNTS) for given in proposals]
+    results = [proposal_recall(truths, given, counts=COUNTS) for given in proposals]
     shares = [np.mean([result.recall_at[count] for result in results]) for count in COUNTS]
     everything = np.mean([result.recall[0.5] for result in results])
     average = np.mean([result.average_recall for result in results])
@@ -138,33 +144,54 @@ def compare_times(sets: dict[str, list[Photograph]], peers: tuple[str, ...]) -> 
 
 def compare_recall(name: str, photos: list[Photograph], peers: tuple[str, ...]) -> None:
     """Prints one set's table of recall."""
-    truths = sum(int((~photo.truth.ignore).sum()) for photo in photos)
-    print(f"\n## {name}: {len(photos)} photographs, {truths} objects: recall at IoU 0.5 of the first n boxes, %\n")
-    print(f"| method | boxes | {' | '.join(map(str, COUNTS))} | all | average recall |\n|{'---|' * (len(COUNTS) + 4)}")
+    truths = [photo.truth for photo in photos]
+    objects = sum(int((~truth.ignore).sum()) for truth in truths)
+    print(f"\n## {name}: {len(photos)} photographs, {objects} objects: recall at IoU 0.5 of the first n boxes, %\n")
+    print(RECALL_HEAD)
     for scale in (2.0, 1.0):
         found = [[selective_search(photo.image, superpixel_scale=scale) for photo in photos]]
-        print(recall_row(f"ours, x{scale:g}, agreement", photos, found), flush=True)
+        print(recall_row(f"ours, x{scale:g}, agreement", truths, found), flush=True)
         options = [{"superpixel_scale": scale, "ranking": "random", "seed": seed} for seed in range(3)]
         found = [[selective_search(photo.image, **each) for photo in photos] for each in options]
-        print(recall_row(f"ours, x{scale:g}, random", photos, found), flush=True)
+        print(recall_row(f"ours, x{scale:g}, random", truths, found), flush=True)
     for peer in peers:
         boxes = [photo.found_by(peer)[0] for photo in photos]
         orders: tuple[tuple[str, list[int | None]], ...] = (("as it comes", [None]), ("area x random", [0, 1, 2]))
         for order, seeds in orders:
             found = [[tidied(*each, seed) for each in zip(photos, boxes, strict=True)] for seed in seeds]
-            print(recall_row(f"{peer}, {order}", photos, found), flush=True)
+            print(recall_row(f"{peer}, {order}", truths, found), flush=True)
+
+
+def whole_sets(datasets: dict[str, CocoDataset | VocDataset]) -> None:
+    """Prints recall of ours on every photograph of the sets, and how many boxes the doubling saves."""
+    for name, dataset in datasets.items():
+        print(f"\n## {name}, all {len(dataset)} photographs: recall at IoU 0.5 of the first n boxes, %\n")
+        print(
+            f"| method | boxes | {' | '.join(map(str, COUNTS))} | all | average recall |\n|{'---|' * (len(COUNTS) + 4)}"
+        )
+        truths, counts = [dataset.ground_truth(i) for i in range(len(dataset))], []
+        for scale in (1.0, 2.0):
+            for name, more in (("", {}), (", R-CNN's rules for small boxes and duplicates", RCNN_RULES)):
+                options: dict[str, Any] = {"superpixel_scale": scale, **more}
+                found = [selective_search(dataset.load_image(i), **options) for i in range(len(dataset))]
+                print(recall_row(f"ours, x{scale:g}{name}", truths, [found]), flush=True)
+                counts.append(sum(map(len, found)))
+        print(f"\nBoxes with superpixels x2 over x1: {counts[2] / counts[0]:.3f}")
 
 
 def working_widths(name: str, photos: list[Photograph]) -> None:
     """Prints what a larger working width and a smaller least side are worth."""
-    print(f"\n## {name}: working width and least side, ours x2, recall %\n")
+    print(f"\n## {name}: working width and least side, ours x2, recall %, mean processor time\n")
     heads = "| width, least side | boxes | 50 | 100 | 200 | 500 | 1000 | all | average recall | ms, one thread |"
     print(f"{heads}\n|{'---|' * 10}")
     for width, min_side in ((500, 20), (500, 10), (640, 20), (800, 20)):
         start = time.process_time()
         found = [selective_search(photo.image, width=width, min_side=min_side, threads=1) for photo in photos]
         seconds = (time.process_time() - start) / len(photos)
-        print(f"{recall_row(f'{width}, {min_side}', photos, [found])} {1000 * seconds:.0f} |", flush=True)
+        print(
+            f"{recall_row(f'{width}, {min_side}', [photo.truth for photo in photos], [found])} {1000 * seconds:.0f} |",
+            flush=True,
+        )
 
 
 def growth(photo: Photograph) -> None:
@@ -206,6 +233,21 @@ def large_picture(photo: Photograph) -> None:
         print(f"| {width} | {told} |", flush=True)
 
 
+READY = "from inception_rcnn.proposals import warm_up; print(f'{warm_up():.1f}')"
+
+
+def first_call() -> None:
+    """Prints how long the first call waits for the compiler, in a fresh environment and in the next process."""
+    with tempfile.TemporaryDirectory() as empty:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": empty}
+        told = [
+            subprocess.run([sys.executable, "-c", READY], env=environment, capture_output=True, text=True, check=True)
+            for _ in range(2)
+        ]
+    first, second = (one.stdout.strip() for one in told)
+    print(f"ready after {first} s where nothing was compiled before, {second} s in the next process")
+
+
 def main() -> None:
     """Prints all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,19 +259,20 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     print(machine_line("numpy", "numba", "opencv-python"))
-    print(f"ready after {warm_up():.1f} s (compiling, or loading what was compiled before)")
+    first_call()
+    warm_up()
     with tempfile.TemporaryDirectory() as temporary:
         work = arguments.work or Path(temporary)
-        sets = {
-            "COCO": photographs(CocoDataset(arguments.coco, "val"), arguments.images, work / "coco"),
-            "VOC": photographs(VocDataset(arguments.voc, "val"), arguments.images, work / "voc"),
-        }
+        datasets = {"COCO": CocoDataset(arguments.coco, "val"), "VOC": VocDataset(arguments.voc, "val")}
+        sets = {name: photographs(dataset, arguments.images, work / name.lower()) for name, dataset in datasets.items()}
         peers = () if arguments.no_peers else PEERS
         for peer in peers:
             for folder in ("coco", "voc"):
                 worker = Path(__file__).with_name("peer_proposals.py")
                 subprocess.run([peers_python(work), worker, peer, work / folder], check=True)
         compare_times(sets, peers)
+        where_time_goes([photo.image for photo in sets["COCO"]][:40], WIDTH, MIN_SIDE)
+        whole_sets(datasets)
         for name, photos in sets.items():
             compare_recall(name, photos, peers)
             working_widths(name, photos)

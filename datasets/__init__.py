@@ -1,7 +1,20 @@
 """One file for each format: position -> (image, GroundTruth), boxes in the project's one convention. No torch."""
 
 from inception_rcnn.datasets.coco import CocoDataset
+from inception_rcnn.datasets.detection_files import (
+    DetectionFile,
+    read_blacklist,
+    read_coco_detections,
+    read_ilsvrc_detections,
+    read_voc_detections,
+)
+from inception_rcnn.datasets.detection_writers import (
+    write_coco_detections,
+    write_ilsvrc_detections,
+    write_voc_detections,
+)
 from inception_rcnn.datasets.folder import FolderDataset
+from inception_rcnn.datasets.ground_truth_files import GroundTruthFile, read_ground_truth, write_ground_truth
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
 from inception_rcnn.datasets.interface import DetectionDataset
 from inception_rcnn.datasets.opening import FORMATS, open_dataset
@@ -13,12 +26,23 @@ __all__ = [
     "VOC_CLASSES",
     "CocoDataset",
     "DetectionDataset",
+    "DetectionFile",
     "FolderDataset",
+    "GroundTruthFile",
     "IlsvrcDetDataset",
     "VocDataset",
     "open_dataset",
+    "read_blacklist",
+    "read_coco_detections",
+    "read_ground_truth",
+    "read_ilsvrc_detections",
+    "read_voc_detections",
     "write_coco",
+    "write_coco_detections",
     "write_folder",
+    "write_ground_truth",
     "write_ilsvrc",
+    "write_ilsvrc_detections",
     "write_voc",
+    "write_voc_detections",
 ]

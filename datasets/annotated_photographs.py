@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.datasets.annotation_xml import AnnotatedObject, Annotation
+from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
 from inception_rcnn.datasets.interface import Problems
 from inception_rcnn.structures import DataFormatError, GroundTruth, load_image
+from inception_rcnn.structures.tables import TruthTable
 
 PICTURES: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"),
@@ -48,7 +50,7 @@ class AnnotatedPhotographs:
         self._truth_paths: list[str | None] = []
         self._sizes = array("q")  # width and height of each photograph, 0 if unknown
         self._ends = array("q", [0])  # objects of photograph i: _ends[i] to _ends[i + 1]
-        self._boxes = array("f")
+        self._boxes = array("d")
         self._labels = array("q")  # positions in _names until the classes are settled
         self._ignore = array("b")
         self._names: dict[str, int] = {}
@@ -118,6 +120,23 @@ class AnnotatedPhotographs:
             width=width,
             height=height,
         )
+
+    def ground_truths(self) -> GroundTruthFile:
+        """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
+        truth = TruthTable(
+            class_names=self.class_names,
+            image_ids=tuple(self._table_ids()),
+            image=np.repeat(np.arange(len(self)), np.diff(np.array(self._ends))),
+            label=np.array(self._labels, np.int64),
+            box=np.array(self._boxes).reshape(-1, 4),
+            ignore=np.array(self._ignore, np.bool_),
+        )
+        sizes = [(self._sizes[k] or None, self._sizes[k + 1] or None) for k in range(0, len(self._sizes), 2)]
+        return GroundTruthFile(truth, tuple(self.image_ids), tuple(sizes))
+
+    def _table_ids(self) -> Sequence[int | str]:
+        """Return what files of detections call the photographs."""
+        return self.image_ids
 
     def _add(
         self, image_id: str, path: str | os.PathLike[str], truth: Annotation | None, objects: Sequence[AnnotatedObject]

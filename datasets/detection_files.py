@@ -22,13 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.datasets.flat_records import read_flat_records
 from inception_rcnn.datasets.number_lines import NumberLines, read_bytes, read_number_lines
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.tables import DetectionTable
 
 _ILSVRC_WORDS = ("image", "class", "score", "xmin", "ymin", "xmax", "ymax")
 _VOC_WORDS = ("image", "score", "xmin", "ymin", "xmax", "ymax")
-_HINT = " (skip_unknown=True leaves such detections out)"
+_LARGEST = 2**63
+_HINT = " (--skip-broken or skip_unknown=True leaves such detections out)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +40,12 @@ class DetectionFile:
     Attributes:
         detections: Their images and labels are positions in the lists given to the reader.
         dropped: How many detections of images outside the list were left out.
+        known: Labels of the classes the detector knows, None if the file does not say.
     """
 
     detections: DetectionTable
     dropped: int = 0
+    known: frozenset[int] | None = None
 
 
 def read_ilsvrc_detections(
@@ -139,7 +143,22 @@ def read_coco_detections(
             that is none; the text names the detection by its number, and the line if the JSON is broken.
     """
     file = Path(path)
-    records = _read_list(file)
+    data = read_bytes(file)
+    flat = read_flat_records(data)
+    if flat is not None:
+        image = _find_ids(flat.image_id, image_ids)
+        labels = _find_ids(flat.category_id, category_ids)
+        fits = bool((labels >= 0).all() and np.isfinite(flat.numbers).all() and (skip_unknown or (image >= 0).all()))
+        if fits:
+            return _selected(image, labels, flat.numbers[:, 4], _corners(flat.numbers), image >= 0)
+    return _read_records(file, data, image_ids, category_ids, skip_unknown)
+
+
+def _read_records(
+    file: Path, data: bytes, image_ids: Sequence[int | str], category_ids: Sequence[int], skip_unknown: bool
+) -> DetectionFile:
+    """Return the detections of any JSON; here an error is found that can be named."""
+    records = _read_list(file, data)
     image_of = {image_id: position for position, image_id in enumerate(image_ids)}
     label_of = {category: label for label, category in enumerate(category_ids)}
     image, label = np.empty(len(records), np.int64), np.empty(len(records), np.int32)
@@ -159,8 +178,7 @@ def read_coco_detections(
         skip_unknown,
         lambda row: DataFormatError(_unknown(records[row]["image_id"]), path=file, place=f"detection {row + 1}"),
     )
-    box = np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]])
-    return _selected(image, label, numbers[:, 4], box, keep)
+    return _selected(image, label, numbers[:, 4], _corners(numbers), keep)
 
 
 def read_blacklist(path: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:
@@ -198,7 +216,7 @@ def _check_whole(lines: NumberLines, column: int, name: str) -> None:
         raise lines.broken(row, f"{name} should be a whole number, got {values[row]:g}")
 
 
-def _find_numbers(values: NDArray[np.float64], indices: NDArray[np.int64]) -> NDArray[np.int64]:
+def _find_numbers(values: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where in `indices` each value stands, -1 for those that do not."""
     if len(indices) == 0:
         return np.full(len(values), -1)
@@ -206,6 +224,18 @@ def _find_numbers(values: NDArray[np.float64], indices: NDArray[np.int64]) -> ND
     ascending = indices[order]
     slot = np.minimum(np.searchsorted(ascending, values), len(indices) - 1)
     return np.where(ascending[slot] == values, order[slot], -1)
+
+
+def _find_ids(values: NDArray[np.int64], ids: Sequence[int | str]) -> NDArray[np.int64]:
+    """Return where in `ids` each whole number stands, -1 for those that do not."""
+    numbers = [(one, position) for position, one in enumerate(ids) if isinstance(one, int) and abs(one) < _LARGEST]
+    known = np.array(numbers, np.int64).reshape(-1, 2)
+    return np.append(known[:, 1], -1)[_find_numbers(values, known[:, 0])]
+
+
+def _corners(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x1 y1 x2 y2 of x, y, width, height."""
+    return np.hstack([numbers[:, :2], numbers[:, :2] + numbers[:, 2:4]])
 
 
 def _unknown(image_id: object) -> str:
@@ -269,9 +299,9 @@ def _voc_files(path: Path, class_names: Sequence[str]) -> dict[str, Path]:
     return files
 
 
-def _read_list(path: Path) -> list[Any]:
+def _read_list(path: Path, data: bytes) -> list[Any]:
     try:
-        records = json.loads(read_bytes(path))
+        records = json.loads(data)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise DataFormatError(f"is not valid JSON: {error.msg}", path=path, place=place) from error

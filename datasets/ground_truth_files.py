@@ -11,6 +11,8 @@ One JSON object a line, one line an image; UTF-8, plain or packed by gzip (``.js
 - ``objects``: lists of class number (from 1), class name, xmin, ymin, xmax, ymax: pixels from 0, inclusive, so that a
   box one pixel wide has xmin = xmax. A seventh entry of 1 marks an object to ignore (VOC's difficult, COCO's crowds),
   and an eighth is COCO's area. Their order is that of the annotations.
+- ``classes``: on the first line only, lists of number and name of all classes; absent if the objects name them and the
+  numbers have no gaps.
 
 Further keys, such as R-CNN's ``val2_index``, are passed over.
 """
@@ -21,7 +23,7 @@ import gzip
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +44,36 @@ class GroundTruthFile:
         truth: The table; its `image_ids` are the indices where the images have one, else their ids.
         image_names: The images' ids as texts, as they lead to the photographs.
         sizes: Width and height of each image, None where unknown.
+        class_numbers: By which files of detections name the classes, such as COCO's category ids; if empty, 1, 2, 3 ...
     """
 
     truth: TruthTable
     image_names: tuple[str, ...]
     sizes: tuple[tuple[int | None, int | None], ...]
+    class_numbers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = self.class_numbers or tuple(range(1, len(self.truth.class_names) + 1))
+        object.__setattr__(self, "class_numbers", numbers)
+
+    def chosen(self, positions: Sequence[int]) -> GroundTruthFile:
+        """Return the images at some positions with their objects, in that order."""
+        truth, place = self.truth, np.full(len(self.image_names), -1)
+        place[list(positions)] = np.arange(len(positions))
+        rows = np.flatnonzero(place[truth.image] >= 0)
+        rows = rows[np.argsort(place[truth.image[rows]], kind="stable")]
+        table = replace(
+            truth,
+            image_ids=tuple(truth.image_ids[position] for position in positions),
+            image=place[truth.image[rows]],
+            label=truth.label[rows],
+            box=truth.box[rows],
+            ignore=truth.ignored[rows],
+            area=None if truth.area is None else truth.area[rows],
+        )
+        names = tuple(self.image_names[position] for position in positions)
+        sizes = tuple(self.sizes[position] for position in positions)
+        return GroundTruthFile(table, names, sizes, self.class_numbers)
 
 
 def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> GroundTruthFile:
@@ -54,8 +81,8 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
 
     Args:
         path: The file, plain or packed by gzip.
-        class_names: Names of all classes, in the order of their numbers. If None, they are taken from the objects, and
-            numbers that no object has are named ``class 17`` and so on.
+        class_names: Names of all classes, in the order of their numbers, for a file that does not name them itself. If
+            None, they are taken from the objects, and numbers that no object has are named ``class 17`` and so on.
 
     Raises:
         InputError: There is no such file.
@@ -73,19 +100,19 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
     for number, line in enumerate(read_bytes(path).split(b"\n"), start=1):
         if line.strip():
             reader.read(number, line)
-    names = reader.class_names(class_names)
+    classes = reader.classes(class_names)
     rows = np.array(reader.rows, np.float64).reshape(-1, 8)  # image, label, four corners, ignore, area
     area = rows[:, 7]
     truth = TruthTable(
-        class_names=names,
+        class_names=tuple(classes.values()),
         image_ids=tuple(reader.images),
         image=rows[:, 0].astype(np.int64),
-        label=rows[:, 1].astype(np.int64),
+        label=np.searchsorted(np.array(list(classes), np.int64), rows[:, 1].astype(np.int64)).astype(np.int32),
         box=rows[:, 2:6] + np.array([0.0, 0.0, 1.0, 1.0]),
         ignore=rows[:, 6] > 0,
         area=None if np.isnan(area).any() or len(area) == 0 else area,
     )
-    return GroundTruthFile(truth, tuple(reader.names), tuple(reader.sizes))
+    return GroundTruthFile(truth, tuple(reader.names), tuple(reader.sizes), tuple(classes))
 
 
 def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthFile) -> None:
@@ -94,23 +121,26 @@ def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthFi
     Raises:
         InputError: The folder does not exist.
     """
-    truth = ground_truth.truth
+    truth, numbers = ground_truth.truth, ground_truth.class_numbers
     corners = np.hstack([truth.box[:, :2], undo_sum(truth.box[:, 2:], 1.0)])
     objects: list[list[list[Any]]] = [[] for _ in truth.image_ids]
     for row, (image, label) in enumerate(zip(truth.image.tolist(), truth.label.tolist(), strict=True)):
-        entry: list[Any] = [label + 1, truth.class_names[label], *(_short(side) for side in corners[row].tolist())]
+        entry: list[Any] = [numbers[label], truth.class_names[label], *(_short(side) for side in corners[row].tolist())]
         if truth.area is not None:
             entry += [int(truth.ignored[row]), _short(float(truth.area[row]))]
         elif truth.ignored[row]:
             entry.append(1)
         objects[image].append(entry)
-    lines = []
+    lines: list[str] = []
+    told = {numbers[label] for label in truth.label.tolist()} == set(range(1, len(numbers) + 1))
     columns = zip(truth.image_ids, ground_truth.image_names, ground_truth.sizes, objects, strict=True)
     for image_id, name, (width, height), entries in columns:
-        record = {"id": name, "index": image_id, "width": width, "height": height, "objects": entries}
+        record: dict[str, Any] = {"id": name, "index": image_id, "width": width, "height": height, "objects": entries}
         if not isinstance(image_id, int):
             record["id"] = image_id
             del record["index"]
+        if not lines and not told:
+            record["classes"] = [[number, name] for number, name in zip(numbers, truth.class_names, strict=True)]
         lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
     data = "".join(lines).encode()
     write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
@@ -126,6 +156,7 @@ class _Reader:
         self.sizes: list[tuple[int | None, int | None]] = []
         self.rows: list[tuple[float, ...]] = []
         self.name_of: dict[int, str] = {}
+        self.given: dict[int, str] | None = None  # the classes that the file names itself
         self._line_of: dict[int, int] = {}
 
     def read(self, number: int, line: bytes) -> None:
@@ -137,6 +168,8 @@ class _Reader:
             raise DataFormatError(f"is not valid JSON: {error}", path=self.path, place=place) from error
         if not isinstance(record, dict) or not isinstance(record.get("objects"), list):
             raise self._broken("should be an object with id and the list objects", place)
+        if not self.images and "classes" in record:
+            self.given = self._classes(record["classes"], place)
         own = record.get("id")
         index = record.get("index")
         key: Any = own if index is None else index
@@ -157,7 +190,7 @@ class _Reader:
             self.rows.append((position, *self._object(entry, f"{place}, object {k + 1}", number)))
 
     def _object(self, entry: Any, place: str, number: int) -> tuple[float, ...]:
-        """Return label, corners, whether to ignore, and the area (NaN if unknown)."""
+        """Return class number, corners, whether to ignore, and the area (NaN if unknown)."""
         if not isinstance(entry, list) or not 6 <= len(entry) <= 8:
             raise self._broken(f"should be [class, name, xmin, ymin, xmax, ymax], got {entry!r:.80}", place)
         label, name, *sides = entry
@@ -169,21 +202,39 @@ class _Reader:
             first = self._line_of[label]
             raise self._broken(f"class {label} is named {name!r}, but {self.name_of[label]!r} on line {first}", place)
         self._line_of.setdefault(label, number)
-        return (label - 1, *sides[:4], sides[4] if len(sides) > 4 else 0, sides[5] if len(sides) > 5 else np.nan)
+        return (label, *sides[:4], sides[4] if len(sides) > 4 else 0, sides[5] if len(sides) > 5 else np.nan)
 
-    def class_names(self, given: Sequence[str] | None) -> tuple[str, ...]:
-        """Return the names of all classes, after checking those of the objects against those given."""
+    def classes(self, names: Sequence[str] | None) -> dict[int, str]:
+        """Return the names of all classes by ascending number, after checking those of the objects against them."""
+        given = self.given
+        if given is None and names is None:
+            return {k: self.name_of.get(k, f"class {k}") for k in range(1, max(self.name_of, default=0) + 1)}
         if given is None:
-            return tuple(
-                self.name_of.get(label, f"class {label}") for label in range(1, max(self.name_of, default=0) + 1)
-            )
-        for label, name in self.name_of.items():
-            if label > len(given) or given[label - 1] != name:
+            given = dict(enumerate(names or (), start=1))
+        for number, name in self.name_of.items():
+            if given.get(number) != name:
                 expected = (
-                    f"class {label} is {given[label - 1]!r}" if label <= len(given) else f"there are {len(given)}"
+                    f"class {number} is {given[number]!r}"
+                    if number in given
+                    else f"there are {len(given)} classes, none with this number"
                 )
-                raise self._broken(f"has {name!r} as class {label}, but {expected}", f"line {self._line_of[label]}")
-        return tuple(given)
+                raise self._broken(f"has {name!r} as class {number}, but {expected}", f"line {self._line_of[number]}")
+        return dict(sorted(given.items()))
+
+    def _classes(self, entries: Any, place: str) -> dict[int, str]:
+        """Return the classes that the first line names."""
+        try:
+            classes = {number: name for number, name in entries}
+            fits = all(type(number) is int and number >= 1 for number in classes)
+            fits = fits and all(isinstance(name, str) for name in classes.values())
+            fits = fits and len(set(classes.values())) == len(entries) == len(classes)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise self._broken(
+                f"classes should be lists of number (from 1) and name, each once, got {entries!r:.80}", place
+            )
+        return classes
 
     def _broken(self, message: str, place: str) -> DataFormatError:
         return DataFormatError(message, path=self.path, place=place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from inception_rcnn.datasets.annotated_photographs import AnnotatedPhotographs, FolderListing
@@ -74,6 +75,9 @@ class IlsvrcDetDataset(AnnotatedPhotographs):
         self._settle_classes(known)
         self.english_names = tuple(name for _, name in classes)
         self.indices = _indices([entries[image_id] for image_id in self.image_ids])
+
+    def _table_ids(self) -> Sequence[int | str]:
+        return self.image_ids if self.indices is None else self.indices
 
 
 def _find_list(root: Path, split: str) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inception_rcnn.datasets.interface import Problems, is_inside
+from inception_rcnn.datasets.number_lines import read_bytes
 from inception_rcnn.structures import DataFormatError
 
 
@@ -13,7 +14,7 @@ def read_image_list(path: Path, problems: Problems) -> dict[str, int | None]:
     """Return the ids in the order of the file, each with the number behind it, None where there is none.
 
     Args:
-        path: The list, UTF-8.
+        path: The list, UTF-8, plain or packed by gzip.
         problems: Told of an id that is there twice or leads out of the data set's folder.
 
     Raises:
@@ -64,7 +65,7 @@ def read_class_list(path: Path) -> tuple[str, ...]:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Return the lines that are not empty, with their numbers from 1."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataFormatError(f"should be a text, one entry a line: {error}", path=path) from error
     return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())

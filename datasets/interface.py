@@ -11,9 +11,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError
 
-_HINT = " (skip_broken=True leaves it out)"
+_HINT = " (--skip-broken or skip_broken=True leaves it out)"
 
 
 class DetectionDataset(Protocol):
@@ -49,6 +50,9 @@ class DetectionDataset(Protocol):
 
     def ground_truth(self, i: int, /) -> GroundTruth:
         """Return the objects of photograph `i`; the photograph is not opened."""
+
+    def ground_truths(self) -> GroundTruthFile:
+        """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
 
 
 class Problems:

@@ -3,15 +3,15 @@
 `pipeline.py` has one photograph's way on a page.
 """
 
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.detector.checkpoints import load_region_classifier, save_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.loading import load_detector
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.detector.proposing import ProposalSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.detector.region_warp import warp_regions
-from inception_rcnn.detector.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.detector.stage_clock import StageClock
+from inception_rcnn.proposals.proposing import ProposalSettings
 
 __all__ = [
     "ClassifierDescription",

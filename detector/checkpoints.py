@@ -19,8 +19,8 @@ from inception_rcnn.backbones import (
     read_description,
     write_checkpoint,
 )
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
-from inception_rcnn.detector.runtime import Runtime
 from inception_rcnn.structures import CheckpointError, InputError
 
 KIND: Final = "region-classifier"

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.linear_softmax import fit_linear_softmax
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.detector.region_loader import ImageCache, cut_batch
-from inception_rcnn.detector.runtime import Runtime
+from inception_rcnn.detector.region_loader import cut_batch
 from inception_rcnn.detector.sampling import RegionSampler, SamplingSettings
 from inception_rcnn.detector.training import FineTuning, TrainingSettings
 from inception_rcnn.structures import GroundTruth, InputError, Proposals
+from inception_rcnn.structures.image_cache import ImageCache
 from inception_rcnn.structures.progress import progress_bar
 
 # Batches for the linear start are numbered apart from those of the training, so that none is drawn twice.

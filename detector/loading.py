@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, load_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.detector.proposing import ProposalSettings
-from inception_rcnn.detector.runtime import choose_runtime
+from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 Weights = str | Path | Sequence[str | Path]
@@ -39,4 +39,4 @@ def load_detector(
         proposing = ProposalSettings.from_dict(description.proposal_settings)
     except InputError as error:
         raise CheckpointError(f"{names[0]}: {error}") from error
-    return Detector(proposing.propose, ensemble, settings)
+    return Detector(Proposer.load(proposing, runtime), ensemble, settings)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
-from inception_rcnn.detector.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.structures import InputError
 
 

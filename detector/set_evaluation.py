@@ -1,98 +1,103 @@
-"""A detector run over a whole data set, and scored."""
+"""What a detector found in a data set, scored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.detector.ensemble import average
-from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.stage_clock import StageClock
+from inception_rcnn.datasets.class_matching import class_positions
+from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
+from inception_rcnn.datasets.stored_detections import StoredDetections
 from inception_rcnn.evaluation import (
-    CocoResult,
+    EvaluationResult,
     ProposalRecall,
     ScoreThreshold,
     best_f1_threshold,
-    evaluate_coco,
     proposal_recall,
 )
-from inception_rcnn.structures import Detections, GroundTruth, Proposals, progress_bar
+from inception_rcnn.evaluation.protocols import evaluate_by
+from inception_rcnn.structures import Detections, GroundTruth, Proposals
+from inception_rcnn.structures.tables import DetectionTable
 
 
-class EvaluationSet(Protocol):
-    """What is needed of a data set."""
-
-    def __len__(self) -> int:
-        """How many images."""
-
-    def load_image(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Pixels, (H, W, 3) uint8 RGB."""
-
-    def ground_truth(self, index: int, /) -> GroundTruth:
-        """What is on it."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SetEvaluation:
-    """What came out.
+    """How good one run over a set is.
 
     Attributes:
-        result: AP by COCO's rules.
-        coverage: recall of the classified proposals.
+        result: AP by the rules of a protocol.
+        detections: what was scored: those of the data set's classes.
         threshold: the score threshold with the best mean F1.
-        seconds: in all, by stage.
     """
 
-    result: CocoResult
-    coverage: ProposalRecall
+    result: EvaluationResult
+    detections: DetectionTable
     threshold: ScoreThreshold
-    seconds: dict[str, float]
 
 
-def evaluate_set(
-    detector: Detector,
-    dataset: EvaluationSet,
+def evaluate_stored(
+    stored: StoredDetections,
+    truth: GroundTruthFile,
     *,
-    proposals: Sequence[Proposals] | None = None,
-    each: bool = False,
-    limit: int | None = None,
-    quiet: bool = False,
+    protocol: str,
+    blacklist: Collection[tuple[int | str, str]] = (),
+    spoken: Sequence[str] | None = None,
 ) -> list[SetEvaluation]:
-    """The detector's scores on a data set; with `each`, those of its ensemble's members follow, in their order.
+    """The score of every run: of all networks averaged, then perhaps of each alone.
+
+    Classes of the detector that the data set does not have are left out; classes of the data set that the detector does
+    not know have no detections.
 
     Args:
-        detector: as it is, its score threshold included.
-        dataset: photographs and ground truth, of the detector's classes.
-        proposals: of each photograph, instead of the detector's own; None: it proposes.
-        each: score every member alone as well, on the same regions, warped and (as far as they agree) computed once.
-        limit: only so many images, the first ones.
-        quiet: no progress.
+        stored: of the images of `truth`, in the same order.
+        truth: the objects.
+        protocol: one of `evaluation.protocols.PROTOCOLS`.
+        blacklist: pairs of image id and class name that are not evaluated.
+        spoken: what people call the classes of `truth`; see `class_positions`.
     """
-    count = len(dataset) if limit is None else min(limit, len(dataset))
-    clock = StageClock()
-    truths, classified = [], []
-    members = len(detector.ensemble.members)
-    found: list[list[Detections]] = [[] for _ in range(1 + members if each and members > 1 else 1)]
-    with progress_bar(count, "images", quiet=quiet) as bar:
-        for index in range(count):
-            with clock.stage("decode"):
-                image = dataset.load_image(index)
-            with clock.stage("proposals"):
-                chosen = detector.choose(detector.propose(image) if proposals is None else proposals[index])
-            probabilities = detector.classify_each(image, chosen.boxes, clock)
-            with clock.stage("rest"):
-                found[0].append(detector.settle(chosen.boxes, average(probabilities)))
-                for alone, one in zip(found[1:], probabilities, strict=False):
-                    alone.append(detector.settle(chosen.boxes, one))
-            truths.append(dataset.ground_truth(index))
-            classified.append(chosen)
-            bar.advance(1)
-    coverage = proposal_recall(truths, classified)
+    labels = class_positions(stored.class_names, truth.truth.class_names, spoken)
+    truths = ground_truths_of(truth)
+    evaluations = []
+    for number in range(len(stored.runs)):
+        table = stored.table(labels, number)
+        result = evaluate_by(protocol, truth.truth, table, blacklist=blacklist)
+        evaluations.append(SetEvaluation(result, table, best_f1_threshold(truths, _by_image(table, truth))))
+    return evaluations
+
+
+def region_recall(stored: StoredDetections, truth: GroundTruthFile) -> ProposalRecall:
+    """What share of the objects the classified regions cover; see `proposal_recall`."""
+    falling = [np.linspace(1, 0, len(boxes), dtype=np.float32) for boxes in stored.regions]
+    proposals = [Proposals(boxes, scores) for boxes, scores in zip(stored.regions, falling, strict=True)]
+    return proposal_recall(ground_truths_of(truth), proposals)
+
+
+def ground_truths_of(truth: GroundTruthFile) -> list[GroundTruth]:
+    """The objects, image by image."""
+    table = truth.truth
     return [
-        SetEvaluation(evaluate_coco(truths, one), coverage, best_f1_threshold(truths, one), clock.seconds)
-        for one in found
+        GroundTruth(
+            table.box[rows].astype(np.float32),
+            table.label[rows].astype(np.int64),
+            table.class_names,
+            table.ignored[rows],
+        )
+        for rows in _rows_by_image(table.image, len(table.image_ids))
     ]
+
+
+def _by_image(table: DetectionTable, truth: GroundTruthFile) -> list[Detections]:
+    names = truth.truth.class_names
+    return [
+        Detections.ordered(table.box[rows], table.score[rows], table.label[rows], names)
+        for rows in _rows_by_image(table.image, len(truth.truth.image_ids))
+    ]
+
+
+def _rows_by_image(image: npt.NDArray[np.int32], images: int) -> list[npt.NDArray[np.int64]]:
+    """Which rows each image has, in their order."""
+    order = np.argsort(image, kind="stable")
+    return np.split(order, np.searchsorted(image[order], np.arange(1, images)))

@@ -1,7 +1,7 @@
 """Detections and ground truth -> the numbers that say how good they are. Pure functions on arrays, no torch."""
 
 from inception_rcnn.evaluation.coco_map import CocoResult, evaluate_coco
-from inception_rcnn.evaluation.coverage import ProposalRecall, proposal_recall
+from inception_rcnn.evaluation.coverage import ProposalRecall, proposal_recall, recall_by_size
 from inception_rcnn.evaluation.curves import area_under, eleven_points, hundred_and_one_points, precision_recall
 from inception_rcnn.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from inception_rcnn.evaluation.ilsvrc_map import evaluate_ilsvrc
@@ -27,4 +27,5 @@ __all__ = [
     "hundred_and_one_points",
     "precision_recall",
     "proposal_recall",
+    "recall_by_size",
 ]

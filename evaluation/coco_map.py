@@ -129,7 +129,7 @@ def _score(truth: TruthTable, found: DetectionTable, threads: int | None) -> tup
         np.ascontiguousarray(precision.transpose(2, 3, 0, 1)), recall.transpose(2, 0, 1), few_recall.transpose(2, 0, 1)
     )
     objects = np.bincount(truth.label[~truth.ignored], minlength=classes)
-    return tables, Matches(outcome, partner, found.score, order.ranked, order.starts, objects)
+    return tables, Matches(outcome, partner, found.score, order.ranked, order.starts, objects, ~truth.ignored)
 
 
 def _mean_or_none(values: NDArray[np.float64]) -> float | None:

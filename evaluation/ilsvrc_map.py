@@ -60,17 +60,19 @@ def evaluate_ilsvrc(
     {'n02084071': 1.0, 'n02121808': None}
     """
     truth, found = as_tables(ground_truths, detections)
-    truth = _without(truth, truth.ignored)
-    known = int(truth.label.max()) + 1 if len(truth) else 0
+    known = int(truth.label.max(where=~truth.ignored, initial=-1)) + 1
     pairs = _pairs(blacklist, truth)
-    truth = _without(truth, np.isin(_pair(truth, truth), pairs))
-    if len(truth) == 0:
+    wanted = ~truth.ignored & ~np.isin(_pair(truth, truth), pairs)
+    if not wanted.any():
         raise InputError("ground_truths should hold at least one object that is not ignored, got none")
-    order = arrange(truth, found, ties_by_image=True, threads=threads)
+    sought = _selected(truth, wanted)
+    order = arrange(sought, found, ties_by_image=True, threads=threads)
     added = 1.0 if inclusive else 0.0
     matches = match(
-        truth, found, order, frame=COUNTED_FROM_0, added=added, relaxed=relaxed, only_free=True, strictly=False
+        sought, found, order, frame=COUNTED_FROM_0, added=added, relaxed=relaxed, only_free=True, strictly=False
     )
+    in_all = np.append(np.flatnonzero(wanted), -1).astype(np.int32)  # rows of `sought` as rows of `truth`
+    matches = replace(matches, partner=in_all[matches.partner], wanted=wanted)
     if len(pairs):
         matches = _neutral(matches, np.isin(_pair(truth, found), pairs))
     ap = _official(matches, known) if official_means else _plain(matches)
@@ -115,17 +117,16 @@ def _pairs(blacklist: Iterable[tuple[int | str, str]], truth: TruthTable) -> NDA
     return np.array(pairs, np.int64)
 
 
-def _without(truth: TruthTable, left_out: NDArray[np.bool_]) -> TruthTable:
-    """Return the truth without some of its objects."""
-    if not left_out.any():
+def _selected(truth: TruthTable, wanted: NDArray[np.bool_]) -> TruthTable:
+    """Return the truth with the wanted objects only."""
+    if wanted.all():
         return truth
-    stay = ~left_out
-    area = None if truth.area is None else truth.area[stay]
+    area = None if truth.area is None else truth.area[wanted]
     return replace(
         truth,
-        image=truth.image[stay],
-        label=truth.label[stay],
-        box=truth.box[stay],
-        ignore=truth.ignored[stay],
+        image=truth.image[wanted],
+        label=truth.label[wanted],
+        box=truth.box[wanted],
+        ignore=truth.ignored[wanted],
         area=area,
     )

@@ -62,7 +62,7 @@ def match(
         *(np.append(frame, added), only_free, strictly, outcome, partner),
     )
     objects = np.bincount(truth.label[~truth.ignored], minlength=len(truth.class_names))
-    return Matches(outcome, partner, found.score, order.ranked, order.starts, objects)
+    return Matches(outcome, partner, found.score, order.ranked, order.starts, objects, ~truth.ignored)
 
 
 def average_by_class(

@@ -22,6 +22,7 @@ class Matches:
         ranked: (M,) int32 rows, class by class, best first.
         starts: (C + 1,) int64, where each class begins in `ranked`.
         objects: (C,) int64, how many objects each class has to find.
+        wanted: (N,) bool by row of the truth table, these objects; the others are to ignore or on the blacklist.
     """
 
     outcome: NDArray[np.int8]
@@ -30,6 +31,7 @@ class Matches:
     ranked: NDArray[np.int32]
     starts: NDArray[np.int64]
     objects: NDArray[np.int64]
+    wanted: NDArray[np.bool_]
 
     def of_class(self, label: int) -> NDArray[np.int32]:
         """Return the rows of the detections of a class that take part, best first."""
@@ -91,9 +93,17 @@ class EvaluationResult:
         names = list(self.ap)
         if class_name not in names:
             raise InputError(f"class {class_name!r} is none of the {len(names)} evaluated")
+        matches, label = self.kept_matches(), names.index(class_name)
+        rows = matches.of_class(label)
+        recall, precision = precision_recall(matches.outcome[rows], max(int(matches.objects[label]), 0))
+        return PrecisionRecallCurve(matches.score[rows], recall, precision, rows)
+
+    def kept_matches(self) -> Matches:
+        """Return what happened to every detection.
+
+        Raises:
+            InputError: The arbiter computed, which keeps nothing.
+        """
         if self.matches is None:
-            raise InputError("curves are kept by engine='native' only")
-        label = names.index(class_name)
-        rows = self.matches.of_class(label)
-        recall, precision = precision_recall(self.matches.outcome[rows], max(int(self.matches.objects[label]), 0))
-        return PrecisionRecallCurve(self.matches.score[rows], recall, precision, rows)
+            raise InputError("what happened to each detection is kept by engine='native' only")
+        return self.matches

@@ -1,6 +1,7 @@
-"""Boxes that may hold an object: selective search.
+"""Boxes that may hold an object: selective search, MultiBox, and both merged.
 
-The names load what they need when first used: `import inception_rcnn.proposals` alone compiles nothing.
+The names load what they need when first used: `import inception_rcnn.proposals` alone compiles nothing and does
+without torch, and so does selective search.
 """
 
 from __future__ import annotations
@@ -9,12 +10,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from inception_rcnn.proposals.merging import merge_proposals
+    from inception_rcnn.proposals.multibox_files import load_multibox, multibox
+    from inception_rcnn.proposals.multibox_proposer import MultiBox
+    from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
     from inception_rcnn.proposals.search import selective_search
     from inception_rcnn.proposals.warming import warm_up
 
-__all__ = ["selective_search", "warm_up"]
+__all__ = [
+    "MultiBox",
+    "ProposalSettings",
+    "Proposer",
+    "load_multibox",
+    "merge_proposals",
+    "multibox",
+    "selective_search",
+    "warm_up",
+]
 
-_MODULE_OF = {"selective_search": "search", "warm_up": "warming"}
+_MODULE_OF = {
+    "MultiBox": "multibox_proposer",
+    "ProposalSettings": "proposing",
+    "Proposer": "proposing",
+    "load_multibox": "multibox_files",
+    "merge_proposals": "merging",
+    "multibox": "multibox_files",
+    "selective_search": "search",
+    "warm_up": "warming",
+}
 
 
 def __getattr__(name: str) -> Any:

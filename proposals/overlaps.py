@@ -48,6 +48,20 @@ def pick_apart(
     return order, values
 
 
+def first_of_similar(boxes: npt.NDArray[np.int32], limit: float) -> npt.NDArray[np.int64]:
+    """Return the positions, ascending, of the boxes that no box staying before them overlaps by more than `limit`.
+
+    Args:
+        boxes: (N, 4), best first, each with an area.
+        limit: IoU.
+    """
+    by_left = np.argsort(boxes[:, 0], kind="stable")
+    starts, others, _ = overlapping_pairs(boxes[by_left], by_left, limit)
+    gone = np.zeros(len(boxes), dtype=np.bool_)
+    drop_similar(starts, others, gone)
+    return np.flatnonzero(~gone)
+
+
 def overlapping_pairs(
     boxes: npt.NDArray[np.int32], names: npt.NDArray[np.int64], least: float
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -169,3 +183,13 @@ def pick_all(scores: Any, best_first: Any, starts: Any, others: Any, penalties: 
                 lost[other] = penalties[at]
         in_heap -= 1
         replace_top(believed, heap, in_heap, believed[in_heap], heap[in_heap])
+
+
+@compiled("void(int64[::1], int32[::1], boolean[::1])")
+def drop_similar(starts: Any, others: Any, gone: Any) -> None:
+    """Mark what lies behind a similar box that is not marked itself."""
+    for box in range(gone.size):
+        if not gone[box]:
+            for at in range(starts[box], starts[box + 1]):
+                if others[at] > box:
+                    gone[others[at]] = True

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from inception_rcnn.proposals.colour_spaces import to_colour_space
 from inception_rcnn.proposals.graph_segmentation import PixelGraph, pixel_graph, superpixels
 from inception_rcnn.proposals.grouping import group
+from inception_rcnn.proposals.overlaps import first_of_similar
 from inception_rcnn.proposals.ranking import (
     RANKINGS,
     Candidates,
@@ -41,6 +42,8 @@ def selective_search(
     ranking: str = "agreement",
     width: int = 500,
     min_side: int = 20,
+    widened_from: float = 0.65,
+    duplicate_iou: float = 0.9,
     ks: Sequence[float] | None = None,
     max_boxes: int | None = None,
     threads: int | None = None,
@@ -63,8 +66,12 @@ def selective_search(
             it stands first. "random": R-CNN's order.
         width: Of the picture the search works on, in pixels; smaller pictures are enlarged. Up to 500, very high ones
             are made smaller still, so that the working picture has no more than 1.5 million pixels.
-        min_side: Boxes with a shorter side in the working picture are left out, in pixels; a side as long as the
-            picture's is always long enough.
+        min_side: Shortest side of a box in the working picture, in pixels; boxes with a shorter one are left out. A
+            side as long as the picture's is always long enough.
+        widened_from: Sides from this share of `min_side` on are widened to it instead, in (0, 1]; 1 widens none, as in
+            R-CNN.
+        duplicate_iou: Of boxes that overlap more, only the first one stays; 1 leaves out exact repetitions only, as
+            R-CNN did.
         ks: Superpixel scales (each also the smallest size), taken as they are, in place of the mode's.
         max_boxes: Cut after so many boxes.
         threads: How many; None: all processors this process may use.
@@ -89,15 +96,23 @@ def selective_search(
     for name, value in (("width", width), ("min_side", min_side), ("max_boxes", max_boxes), ("threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} should be at least 1, got {value}")
+    if not (0 <= duplicate_iou <= 1 and 0 < widened_from <= 1):
+        raise InputError(
+            f"duplicate_iou should lie in [0, 1], widened_from in (0, 1], got {duplicate_iou} and {widened_from}"
+        )
     original = load_image(image)
     full_height, full_width = original.shape[:2]
     work_width, work_height = working_size(full_width, full_height, width)
     picture = resize_image(original, work_width, work_height)
-    candidates = large_enough(_candidates(picture, strategy, engine, threads), work_width, work_height, min_side)
+    found = _candidates(picture, strategy, engine, threads)
+    candidates = large_enough(found, work_width, work_height, min_side, widened_from)
     if ranking == "random":
         order, scores = random_order(candidates, seed)
     else:
         order, scores = agreement_order(candidates, work_width, work_height)
+    if duplicate_iou < 1:
+        apart = first_of_similar(candidates.boxes[order], duplicate_iou)
+        order, scores = order[apart], scores[apart]
     kept = slice(0, max_boxes)
     return Proposals(_map_back(candidates.boxes[order[kept]], picture, original), scores[kept])
 

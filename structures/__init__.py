@@ -30,11 +30,13 @@ from inception_rcnn.structures.images import ImageSource, check_rgb, load_image,
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
 from inception_rcnn.structures.suppression import nms, nms_per_class
+from inception_rcnn.structures.tables import DetectionTable, TruthTable
 
 __all__ = [
     "CheckpointError",
     "DataFormatError",
     "DetectionRecord",
+    "DetectionTable",
     "Detections",
     "GroundTruth",
     "ImageError",
@@ -44,6 +46,7 @@ __all__ = [
     "MissingDependencyError",
     "ProgressBar",
     "Proposals",
+    "TruthTable",
     "as_boxes",
     "box_area",
     "check_rgb",

@@ -78,7 +78,7 @@ def names_in(wheel: Path) -> set[str]:
 
 
 def expected_names() -> set[str]:
-    """Returns what the wheel has to hold, from the folders: every module, the marker of types, the shipped weights."""
+    """Returns what the wheel has to hold, from the folders: every module, the marker of types, weights and templates."""
     names = {"inception_rcnn/__init__.py", "inception_rcnn/py.typed"}
     for folder in ROOMS.values():
         if folder.startswith("src/"):
@@ -88,6 +88,7 @@ def expected_names() -> set[str]:
         names.update(
             f"inception_rcnn/detector/weights/{path.name}" for path in (ROOT / "detector/weights").glob(pattern)
         )
+    names.update(f"inception_rcnn/evaluation/page/{path.name}" for path in (ROOT / "evaluation/page").iterdir())
     return names
 
 

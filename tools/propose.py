@@ -10,6 +10,9 @@ Or give a data set: inception-rcnn propose --dataset coco --root DIR --split val
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
 goes on when it is called again. Every core works on a photograph of its own. Crowds and difficult objects do not count.
 
+Boxes come from selective search, from MultiBox (a network that looks at the whole photograph), or from both, which is
+what the shipped detector uses: merged, near-duplicates left out, ordered by the score that the network gives each box.
+
 DIR holds, for coco: <split>.json or annotations/instances_<split>.json; voc: ImageSets/Main/<split>.txt; ilsvrc:
 ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, perhaps with VOC's XML beside them.
 """
@@ -35,11 +38,11 @@ if TYPE_CHECKING:
 
     from inception_rcnn.datasets import DetectionDataset
     from inception_rcnn.evaluation import ProposalRecall
+    from inception_rcnn.proposals import Proposer
     from inception_rcnn.proposals.image_sets import TimedProposer
     from inception_rcnn.structures import GroundTruth, Proposals
 
 _DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
-_SMALL, _LARGE = 32.0**2, 96.0**2  # COCO's bounds of an object's area, in pixels of the original photograph
 
 
 def main(
@@ -51,6 +54,14 @@ def main(
         Path | None, typer.Option(help="File for a data set's proposals, *.safetensors; folder for pictures.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the coverage, or the boxes.")] = None,
+    source: Annotated[str | None, typer.Option(help="selective-search, multibox or both. Default: both.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Of MultiBox. Default: the shipped network.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Boxes from MultiBox. Default: 200.")] = None,
+    objectness: Annotated[
+        bool | None, typer.Option(help="Order all boxes by MultiBox's score, or let the sources take turns.")
+    ] = None,
+    crops: Annotated[bool, typer.Option("--crops", help="MultiBox looks at four windows of the image too.")] = False,
+    device: Annotated[str, typer.Option(help="Of MultiBox: auto, cpu, cuda or cuda:N.")] = "auto",
     mode: Annotated[str | None, typer.Option(help="single, fast or quality. Default: fast.")] = None,
     superpixel_scale: Annotated[
         float | None, typer.Option(min=0.1, max=10, help="1: as published; 2: the paper's doubling. Default: 2.")
@@ -59,7 +70,13 @@ def main(
     engine: Annotated[str | None, typer.Option(help="native, opencv or selectivesearch. Default: native.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the random order. Default: 0.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Of the working picture. Default: 500.")] = None,
-    min_side: Annotated[int | None, typer.Option(min=0, help="Shortest side there. Default: 20.")] = None,
+    min_side: Annotated[int | None, typer.Option(min=1, help="Shortest side there. Default: 20.")] = None,
+    widened_from: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Sides from this share of it on are widened. Default: 0.65.")
+    ] = None,
+    duplicate_iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of boxes that overlap more, one stays. Default: 0.9.")
+    ] = None,
     max_boxes: Annotated[int | None, typer.Option(min=1, help="Only the first N. Default: all; drawn: 100.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images of the data set.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: one a core.")] = None,
@@ -70,6 +87,11 @@ def main(
 ) -> None:
     """Parses, calls, prints."""
     options = {
+        "source": source,
+        "multibox": weights,
+        "top_k": top_k,
+        "objectness": objectness,
+        "crops": crops or None,
         "mode": mode,
         "superpixel_scale": superpixel_scale,
         "ranking": ranking,
@@ -77,38 +99,40 @@ def main(
         "seed": seed,
         "width": width,
         "min_side": min_side,
+        "widened_from": widened_from,
+        "duplicate_iou": duplicate_iou,
         "max_boxes": max_boxes,
     }
     given = {name: value for name, value in options.items() if value is not None}
     if dataset is None:
         if root is not None or split is not None:
             raise typer.BadParameter("--root and --split need the format of the data set", param_hint="--dataset")
-        _draw_all(images, output, json_file, {"max_boxes": _DRAWN, **given}, quiet=quiet)
+        _draw_all(images, output, json_file, _proposer({"max_boxes": _DRAWN, **given}, device), quiet=quiet)
         return
     if root is None or images:
         raise typer.BadParameter("a data set needs --root, and no images beside it", param_hint="--dataset")
     opened = _open(dataset, root, split, skip_broken=skip_broken)
-    _cover_set(opened, output, json_file, given, limit=limit, threads=threads, quiet=quiet)
+    _cover_set(opened, output, json_file, _proposer(given, device), limit=limit, threads=threads, quiet=quiet)
 
 
 def _cover_set(
     dataset: DetectionDataset,
     output: Path | None,
     json_file: Path | None,
-    given: dict[str, Any],
+    proposer: Proposer,
     *,
     limit: int | None,
     threads: int | None,
     quiet: bool,
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
-    from inception_rcnn.proposals.image_sets import FirstImages, cores, propose_for_images, search_settings
+    from inception_rcnn.proposals.image_sets import FirstImages, cores, propose_for_images
     from inception_rcnn.structures import progress_bar, write_json
 
     images = FirstImages(dataset, limit)
-    timed, workers = _warm_proposer(given), threads or cores()
+    timed, workers = _warm(proposer), threads or cores()
     with progress_bar(len(images), "proposals", quiet=quiet) as bar:
-        proposals = propose_for_images(images, timed, output, search_settings(given), bar=bar, threads=workers)
+        proposals = propose_for_images(images, timed, output, proposer.describe(), bar=bar, threads=workers)
     truths = [dataset.ground_truth(index) for index in range(len(images))]
     whole, seconds = _coverage(truths, proposals), timed.seconds_per_image()
     if json_file is not None:
@@ -134,15 +158,26 @@ def _open(form: str, root: Path, split: str | None, *, skip_broken: bool) -> Det
     return dataset
 
 
-def _warm_proposer(given: dict[str, Any]) -> TimedProposer:
+def _proposer(given: dict[str, Any], device: str) -> Proposer:
+    from inception_rcnn.proposals import ProposalSettings, Proposer
+
+    settings = ProposalSettings(**given)
+    if not settings.needs_multibox:
+        return Proposer(settings)
+    from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
+
+    keep_freed_memory()
+    return Proposer.load(settings, choose_runtime(device))
+
+
+def _warm(proposer: Proposer) -> TimedProposer:
     """Selective search on one thread; its kernels are compiled, or found, before anything is measured."""
     import numpy as np
 
-    from inception_rcnn.proposals import selective_search
     from inception_rcnn.proposals.image_sets import TimedProposer
 
     def propose(image: NDArray[np.uint8]) -> Proposals:
-        return selective_search(image, threads=1, **given)
+        return proposer(image, threads=1)
 
     propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
     return TimedProposer(propose)
@@ -194,8 +229,9 @@ def _print_coverage(
     if whole is None:
         typer.echo("no objects are known, so coverage is not either")
         return
-    sizes = [_coverage([_of_size(truth, *bounds) for truth in truths], proposals) for bounds in _bounds()]
-    _print_table([whole, *sizes])
+    from inception_rcnn.evaluation import recall_by_size
+
+    _print_table([whole, *recall_by_size(truths, proposals).values()])
 
 
 def _print_table(columns: Sequence[ProposalRecall | None]) -> None:
@@ -215,22 +251,8 @@ def _print_table(columns: Sequence[ProposalRecall | None]) -> None:
         typer.echo(f"{name:<24}" + "".join(values))
 
 
-def _bounds() -> list[tuple[float, float]]:
-    """Lowest and highest area of small, medium and large objects; COCO's two bounds themselves are medium."""
-    from math import inf, nextafter
-
-    return [(0.0, nextafter(_SMALL, 0)), (_SMALL, _LARGE), (nextafter(_LARGE, inf), inf)]
-
-
-def _of_size(truth: GroundTruth, low: float, high: float) -> GroundTruth:
-    from inception_rcnn.structures import box_area
-
-    areas = (box_area(truth.boxes) if truth.areas is None else truth.areas).astype("float64")
-    return truth[(areas >= low) & (areas <= high)]
-
-
 def _draw_all(
-    images: list[Path] | None, output: Path | None, json_file: Path | None, given: dict[str, Any], *, quiet: bool
+    images: list[Path] | None, output: Path | None, json_file: Path | None, proposer: Proposer, *, quiet: bool
 ) -> None:
     """Proposes for single images and draws; an image that cannot be read is reported, and the exit status is 1."""
     from inception_rcnn.structures import picture_files, progress_bar, write_json
@@ -242,7 +264,7 @@ def _draw_all(
     entries = []
     with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
         for source, picture in jobs:
-            entries.append(_draw(source, picture, given, quiet=quiet))
+            entries.append(_draw(source, picture, proposer, quiet=quiet))
             bar.advance(1)
     if json_file is not None:
         write_json(json_file, entries)
@@ -250,9 +272,8 @@ def _draw_all(
         raise typer.Exit(1)
 
 
-def _draw(source: Path, picture: Path, given: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+def _draw(source: Path, picture: Path, proposer: Proposer, *, quiet: bool) -> dict[str, Any]:
     """Draws the proposals of one image, best on top, and returns its JSON entry."""
-    from inception_rcnn.proposals import selective_search
     from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "boxes": []}
@@ -261,7 +282,7 @@ def _draw(source: Path, picture: Path, given: dict[str, Any], *, quiet: bool) ->
     except (ImageError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
-    found = selective_search(pixels, **given)
+    found = proposer(pixels)
     write_picture(picture, draw_boxes(pixels, found.boxes[::-1]))
     if not quiet:
         typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")

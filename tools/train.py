@@ -49,11 +49,11 @@ def main(
 ) -> None:
     """Parses, calls, prints."""
     from inception_rcnn.backbones import googlenet
+    from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.datasets import CocoDataset
     from inception_rcnn.detector.fine_tuning import FineTuneSettings, fine_tune
-    from inception_rcnn.detector.proposing import REGION_INPUT, ProposalSettings, propose_for_set
+    from inception_rcnn.detector.proposing import REGION_INPUT, ProposalSettings, Proposer, propose_for_set
     from inception_rcnn.detector.region_classifier import ClassifierDescription
-    from inception_rcnn.detector.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.detector.sampling import SamplingSettings
     from inception_rcnn.detector.training import TrainingSettings
     from inception_rcnn.proposals.image_sets import proposals_from_file
@@ -75,16 +75,16 @@ def main(
         jitter=0 if paper else 4,
     )
     network = googlenet(weights=pretrained, num_classes=len(dataset.class_names) + 1)
-    how = ProposalSettings()
+    proposer = Proposer.load(ProposalSettings(source="selective-search"), runtime)
     output.mkdir(parents=True, exist_ok=True)
     if proposals_file is None:
-        proposals = propose_for_set(dataset, how, output / f"proposals-{split}.safetensors", quiet=quiet)
+        proposals = propose_for_set(dataset, proposer, output / f"proposals-{split}.safetensors", quiet=quiet)
     else:
         proposals = proposals_from_file(proposals_file, dataset)
     description = ClassifierDescription(
         class_names=dataset.class_names,
         input_spec=REGION_INPUT,
-        proposal_settings=how.to_dict(),
+        proposal_settings=proposer.settings.to_dict(),
         training={"data": f"{root.name}/{split}", "pretrained": pretrained.name},
         licence=licence,
     )

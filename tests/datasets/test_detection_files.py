@@ -73,7 +73,10 @@ def test_ilsvrc_counts_classes_from_1_and_pixels_from_0_inclusive(tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("7 1 0.5 0 0 9 9\n\n8 1 0.5 0 0 9 9\n", "line 3: the image 8 is not in the list of images .skip_unknown=True"),
+        (
+            "7 1 0.5 0 0 9 9\n\n8 1 0.5 0 0 9 9\n",
+            "line 3: the image 8 is not in the list of images .--skip-broken or skip_unknown=True",
+        ),
         ("7 4 0.5 0 0 9 9\n", r"line 1: the class should be in 1\.\.3, got 4"),
         ("7 0 0.5 0 0 9 9\n", "line 1: the class should be in"),
         ("7 1.5 0.5 0 0 9 9\n", "line 1: the class should be a whole number, got 1.5"),

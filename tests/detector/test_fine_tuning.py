@@ -17,10 +17,11 @@ from skimage import data
 from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
 from inception_rcnn.detector.fine_tuning import FineTuneSettings, fine_tune, frozen_features, region_pool, start_linear
-from inception_rcnn.detector.region_loader import ImageCache, cut_batch
+from inception_rcnn.detector.region_loader import cut_batch
 from inception_rcnn.detector.sampling import RegionSampler, SamplingSettings
 from inception_rcnn.detector.training import FineTuning, StepResult, TrainingSettings
 from inception_rcnn.structures import CheckpointError, GroundTruth, InputError, Proposals, load_image
+from inception_rcnn.structures.image_cache import ImageCache
 
 NAMES = ("cat", "cup", "person")
 

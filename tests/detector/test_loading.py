@@ -14,11 +14,11 @@ import torch
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
-    ProposalSettings,
     RegionClassifier,
     load_detector,
     save_region_classifier,
 )
+from inception_rcnn.proposals import selective_search
 from inception_rcnn.structures import CheckpointError, InputError
 
 
@@ -63,7 +63,7 @@ def test_settings_that_are_given_win(save: Callable[..., Path]) -> None:
 
 def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], photograph: npt.NDArray[np.uint8]) -> None:
     detector = load_detector(save(proposal_settings={"mode": "single", "width": 90, "min_side": 8}), "cpu")
-    expected = ProposalSettings(mode="single", width=90, min_side=8).propose(photograph)
+    expected = selective_search(photograph, mode="single", width=90, min_side=8, widened_from=1.0, duplicate_iou=1.0)
     assert len(expected) > 5 and np.array_equal(detector.propose(photograph).boxes, expected.boxes)
 
 

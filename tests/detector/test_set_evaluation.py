@@ -1,90 +1,94 @@
-"""A detector over a small data set: what is scored, member by member, and how much of it."""
+"""Stored detections, scored: every run, in the data set's classes, by any protocol."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from inception_rcnn.detector import DetectionSettings, Detector, Ensemble, RegionClassifier
-from inception_rcnn.detector.set_evaluation import evaluate_set
-from inception_rcnn.evaluation import CocoResult, evaluate_coco
-from inception_rcnn.structures import GroundTruth, Proposals
+from inception_rcnn.datasets import GroundTruthFile
+from inception_rcnn.datasets.stored_detections import StoredDetections
+from inception_rcnn.detector.set_evaluation import evaluate_stored, ground_truths_of, region_recall
+from inception_rcnn.evaluation import best_f1_threshold, evaluate_coco, evaluate_voc, proposal_recall
+from inception_rcnn.evaluation.protocols import evaluate_by
+from inception_rcnn.structures import Detections, GroundTruth, Proposals, TruthTable
+
+NAMES = ("cat", "sofa", "owl")
+TRUTHS = [
+    GroundTruth([[0, 0, 40, 40], [50, 0, 90, 30]], [0, 1], NAMES, image_id=7),
+    GroundTruth([], [], NAMES, image_id=8),
+    GroundTruth([[5, 5, 60, 60], [0, 0, 9, 9]], [1, 0], NAMES, ignore=[False, True], image_id=9),
+]
+TRUTH = GroundTruthFile(TruthTable.from_ground_truths(TRUTHS), ("7", "8", "9"), ((None, None),) * 3)
 
 
-@dataclass
-class Truth:
-    """The photograph and its mirror image, each with the best box of the detector's as its one object."""
-
-    image: npt.NDArray[np.uint8]
-    box: npt.NDArray[np.float32]
-    label: int
-
-    def __len__(self) -> int:
-        return 2
-
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
-        return self.image if index == 0 else np.ascontiguousarray(self.image[:, ::-1])
-
-    def ground_truth(self, index: int) -> GroundTruth:
-        names = ("cat", "cup", "person")
-        height, width = self.image.shape[:2]
-        labels = np.array([self.label], np.int64)
-        return GroundTruth(self.box[None], labels, names, image_id=index, width=width, height=height)
+def detections(shift: float) -> list[Detections]:
+    """Nearly right, with a class that the data set does not have among them."""
+    names = ("couch", "kite", "cat")
+    boxes = np.array([[0, 0, 40, 40], [50, 0, 90, 30], [5, 5, 60, 60]]) + shift
+    return [
+        Detections.ordered(boxes[:2], [0.8, 0.6], [2, 0], names),
+        Detections.ordered(boxes[:1], [0.7], [1], names),
+        Detections.ordered(boxes[1:], [0.5, 0.9], [2, 0], names),
+    ]
 
 
-def scores(result: CocoResult) -> tuple[float, dict[str, float | None]]:
-    """Mean and by class."""
-    return result.map, dict(result.ap)
+def in_classes_of_the_set(found: list[Detections]) -> list[Detections]:
+    """The same, by hand."""
+    label = {"couch": 1, "cat": 0}
+    kept = [one[[k for k, name in enumerate(one.names()) if name in label]] for one in found]
+    return [
+        Detections(one.boxes, one.scores, np.array([label[name] for name in one.names()], np.int64), NAMES)
+        for one in kept
+    ]
 
 
-@pytest.fixture(scope="module")
-def detector(classifiers: tuple[RegionClassifier, ...], boxes: npt.NDArray[np.float32]) -> Detector:
-    """Two networks, six proposals."""
-    proposals = Proposals(boxes[:6], np.linspace(1, 0, 6, dtype=np.float32))
-    return Detector(lambda image: proposals, Ensemble(classifiers), DetectionSettings(duplicate_iou=1.0))
+RUNS = [detections(0.0), detections(8.0)]
+STORED = StoredDetections(
+    settings={},
+    class_names=("couch", "kite", "cat"),
+    runs=("a", "b"),
+    image_ids=(7, 8, 9),
+    checksums=("", "", ""),
+    found=tuple(zip(*RUNS, strict=True)),
+    regions=tuple(np.array([[0, 0, 40, 40], [5, 5, 60, 58]][:n], np.float32).reshape(-1, 4) for n in (1, 0, 2)),
+)
 
 
-@pytest.fixture(scope="module")
-def dataset(detector: Detector, photograph: npt.NDArray[np.uint8]) -> Truth:
-    """Two photographs."""
-    best = detector(photograph)
-    return Truth(photograph, best.boxes[0], int(best.labels[0]))
+@pytest.mark.parametrize("protocol", ["ilsvrc", "voc2007", "voc2010", "coco"])
+def test_every_run_is_scored_by_the_protocol(protocol: str) -> None:
+    evaluations = evaluate_stored(STORED, TRUTH, protocol=protocol)
+    for evaluation, found in zip(evaluations, RUNS, strict=True):
+        expected = in_classes_of_the_set(found)
+        assert evaluation.result == evaluate_by(protocol, TRUTHS, expected)
+        assert evaluation.threshold == best_f1_threshold(TRUTHS, expected)
+        assert len(evaluation.detections) == 4 and evaluation.result.ap["owl"] is None
+    first, second = (evaluation.result.map for evaluation in evaluations)
+    assert first == 1.0 > second
 
 
-def test_a_set_is_scored(detector: Detector, dataset: Truth) -> None:
-    (found,) = evaluate_set(detector, dataset, quiet=True)
-    truths = [dataset.ground_truth(index) for index in range(2)]
-    expected = evaluate_coco(truths, [detector(dataset.load_image(index)) for index in range(2)])
-    assert scores(found.result) == scores(expected) and expected.map > 0
-    assert set(found.seconds) == {"decode", "proposals", "warp", "network", "rest"}
-    assert 0 <= found.threshold.threshold <= 1
+def test_protocols_are_the_public_evaluators() -> None:
+    expected = in_classes_of_the_set(RUNS[1])
+    assert evaluate_stored(STORED, TRUTH, protocol="coco")[1].result == evaluate_coco(TRUTHS, expected)
+    assert evaluate_stored(STORED, TRUTH, protocol="voc2007")[1].result == evaluate_voc(TRUTHS, expected, year=2007)
 
 
-def test_each_member_is_scored_alone_after_all_of_them(detector: Detector, dataset: Truth) -> None:
-    together, *alone = evaluate_set(detector, dataset, each=True, quiet=True)
-    assert scores(together.result) == scores(evaluate_set(detector, dataset, quiet=True)[0].result)
-    assert len(alone) == 2
-    for member, found in zip(detector.ensemble.members, alone, strict=True):
-        single = Detector(detector.propose, Ensemble([member]), detector.settings)
-        assert scores(found.result) == scores(evaluate_set(single, dataset, quiet=True)[0].result)
+def test_spoken_names_match_and_the_blacklist_counts() -> None:
+    wnids = replace(TRUTH, truth=replace(TRUTH.truth, class_names=("n1", "n2", "n3")))
+    (first, _) = evaluate_stored(STORED, wnids, protocol="ilsvrc", spoken=NAMES)
+    assert (first.result.map, first.result.ap) == (1.0, {"n1": 1.0, "n2": 1.0, "n3": None})
+    (_, second) = evaluate_stored(STORED, wnids, protocol="ilsvrc", spoken=NAMES, blacklist=[(7, "n1")])
+    assert second.result.ap["n1"] is None
 
 
-def test_each_of_one_is_one(detector: Detector, dataset: Truth) -> None:
-    single = Detector(detector.propose, Ensemble(detector.ensemble.members[:1]), detector.settings)
-    assert len(evaluate_set(single, dataset, each=True, quiet=True)) == 1
+def test_the_recall_of_the_regions() -> None:
+    proposals = [Proposals(boxes, np.zeros(len(boxes), np.float32)) for boxes in STORED.regions]
+    recall = region_recall(STORED, TRUTH)
+    assert recall == proposal_recall(TRUTHS, proposals) and recall.recall[0.5] == pytest.approx(2 / 3)
 
 
-def test_only_so_many_images(detector: Detector, dataset: Truth) -> None:
-    (found,) = evaluate_set(detector, dataset, limit=1, quiet=True)
-    expected = evaluate_coco([dataset.ground_truth(0)], [detector(dataset.load_image(0))])
-    assert scores(found.result) == scores(expected)
-
-
-def test_proposals_that_are_given_are_used(detector: Detector, dataset: Truth) -> None:
-    nothing = Detector(lambda image: Proposals.empty(), detector.ensemble, detector.settings)
-    given = [detector.propose(dataset.load_image(index)) for index in range(2)]
-    (found,) = evaluate_set(nothing, dataset, proposals=given, quiet=True)
-    assert scores(found.result) == scores(evaluate_set(detector, dataset, quiet=True)[0].result)
+def test_the_objects_image_by_image() -> None:
+    for mine, expected in zip(ground_truths_of(TRUTH), TRUTHS, strict=True):
+        assert mine.boxes.tolist() == expected.boxes.tolist() and mine.ignore.tolist() == expected.ignore.tolist()
+        assert mine.names() == expected.names()

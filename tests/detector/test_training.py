@@ -51,7 +51,7 @@ def start(
 def state_of(tuning: FineTuning) -> dict[str, Tensor]:
     """Weights and averages, copied."""
     weights = {name: tensor.clone() for name, tensor in tuning.network.state_dict().items()}
-    return weights | {f"average.{name}": tensor.clone() for name, tensor in tuning.average.items()}
+    return weights | {f"average.{name}": tensor.clone() for name, tensor in tuning.training.average.items()}
 
 
 def equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
@@ -259,10 +259,14 @@ def rewritten(path: Path, description: dict[str, Any] | None = None, **tensors: 
             "of another network: 1 tensors are missing or extra, first 'weight.conv1.bias'",
         ),
         ({}, {"average.classifier.bias": None}, "missing or extra, first 'average.classifier.bias'"),
-        ({}, {"momentum.classifier.bias": None}, "missing or extra, first 'momentum.classifier.bias'"),
+        ({}, {"momentum_buffer.classifier.bias": None}, "missing or extra, first 'momentum_buffer.classifier.bias'"),
         ({}, {"velocity.x": torch.zeros(1)}, "missing or extra, first 'velocity.x'"),
         ({}, {"weight.classifier.bias": torch.zeros(5)}, r"weight.classifier.bias has shape \(5,\)"),
-        ({}, {"momentum.classifier.bias": torch.full((4,), torch.nan)}, "momentum.classifier.bias holds values"),
+        (
+            {},
+            {"momentum_buffer.classifier.bias": torch.full((4,), torch.nan)},
+            "momentum_buffer.classifier.bias holds values",
+        ),
     ],
 )
 def test_a_state_that_lies_is_refused_and_changes_nothing(

@@ -193,6 +193,14 @@ def test_blacklisted_objects_need_not_be_found_and_detections_there_count_neithe
     assert [math.isnan(value) for value in curve.precision] == [True, True, False]
 
 
+def test_partners_are_rows_of_the_whole_truth_whatever_need_not_be_found() -> None:
+    objects = truth((0, 0, BIG), (1, 0, BIG), (2, 0, BIG))
+    detections = found((0, 0, 0.9, BIG), (1, 0, 0.8, NOWHERE), (2, 0, 0.7, BIG))
+    matches = evaluate_ilsvrc(objects, detections, blacklist=[(1, "cat")]).kept_matches()
+    assert matches.partner.tolist() == [-1, -1, 2]
+    assert matches.wanted.tolist() == [False, True, True]
+
+
 def test_blacklisting_all_of_a_class_leaves_it_without_objects() -> None:
     objects = truth((0, 0, BIG), (0, 1, BIG))
     result = evaluate_ilsvrc(objects, found((0, 0, 0.9, BIG), (0, 1, 0.9, BIG)), blacklist=[(1, "cat")])

@@ -56,10 +56,26 @@ def test_distinct_with_corners_too_large_for_one_key() -> None:
     assert first.tolist() == [0, 1] and which.tolist() == [0, 1, 0]
 
 
-def test_small_boxes_go_but_not_those_as_long_as_the_picture() -> None:
+def test_boxes_that_are_a_little_small_are_widened_and_smaller_ones_go() -> None:
+    boxes = [[0, 0, 20, 20], [40, 5, 59, 35], [10, 10, 23, 23], [10, 10, 22, 40], [10, 10, 40, 22], [0, 0, 40, 14]]
+    widened = [[0, 0, 20, 20], [40, 5, 60, 35], [7, 7, 27, 27], [0, 0, 40, 20]]
+    assert large_enough(candidates(boxes), 100, 40, 20, 0.65).boxes.tolist() == widened
+
+
+def test_r_cnn_widened_none() -> None:
     boxes = [[0, 0, 20, 20], [0, 0, 19, 30], [0, 0, 30, 19], [0, 0, 100, 15], [0, 0, 40, 14]]
     assert large_enough(candidates(boxes), 100, 40, 20).boxes.tolist() == boxes[:1]
-    assert large_enough(candidates(boxes), 100, 15, 20).boxes.tolist() == [boxes[i] for i in (0, 2, 3)]
+
+
+def test_boxes_are_widened_inside_the_picture() -> None:
+    boxes = [[0, 0, 13, 30], [87, 0, 100, 30], [83, 26, 100, 40]]
+    widened = [[0, 0, 20, 30], [80, 0, 100, 30], [80, 20, 100, 40]]
+    assert large_enough(candidates(boxes), 100, 40, 20, 0.65).boxes.tolist() == widened
+
+
+def test_a_side_as_long_as_the_picture_is_long_enough() -> None:
+    boxes = [[0, 0, 30, 15], [0, 0, 15, 10], [4, 0, 12, 15]]
+    assert large_enough(candidates(boxes), 100, 15, 20, 0.65).boxes.tolist() == [[0, 0, 30, 15], [0, 0, 20, 15]]
 
 
 @given(st.integers(0, 100))

@@ -187,7 +187,23 @@ def test_interrupt_exits_130_with_one_line(capsys: pytest.CaptureFixture[str]) -
 
 def test_warmup_says_when_the_kernels_are_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(warmup.main) == 0
-    assert capsys.readouterr().out.startswith("the kernels of selective search are ready: ")
+    lines = capsys.readouterr().out.splitlines()
+    kernels = ("selective search", "evaluation", "file reading", "region warping")
+    assert [line.partition(" are ready: ")[0] for line in lines] == [f"the kernels of {name}" for name in kernels]
+
+
+def test_warmup_compiles_every_kernel_there_is() -> None:
+    """Each module with a compiled function is imported by the command, so that nothing is compiled later."""
+    kernels = {
+        f"inception_rcnn.{path.parent.name}.{path.stem}"
+        for path in ROOT.glob("*/*.py")
+        if "\n@compiled(" in path.read_text(encoding="utf-8")
+    }
+    assert len(kernels) > 8
+    code = "from inception_rcnn.tools import warmup; warmup.main(); import sys; print(*sys.modules)"
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert not kernels - set(done.stdout.splitlines()[-1].split())
 
 
 def test_console_command_in_pyproject_is_this_one() -> None:

@@ -8,8 +8,8 @@ import platform
 import pytest
 import torch
 
+from inception_rcnn.backbones.runtime import cpu_has_fast_bfloat16
 from inception_rcnn.detector import choose_runtime, keep_freed_memory
-from inception_rcnn.detector.runtime import cpu_has_fast_bfloat16
 from inception_rcnn.structures import InputError
 
 

@@ -1,0 +1,46 @@
+"""Classes of a detector and of a data set that mean the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_VOC_AND_COCO: Final = (
+    ("aeroplane", "airplane"),
+    ("diningtable", "dining table"),
+    ("motorbike", "motorcycle"),
+    ("pottedplant", "potted plant"),
+    ("sofa", "couch"),
+    ("tvmonitor", "tv"),
+)
+_OTHER_NAME: Final = dict(_VOC_AND_COCO) | {theirs: ours for ours, theirs in _VOC_AND_COCO}
+
+
+def class_positions(
+    names: Sequence[str], class_names: Sequence[str], spoken: Sequence[str] | None = None
+) -> NDArray[np.int32]:
+    """Return for each of a detector's classes its position among those of a data set, -1 for those it does not have.
+
+    Classes match by equal names, "_" being a space; failing that, by the six different names that VOC and COCO have for
+    the same thing.
+
+    Args:
+        names: The detector's classes.
+        class_names: The data set's.
+        spoken: What people call the data set's classes, in the same order; ILSVRC's class names are WordNet ids.
+
+    >>> class_positions(["couch", "cat", "n02084071", "kite"], ["n02121808", "n02084071", "sofa"], ["cat", "dog", "x"])
+    array([ 2,  0,  1, -1], dtype=int32)
+    """
+    position_of = {_plain(name): position for position, name in enumerate(spoken or ())}
+    position_of |= {_plain(name): position for position, name in enumerate(class_names)}
+    found = [position_of.get(name, position_of.get(_OTHER_NAME.get(name, ""), -1)) for name in map(_plain, names)]
+    return np.array(found, np.int32)
+
+
+def _plain(name: str) -> str:
+    """Return the name with spaces where some tables have underscores."""
+    return name.replace("_", " ")

@@ -1,0 +1,73 @@
+"""A small evaluation with everything a report can show, and with names that would like to be more than text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inception_rcnn.evaluation import analyse_errors, proposal_recall
+from inception_rcnn.evaluation.protocols import evaluate_by
+from inception_rcnn.evaluation.report_input import ReportInput
+from inception_rcnn.structures import GroundTruth, Proposals
+from inception_rcnn.structures.tables import DetectionTable, TruthTable
+
+EVIL = "<script>window.broken = 1</script>"
+KEYS = ("n1", "n2", "n3", "n4", "n5")
+NAMES = ("cat", EVIL, 'dog" onload="alert(1)', "rare & alone", "nowhere")
+IMAGES = 8
+
+
+def photograph(position: int) -> NDArray[np.uint8]:
+    """A picture of 120 x 90 pixels in two colours."""
+    pixels = np.full((90, 120, 3), 60 + 20 * position, np.uint8)
+    pixels[20:70, 30:90] = (200, 120, 40)
+    return pixels
+
+
+def tables(seed: int = 0, images: int = IMAGES) -> tuple[TruthTable, DetectionTable]:
+    """Objects of the first four classes, one of them in a single image, and detections true and false in all ways."""
+    random = np.random.default_rng(seed)
+    image = np.repeat(np.arange(images), 3)
+    label = random.integers(0, 3, len(image))
+    label[4] = 3
+    corner = random.integers(0, 50, (len(image), 2)).astype(float)
+    size = random.integers(8, 40, (len(image), 2))
+    truths = TruthTable(KEYS, tuple(range(1, images + 1)), image, label, np.hstack([corner, corner + size]))
+    source = random.integers(0, len(image), 60)
+    moved = truths.box[source] + random.normal(0, 2, (60, 4)) * random.integers(0, 4, 60)[:, None]
+    called = np.where(random.random(60) < 0.25, random.integers(0, 5, 60), label[source])
+    return truths, DetectionTable(image[source], called, random.permutation(60) / 60, moved)
+
+
+def small_report(protocol: str = "voc2010", seed: int = 0) -> ReportInput:
+    """A report of `tables` with photographs, errors, proposals and times."""
+    truths, found = tables(seed)
+    ground = [GroundTruth(truths.box[truths.image == k], truths.label[truths.image == k], KEYS) for k in range(IMAGES)]
+    proposals = [Proposals.ordered(found.box[found.image == k], found.score[found.image == k]) for k in range(IMAGES)]
+    return ReportInput(
+        title=f"{EVIL} on eight pictures",
+        result=evaluate_by(protocol, truths, found),
+        class_names=NAMES,
+        image_names=tuple(f"picture {k} <b>" for k in range(IMAGES)),
+        truths=truths,
+        detections=found,
+        errors=analyse_errors(truths, found),
+        coverage=proposal_recall(ground, proposals, counts=(1, 2, 5)),
+        seconds={"decode": 0.5, "network <i>": 3.5},
+        photographs=photograph,
+        weights=("<u>weights</u>.safetensors",),
+        settings={"limit": "<8>"},
+    )
+
+
+def with_detections(report: ReportInput, found: DetectionTable) -> ReportInput:
+    """The same report of other detections."""
+    result = evaluate_by(report.result.protocol, report.truths, found)
+    return replace(report, detections=found, result=result, errors=analyse_errors(report.truths, found))
+
+
+def no_detections() -> DetectionTable:
+    """A table without rows."""
+    return DetectionTable(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))

@@ -1,0 +1,217 @@
+"""`eval_map` with a detector: its classes and the data set's, a run that is killed, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.datasets import CocoDataset
+from inception_rcnn.datasets.stored_detections import read_stored_detections
+from inception_rcnn.detector import ClassifierDescription, save_region_classifier, warp_regions
+from inception_rcnn.evaluation.report_input import ReportInput
+from inception_rcnn.structures import load_image
+from inception_rcnn.tools import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+SPEC = InputSpec(side=32, context=4)
+CATEGORIES = [{"id": 3, "name": "aeroplane"}, {"id": 17, "name": "cat"}, {"id": 47, "name": "cup"}]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command writes by default goes to an empty folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five small photographs in COCO's layout, with objects where much is proposed, of each class."""
+    root = tmp_path_factory.mktemp("coco")
+    (root / "val").mkdir()
+    images, annotations = [], []
+    for number in range(1, 6):
+        pixels = np.roll(data.astronaut()[40:184, 100:292], 20 * number, axis=1)
+        Image.fromarray(pixels).save(root / "val" / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 192, "height": 144})
+        for category in CATEGORIES:
+            for box in ([100, 0, 90, 100], [90, 30, 100, 114], [0, 30, 90, 110], [40, 0, 125, 144]):
+                entry = {"id": len(annotations) + 1, "image_id": number, "category_id": category["id"], "bbox": box}
+                annotations.append(entry)
+    content = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    (root / "val.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network with fresh weights that looks at 32 px and gives different regions different answers."""
+    torch.manual_seed(0)
+    network = GoogLeNet(4).eval()
+    boxes = np.array([[0, 0, 90, 90], [40, 20, 150, 120], [60, 60, 90, 130], [5, 50, 70, 140]], np.float32)
+    pixels = torch.from_numpy(warp_regions(data.astronaut()[40:184, 100:292], boxes, SPEC))
+    layer = network.classifier
+    assert layer is not None
+    with torch.no_grad():
+        features = network.pooled(network.trunk(SPEC.apply(pixels)))
+        layer.weight.mul_(15)
+        layer.bias.copy_(-layer.weight @ features.mean(dim=0))
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    how = {"source": "selective-search"}
+    save_region_classifier(
+        path, network, ClassifierDescription(("airplane", "kite", "cat"), SPEC, how, 0.25, {}, "CC0")
+    )
+    return path
+
+
+def words(root: Path, model: Path, *more: str | Path) -> list[str]:
+    """The command line."""
+    wanted = ("--root", root, "--weights", model, "--max-proposals", "6", "--device", "cpu", "--quiet", *more)
+    return ["eval_map", *map(str, wanted)]
+
+
+def run(root: Path, model: Path, *more: str | Path) -> int:
+    """The exit status of eval_map in this process."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words(root, model, *more))
+    return int(exit_.value.code or 0)
+
+
+def figures_of(root: Path, model: Path, *more: str | Path) -> Any:
+    """What --json says."""
+    assert run(root, model, *more, "--json", "out.json") == 0
+    return json.loads(Path("out.json").read_text())
+
+
+def test_classes_in_common_are_scored_and_the_others_named(
+    root: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = figures_of(root, model)
+    printed = capsys.readouterr().out
+    assert list(figures["ap"]) == ["aeroplane", "cat", "cup"]
+    assert figures["ap"]["cup"] == 0 < min(figures["ap"]["aeroplane"], figures["ap"]["cat"]) < 1
+    assert figures["map"] == pytest.approx(sum(figures["ap"].values()) / 3)
+    assert "classes that the detector does not know, with AP 0: 1 (cup)" in printed
+    assert not any(Path("runs", "eval_map").iterdir())  # nothing is left of the run
+    known = (figures["ap"]["aeroplane"] + figures["ap"]["cat"]) / 2
+    assert f"mAP@0.5 {100 * known:.2f} over the 2 of its own classes that have objects" in printed
+    assert "recall at IoU 0.5" in printed and "best mean F1" in printed and "seconds an image" in printed
+
+
+def test_what_is_kept_and_what_is_written_score_the_same(root: Path, model: Path) -> None:
+    kept, found = Path("kept.safetensors"), Path("found.json")
+    figures = figures_of(root, model, "--output", kept, "--write-detections", found)
+    assert figures["detections"] > 10
+    assert figures_of(root, model, "--output", kept) == figures
+    assert read_stored_detections(kept).image_ids == (1, 2, 3, 4, 5)
+    for path in (kept, found):
+        out = Path("again.json")
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["eval_map", "--root", str(root), "--detections", str(path), "--json", str(out)])
+        assert not exit_.value.code and json.loads(out.read_text()) == figures
+
+
+def test_a_file_of_other_settings_is_refused_in_one_line(
+    root: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, model, "--output", "kept.safetensors") == 0
+    capsys.readouterr()
+    assert run(root, model, "--output", "kept.safetensors", "--max-proposals", "5") == 1
+    printed = capsys.readouterr()
+    assert "kept.safetensors was made with max_proposals = 6, now 5 is asked for" in printed.err
+    assert printed.err.count("\n") == 1 and printed.out == ""
+    assert run(root, model, "--output", "kept.safetensors", "--limit", "2") == 1
+    assert "other images" in capsys.readouterr().err
+
+
+def test_a_report_of_a_run_has_its_photographs(
+    root: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[ReportInput] = []
+    monkeypatch.setattr("inception_rcnn.evaluation.report.write_report", lambda folder, shown: given.append(shown))
+    (root / "list.txt").write_text("4\n2\n")
+    assert run(root, model, "--report", "page", "--image-list", root / "list.txt") == 0
+    (shown,) = given
+    assert shown.title == f"{model} on {root.name}/val" and shown.weights == (str(model),)
+    assert (shown.image_names, shown.truths.image_ids) == (("4", "2"), (4, 2))
+    assert shown.photographs is not None and shown.errors is not None and shown.coverage is not None
+    np.testing.assert_array_equal(shown.photographs(1), load_image(root / "val" / "2.png"))
+    assert set(shown.seconds) == {"decode", "proposals", "warp", "network", "rest"}
+    assert shown.settings["max_proposals"] == "6" and shown.result.detections == len(shown.detections)
+    monkeypatch.undo()
+    monkeypatch.chdir(root)
+    assert run(root, model, "--report", "page", "--limit", "2") == 0
+    assert (root / "page" / "index.html").stat().st_size > 10_000 and "report: page" in capsys.readouterr().out
+
+
+KILLED = """
+import os
+from inception_rcnn.datasets import CocoDataset
+from inception_rcnn.tools.cli import main
+load, opened = CocoDataset.load_image, []
+def dying(self, i):
+    opened.append(i)
+    if len(opened) == 4:
+        os._exit(9)
+    return load(self, i)
+CocoDataset.load_image = dying
+main()
+"""
+
+
+def test_a_killed_run_ends_with_the_same_figures(
+    root: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = figures_of(root, model)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    killed = subprocess.run([sys.executable, "-c", KILLED, *words(root, model)], env=environment, capture_output=True)
+    assert killed.returncode == 9, killed.stderr.decode()
+    opened, load = [], CocoDataset.load_image
+    monkeypatch.setattr(CocoDataset, "load_image", lambda self, i: (opened.append(i), load(self, i))[1])
+    capsys.readouterr()
+    assert figures_of(root, model) == whole
+    assert opened == [3, 4] and "going on with the run" in capsys.readouterr().out
+
+
+def test_what_fails_at_the_end_need_not_be_detected_again(
+    root: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(root, model, "--json", "no/such/folder.json") == 1
+    assert "no/such does not exist; create it first" in capsys.readouterr().err
+    monkeypatch.delattr(CocoDataset, "load_image")
+    assert run(root, model, "--json", "out.json") == 0
+    assert Path("out.json").exists() and not any(Path("runs", "eval_map").iterdir())
+
+
+def test_two_processes_of_torchrun_find_the_same(root: Path, model: Path) -> None:
+    whole = figures_of(root, model, "--output", "one.safetensors")
+    arguments = words(root, model, "--output", "two.safetensors", "--json", "two.json")[1:]
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(ROOT / "tools" / "eval_map.py"),
+    ]
+    done = subprocess.run([sys.executable, *launch, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("two.json").read_text()) == whole
+    assert done.stdout.count("mAP@0.5") == 2  # all classes, and those it knows: printed by the first process only
+    one, two = (read_stored_detections(f"{name}.safetensors") for name in ("one", "two"))
+    assert one.checksums == two.checksums and one.settings == two.settings
+    for mine, other in zip(one.found, two.found, strict=True):
+        np.testing.assert_array_equal(mine[0].boxes, other[0].boxes)
+        np.testing.assert_array_equal(mine[0].scores, other[0].scores)

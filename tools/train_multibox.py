@@ -1,0 +1,174 @@
+"""inception-rcnn train_multibox --data coco:shared/coco --pretrained googlenet.npz --output runs/multibox
+
+Trains MultiBox, the network that proposes boxes, on the objects of one or several data sets, whatever their classes.
+
+Every fortieth photograph is held out, and its coverage is printed as the training goes on. Proposals of selective
+search, which the objectness learns from, are computed once and kept in the output folder; a run that is killed goes on
+where it was when the same command is given again. The result is OUTPUT/multibox.safetensors.
+
+A data set is given as FORMAT:DIR, with coco, voc, ilsvrc or folder, or with --part where only some of the objects that
+should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
+objects and objects cut in two by a window's border are neither right nor wrong anywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+# Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
+if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
+
+import typer
+
+from inception_rcnn.tools.cli import run_command
+
+if TYPE_CHECKING:
+    from inception_rcnn.datasets import DetectionDataset
+    from inception_rcnn.proposals.multibox_priors import Boxes
+    from inception_rcnn.proposals.multibox_proposer import MultiBox
+    from inception_rcnn.proposals.multibox_samples import BoxSource
+    from inception_rcnn.structures import Proposals
+
+_HELD_OUT = 40  # one photograph in so many
+
+
+def main(
+    pretrained: Annotated[
+        Path, typer.Option(help="GoogLeNet trained on ImageNet: .npz of Caffe arrays, or .safetensors.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
+    data: Annotated[list[str] | None, typer.Option(help="Data set, FORMAT:DIR; may be given several times.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Data set labelled in part, FORMAT:DIR; likewise.")] = None,
+    split: Annotated[str, typer.Option(help="Part of the data sets to train on.")] = "train",
+    side: Annotated[int, typer.Option(help="Of the network's input, in pixels; a multiple of 64.")] = 320,
+    channels: Annotated[int, typer.Option(min=8, help="Of the maps that the head reads.")] = 128,
+    iterations: Annotated[int, typer.Option(min=1, help="Batches.")] = 4000,
+    batch: Annotated[int, typer.Option(min=1, help="Photographs of a batch.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate of the new layers.")] = 1e-3,
+    train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "3a",
+    matching: Annotated[str, typer.Option(help="What decides who answers for an object: prior, prediction.")] = "prior",
+    matches: Annotated[int, typer.Option(min=1, help="Priors an object is assigned to; the paper: 1.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of order, windows and colours.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Parses, calls, prints."""
+    from inception_rcnn.backbones import InputSpec, googlenet
+    from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
+    from inception_rcnn.proposals.multibox_files import MultiBoxDescription
+    from inception_rcnn.proposals.multibox_loss import LossSettings
+    from inception_rcnn.proposals.multibox_priors import PriorSettings, common_ratios, grid_priors
+    from inception_rcnn.proposals.multibox_training import MultiBoxTrainingSettings, train_multibox
+
+    keep_freed_memory()
+    runtime = choose_runtime(device)
+    settings = MultiBoxTrainingSettings(
+        iterations=iterations,
+        batch=batch,
+        learning_rate=learning_rate,
+        train_from=train_from,
+        seed=seed,
+        loss=LossSettings(matching=matching, matches=matches),
+    )
+    # What may be refused at once comes before the proposals, which take minutes.
+    spec = InputSpec(side=side)
+    grid_priors(PriorSettings(), side)
+    trunk = googlenet(weights=pretrained, num_classes=0).state_dict()
+    output.mkdir(parents=True, exist_ok=True)
+    sources = _sources(data or [], part or [], split, output, quiet=quiet)
+    description = MultiBoxDescription(
+        input_spec=spec,
+        priors=PriorSettings(ratios=common_ratios(_shares(sources))),
+        channels=channels,
+        training={"data": [*(data or []), *(f"{one} (in part)" for one in part or [])], "pretrained": pretrained.name},
+        licence=licence,
+    )
+    network = description.build()
+    network.trunk.load_state_dict(trunk)
+    result = train_multibox(
+        sources, description, network, settings, runtime, output, coverage=_Coverage(sources), quiet=quiet
+    )
+    typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
+
+
+def _sources(data: list[str], part: list[str], split: str, output: Path, *, quiet: bool) -> list[BoxSource]:
+    """The data sets with their proposals, all photographs but every fortieth."""
+    from inception_rcnn.datasets import open_dataset
+    from inception_rcnn.proposals.multibox_samples import BoxSource
+
+    if not data and not part:
+        raise typer.BadParameter("name at least one data set, for example coco:shared/coco", param_hint="--data")
+    sources = []
+    for text in [*data, *part]:
+        form, colon, folder = text.partition(":")
+        if not colon:
+            raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:shared/coco")
+        dataset = open_dataset(form, folder, split, skip_broken=True)
+        for problem in dataset.problems:
+            typer.echo(f"left out: {problem}", err=True)
+        proposals = _proposals(dataset, output / f"proposals-{form}-{Path(folder).name}.safetensors", quiet=quiet)
+        rows = [row for row in range(len(dataset)) if row % _HELD_OUT]
+        sources.append(BoxSource(dataset, proposals, text not in part, rows))
+    return sources
+
+
+def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequence[Proposals]:
+    """What selective search proposes for each photograph, stored in `path` and read from there the next time."""
+    from inception_rcnn.proposals import selective_search
+    from inception_rcnn.proposals.image_sets import propose_for_images, search_settings
+    from inception_rcnn.structures import progress_bar
+
+    with progress_bar(len(dataset), f"proposals for {path.stem}", quiet=quiet) as bar:
+        return propose_for_images(
+            dataset, lambda image: selective_search(image, threads=1), path, search_settings({}), bar=bar
+        )
+
+
+def _shares(sources: list[BoxSource]) -> Boxes:
+    """All objects as shares of their photographs."""
+    from inception_rcnn.proposals.multibox_priors import as_shares, flattened
+
+    found = []
+    for source in sources:
+        for row in source.rows:
+            truth = source.dataset.ground_truth(row)
+            width, height = truth.width, truth.height
+            if width is None or height is None:
+                height, width = source.dataset.load_image(row).shape[:2]
+            found.append(as_shares(truth.boxes[~truth.ignore], width, height))
+    return flattened(found)
+
+
+class _Coverage:
+    """What share of the held-out photographs' objects the first 10, 50 and 200 boxes cover.
+
+    Raises:
+        InputError: there is no object on them.
+    """
+
+    def __init__(self, sources: list[BoxSource]) -> None:
+        from inception_rcnn.structures import InputError
+
+        self._images, self._truths = [], []
+        for source in sources:
+            for row in range(0, len(source.dataset), _HELD_OUT):
+                self._images.append(source.dataset.load_image(row))
+                self._truths.append(source.dataset.ground_truth(row))
+        if all(truth.ignore.all() for truth in self._truths):
+            raise InputError(f"no object on the {len(self._truths)} photographs held out, one in {_HELD_OUT}")
+
+    def __call__(self, network: MultiBox) -> dict[str, float]:
+        from inception_rcnn.evaluation import proposal_recall
+
+        found = network.propose_batch(self._images)
+        recall = proposal_recall(self._truths, found, counts=(10, 50, 200)).recall_at
+        return {f"recall@{count}": share for count, share in recall.items()}
+
+
+if __name__ == "__main__":
+    run_command(main)
