@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from inception_rcnn.evaluation import EvaluationResult, ProposalRecall, ScoreThreshold
     from inception_rcnn.structures import DetectionTable
 
-_PROTOCOL_OF = {"ilsvrc": "ilsvrc", "voc": "voc2010", "coco": "coco", "folder": "voc2010"}
-
 
 @dataclass(frozen=True, eq=False)
 class _Score:
@@ -101,11 +99,11 @@ def main(
     from inception_rcnn.datasets import write_ground_truth as write_truth
     from inception_rcnn.datasets.any_detections import write_detections as write_found
     from inception_rcnn.datasets.chosen_truth import choose_truth
-    from inception_rcnn.evaluation.protocols import PROTOCOLS, result_to_dict
+    from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
     from inception_rcnn.structures import InputError, write_json
 
     _check_known("--dataset", "format", dataset, FORMATS)
-    protocol = protocol or _PROTOCOL_OF[dataset]
+    protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     _check_known("--protocol", "protocol", protocol, PROTOCOLS)
     runs: dict[str, object] = {
         "--weights": weights,
