@@ -6,8 +6,10 @@ how near the priors lie, before the network has said anything ("prior"), or by h
 
     alpha / 2 * sum x * distance(l, g) - sum x * log c - sum (1 - x) * log(1 - c)      over the number of assignments
 
-The original gives each object one prior. Here it is `matches`: with 7 objects a photograph and 12,750 priors, one
-would leave little to learn from; what repeats itself is suppressed afterwards.
+The distance that decides the assignment is measured in the sides of both boxes, that of the loss in the prior's, and
+grows in proportion only beyond `largest_residual`. The original gives each object one prior. Here it is `matches`: with
+7 objects a photograph and 12,750 priors, one would leave little to learn from; what repeats itself is suppressed
+afterwards.
 
 Source: Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks", section 3; Szegedy et al. 2014,
 "Scalable, High-Quality Object Detection" (priors; unlabelled objects).

@@ -52,7 +52,7 @@ class MultiBox:
         network: on any device; it is moved.
         spec: what its trunk expects to see.
         runtime: where it computes, in which type.
-        suppression_iou: of two boxes that overlap more, the less confident one goes.
+        suppression_iou: of two boxes that overlap more, the less confident one goes; 0.5 is Erhan et al.'s.
         checksum: of the weights, to tell networks apart.
     """
 
@@ -62,7 +62,7 @@ class MultiBox:
         spec: InputSpec,
         runtime: Runtime,
         *,
-        suppression_iou: float = 0.65,
+        suppression_iou: float = 0.5,
         checksum: str = "",
     ) -> None:
         if spec.side != network.side:

@@ -148,19 +148,23 @@ def choose_window(width: int, height: int, objects: npt.NDArray[np.float32], rng
 def labels_in(window: Floats, truth: GroundTruth, *, complete: bool) -> Labels:
     """What is known of the objects in a window, as shares of it."""
     boxes = truth.boxes.astype(np.float64)
-    inside, visible, kept = _inside(boxes, window)
-    ignore = truth.ignore[kept]
-    whole = (visible >= _STILL_AN_OBJECT) & ~ignore
+    inside, visible, kept = _inside(boxes, window, np.where(truth.ignore, 0.0, _STILL_VISIBLE))
+    whole = (visible >= _STILL_AN_OBJECT) & ~truth.ignore[kept]
     return Labels(inside[whole], inside[~whole], complete)
 
 
-def _inside(boxes: Floats, window: Floats) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    """What is left of boxes in a window, as shares of it; the share of their area; and which boxes those are."""
+def _inside(
+    boxes: Floats, window: Floats, least_visible: Floats | float = _STILL_VISIBLE
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """What is left of boxes in a window, as shares of it; the share of their area; and which boxes those are.
+
+    Boxes go of which less than `least_visible` is left: a crowd may reach far beyond the window and still fill it.
+    """
     visible = share_inside(boxes, window[None])[:, 0]
     size = np.tile(window[2:] - window[:2], 2)
     cut = np.clip((boxes - np.tile(window[:2], 2)) / size, 0, 1)
     large = (cut[:, 2:] - cut[:, :2] >= _LEAST_SIDE).all(axis=1)
-    kept = np.flatnonzero((visible >= _STILL_VISIBLE) & large)
+    kept = np.flatnonzero((visible >= least_visible) & large)
     return cut[kept], visible[kept], kept
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Pixels = npt.NDArray[np.uint8]
 
 
-def check_proposals(found: Proposals, image: Pixels, most: int, iou: float = 0.65) -> None:
+def check_proposals(found: Proposals, image: Pixels, most: int, iou: float = 0.5) -> None:
     """At most so many, inside the picture, best first, no two nearly the same."""
     height, width = image.shape[:2]
     assert 0 < len(found) <= most and found.source_names == ("multibox",) and not found.source.any()

@@ -144,6 +144,22 @@ def test_the_loss_falls_on_photographs_seen_again_and_again(spec: InputSpec, cpu
     assert all(last[part] < 0.6 * first[part] for part in ("location", "confidence", "objectness")), (first, last)
 
 
+def test_regions_are_drawn_anew_at_every_step_and_the_same_after_a_resume(
+    start: Callable[..., MultiBoxTraining], batch: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[float] = []
+
+    def watched(*arguments: Any) -> Any:
+        drawn.append(arguments[3].bit_generator.state["state"]["state"])
+        return draw_regions(*arguments)
+
+    monkeypatch.setattr("inception_rcnn.proposals.multibox_training.draw_regions", watched)
+    for training in (start(), start()):
+        for _ in range(2):
+            training.step(batch[:1])
+    assert drawn[:2] == drawn[2:] and drawn[0] != drawn[1]
+
+
 def test_products_in_bfloat16_leave_the_weights_in_float32(
     make_network: Callable[[int], MultiBoxNet], spec: InputSpec, batch: list[Sample]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,33 @@ def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
     assert run(*same, "--learning-rate", 0.5) == 1
     assert "was made with learning_rate = 0.001, this run has 0.5" in capsys.readouterr().err.replace("\n", " ")
     assert trained.read_bytes() == before
+
+
+def test_a_set_named_with_part_is_labelled_in_part(
+    sets: tuple[str, str], pretrained: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def remember(
+        sources: list[Any], description: object, network: object, settings: Any, *_: object, **__: object
+    ) -> Path:
+        given.extend([sources, settings])
+        return tmp_path
+
+    monkeypatch.setattr("inception_rcnn.proposals.multibox_training.train_multibox", remember)
+    wanted = ("--data", sets[0], "--part", sets[1], "--matching", "prediction", "--matches", 2, "--seed", 3)
+    assert run(*quick(pretrained, trained.parent), *wanted) == 0
+    sources, settings = given
+    assert [(one.complete, list(one.rows), len(one.proposals)) for one in sources] == [
+        (True, [1, 2], 3),
+        (False, [1], 2),
+    ]
+    assert (settings.loss.matching, settings.loss.matches, settings.seed, settings.train_from) == (
+        "prediction",
+        2,
+        3,
+        "5b",
+    )
 
 
 def test_the_network_proposes(trained: Path) -> None:
