@@ -43,7 +43,7 @@ class Sources:
         sizes: width and height.
         once, doubled: selective search with superpixels x1 and x2.
         own: MultiBox's 200.
-        scores: objectness of `own`'s boxes, then `doubled`'s.
+        scores: of `own`'s boxes, then `doubled`'s.
     """
 
     truths: list[GroundTruth]
@@ -65,8 +65,7 @@ class Sources:
             found.doubled.append(selective_search(image))
             view = network.look([image])[0]
             found.own.append(network.proposals(view))
-            boxes = np.concatenate([found.own[-1].boxes, found.doubled[-1].boxes])
-            found.scores.append(network.objectness(view, boxes))
+            found.scores.append(network.rank(view, found.own[-1], found.doubled[-1]))
         return found
 
     def fixed(self, boxes: npt.NDArray[np.float32]) -> list[Proposals]:

@@ -12,9 +12,9 @@ from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.columns import column
 
 # With scores on one scale, a box gives way to a better one that it overlaps: by up to so much, in units of the score,
-# growing in proportion from this IoU on. Found on held-out training photographs, as in `ranking`.
+# growing in proportion from this IoU on. Chosen on the photographs that MultiBox's training held out.
 APART_FROM = 0.4
-APART_PENALTY = 4.0
+APART_PENALTY = 8.0
 _GRID = 4096  # cells across a picture, in which overlaps are measured
 
 
@@ -28,7 +28,7 @@ def merge_proposals(*sources: Proposals, scores: npt.ArrayLike | None = None, du
     Args:
         sources: of the same image.
         scores: for all boxes, one source after the other, any finite numbers; higher is better. For example
-            `MultiBox.objectness`.
+            `MultiBox.rank`.
         duplicate_iou: A box that overlaps an earlier one by more is left out; 1 leaves out none.
 
     Raises:

@@ -85,6 +85,8 @@ def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = N
     try:
         network = description.build()
     except InputError as error:  # a side that the grids do not divide
+        if side is not None:
+            raise
         raise CheckpointError(f"{path}: {error}") from error
     load_into(network, checkpoint)
     return MultiBox(network, description.input_spec, runtime, checksum=checkpoint.description["data_sha256"])
@@ -97,6 +99,7 @@ def multibox(
     weights: str | Path | None = None,
     device: str = "auto",
     crops: bool = False,
+    side: int | None = None,
 ) -> Proposals:
     """The boxes that MultiBox proposes for an image, most confident first, in its pixels.
 
@@ -108,9 +111,11 @@ def multibox(
         weights: a file, or a shipped name; None: the shipped network.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
         crops: look at four overlapping windows of the photograph too, closer up: five times the work.
+        side: of the network's input in pixels, a multiple of 64; None: as it was trained. Larger finds smaller objects
+            and takes longer.
     Raises:
         ImageError: the image cannot be read.
-        InputError: `top_k` is out of range, or an unknown device.
+        InputError: `top_k` or `side` is out of range, or an unknown device.
         CheckpointError: the weights are missing, damaged, of another kind, or at odds with themselves.
 
     Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Erhan et al. 2014, "Scalable Object
@@ -118,14 +123,14 @@ def multibox(
     """
     path = multibox_path(DEFAULT_WEIGHTS if weights is None else weights)
     stamp = path.stat()
-    network = _loaded(path, stamp.st_mtime_ns, stamp.st_size, device)
+    network = _loaded(path, stamp.st_mtime_ns, stamp.st_size, device, side)
     return network.propose(image, top_k=top_k, crops=crops)
 
 
 @lru_cache(maxsize=2)
-def _loaded(path: Path, changed: int, size: int, device: str) -> MultiBox:
+def _loaded(path: Path, changed: int, size: int, device: str, side: int | None) -> MultiBox:
     """The network in a file, as long as the file stays as it is."""
-    return load_multibox(path, choose_runtime(device))
+    return load_multibox(path, choose_runtime(device), side=side)
 
 
 def multibox_path(weights: str | Path) -> Path:

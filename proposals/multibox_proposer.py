@@ -22,6 +22,9 @@ from inception_rcnn.structures.images import ImageSource
 SOURCE_NAME = "multibox"
 # Boxes looked at when near-duplicates are suppressed: five times as many as are wanted leave enough.
 _CANDIDATES = 5
+# What MultiBox's own boxes are ahead of others by, as a logit. With 3 the first boxes of the merged list cover at least
+# as much as as many of MultiBox alone, at 10 to 300 boxes, on the photographs that its training held out.
+_LEAD = 3.0
 # With crops: four windows, each this share of the photograph's sides, one in each corner.
 _CROP_SHARE = 0.6
 
@@ -135,6 +138,20 @@ class MultiBox:
         """
         shares = torch.from_numpy(as_shares(boxes, view.width, view.height)).to(self.runtime.device, torch.float32)
         return self.network.objectness(view.regions, [shares]).cpu().numpy()
+
+    def rank(self, view: View, own: Proposals, *others: Proposals) -> npt.NDArray[np.float32]:
+        """Scores on one scale for MultiBox's own proposals and those of other sources, for `merge_proposals`.
+
+        Others are judged by their objectness alone; its own by the mean of objectness and confidence, and a lead.
+
+        Args:
+            view: of the photograph.
+            own: what `proposals` gave.
+            others: of the same photograph.
+        """
+        judged = [self.objectness(view, one.boxes) for one in (own, *others)]
+        judged[0] = (judged[0] + own.scores) / 2 + _LEAD
+        return np.concatenate(judged)
 
     def _best(self, boxes: Tensor, logits: Tensor, width: int, height: int, top_k: int) -> Proposals:
         if top_k < 1:

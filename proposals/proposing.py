@@ -38,6 +38,7 @@ class ProposalSettings:
         top_k: how many boxes MultiBox adds.
         objectness: whether MultiBox's network judges the boxes of both sources, and so orders them.
         crops: whether MultiBox looks at four windows of the photograph too.
+        side: of MultiBox's input in pixels, a multiple of 64; None: as it was trained.
         engine: of selective search.
         max_boxes: at most so many, the first ones; None: all.
     """
@@ -55,6 +56,7 @@ class ProposalSettings:
     top_k: int = 200
     objectness: bool = True
     crops: bool = False
+    side: int | None = None
     engine: str = "native"
     max_boxes: int | None = None
 
@@ -126,7 +128,7 @@ class Proposer:
             return cls(settings)
         from inception_rcnn.proposals.multibox_files import load_multibox  # torch, which selective search does without
 
-        return cls(settings, load_multibox(settings.multibox, runtime))
+        return cls(settings, load_multibox(settings.multibox, runtime, side=settings.side))
 
     def __call__(self, image: npt.NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
         """The proposals of one image, best first.
@@ -143,9 +145,7 @@ class Proposer:
         if settings.source == "multibox":
             return own if settings.max_boxes is None else own.top(settings.max_boxes)
         sources = (own, selective_search(image, threads=threads, **settings.search_options()))
-        scores = None
-        if settings.objectness:
-            scores = self.multibox.objectness(view, np.concatenate([one.boxes for one in sources]))
+        scores = self.multibox.rank(view, *sources) if settings.objectness else None
         merged = merge_proposals(*sources, scores=scores)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
 
@@ -164,6 +164,7 @@ class Proposer:
             "top_k": self.settings.top_k,
             "objectness": self.settings.objectness,
             "crops": self.settings.crops,
+            "side": self.multibox.spec.side,
             "max_boxes": self.settings.max_boxes,
             "multibox_sha256": self.multibox.checksum,
         }

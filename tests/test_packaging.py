@@ -84,10 +84,10 @@ def expected_names() -> set[str]:
         if folder.startswith("src/"):
             continue
         names.update(f"inception_rcnn/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py"))
-    for pattern in ("*.safetensors", "*.md"):
-        names.update(
-            f"inception_rcnn/detector/weights/{path.name}" for path in (ROOT / "detector/weights").glob(pattern)
-        )
+    for room in ("detector", "proposals"):
+        for pattern in ("*.safetensors", "*.md"):
+            found = (ROOT / room / "weights").glob(pattern)
+            names.update(f"inception_rcnn/{room}/weights/{path.name}" for path in found)
     names.update(f"inception_rcnn/evaluation/page/{path.name}" for path in (ROOT / "evaluation/page").iterdir())
     return names
 

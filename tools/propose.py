@@ -61,6 +61,9 @@ def main(
         bool | None, typer.Option(help="Order all boxes by MultiBox's score, or let the sources take turns.")
     ] = None,
     crops: Annotated[bool, typer.Option("--crops", help="MultiBox looks at four windows of the image too.")] = False,
+    side: Annotated[
+        int | None, typer.Option(help="Of MultiBox's input, a multiple of 64. Default: as trained.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Of MultiBox: auto, cpu, cuda or cuda:N.")] = "auto",
     mode: Annotated[str | None, typer.Option(help="single, fast or quality. Default: fast.")] = None,
     superpixel_scale: Annotated[
@@ -92,6 +95,7 @@ def main(
         "top_k": top_k,
         "objectness": objectness,
         "crops": crops or None,
+        "side": side,
         "mode": mode,
         "superpixel_scale": superpixel_scale,
         "ranking": ranking,

@@ -31,6 +31,10 @@ def main(
     proposals_file: Annotated[
         Path | None, typer.Option("--proposals", help="File made by `propose`. Default: made in OUTPUT.")
     ] = None,
+    source: Annotated[
+        str, typer.Option(help="What proposes: selective-search, multibox or both; the result will be used with it.")
+    ] = "both",
+    multibox: Annotated[str | None, typer.Option(help="Weights of MultiBox. Default: the shipped network.")] = None,
     iterations: Annotated[int, typer.Option(min=1, help="Batches of 32 foreground and 96 background regions.")] = 2000,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.002,
     train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "4a",
@@ -75,7 +79,10 @@ def main(
         jitter=0 if paper else 4,
     )
     network = googlenet(weights=pretrained, num_classes=len(dataset.class_names) + 1)
-    proposer = Proposer.load(ProposalSettings(source="selective-search"), runtime)
+    proposing = (
+        ProposalSettings(source=source) if multibox is None else ProposalSettings(source=source, multibox=multibox)
+    )
+    proposer = Proposer.load(proposing, runtime)
     output.mkdir(parents=True, exist_ok=True)
     if proposals_file is None:
         proposals = propose_for_set(dataset, proposer, output / f"proposals-{split}.safetensors", quiet=quiet)

@@ -61,6 +61,17 @@ def test_a_network_comes_back_as_it_was_up_to_half_precision(
         torch.testing.assert_close(one.boxes, two.boxes, rtol=0, atol=0.02)
 
 
+def test_another_side_has_another_grid_and_the_same_weights(written: Path, cpu: Runtime) -> None:
+    usual, larger = load_multibox(written, cpu), load_multibox(written, cpu, side=128)
+    assert (usual.spec.side, larger.spec.side) == (64, 128)
+    per_cell = usual.network.prior_settings.per_cell
+    assert len(larger.network.priors) == per_cell * (16**2 + 8**2 + 4**2 + 2**2)
+    state = larger.network.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in usual.network.state_dict().items())
+    with pytest.raises(InputError, match="multiple of 64 px, got 100"):
+        load_multibox(written, cpu, side=100)
+
+
 def test_the_file_holds_half_precision_and_the_description(written: Path) -> None:
     checkpoint = read_checkpoint(written, KIND)
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float16}

@@ -193,3 +193,13 @@ def test_what_is_no_image_is_refused(untrained: MultiBox) -> None:
 def test_a_specification_of_another_side_is_refused(untrained: MultiBox, cpu: Runtime) -> None:
     with pytest.raises(InputError, match="the network sees 64 px, the input specification says 128"):
         MultiBox(untrained.network, InputSpec(side=128), cpu)
+
+
+def test_own_boxes_lead_and_the_others_are_judged_by_objectness(untrained: MultiBox, photograph: Pixels) -> None:
+    view = untrained.look([photograph])[0]
+    own = untrained.proposals(view, 9)
+    other = Proposals(own.boxes[::-1], np.zeros(len(own), np.float32))
+    scores = untrained.rank(view, own, other)
+    judged = untrained.objectness(view, own.boxes)
+    np.testing.assert_allclose(scores[:9], (judged + own.scores) / 2 + 3, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores[9:], judged[::-1], rtol=1e-4, atol=1e-5)

@@ -68,7 +68,7 @@ def test_objectness_orders_the_boxes_of_both_alike(untrained: MultiBox, photogra
     found = proposer(untrained, crops=crops)(photograph, threads=1)
     asked = (untrained.propose(photograph, top_k=15, crops=crops), searched(photograph))
     every = np.concatenate([one.boxes for one in asked])
-    scores = untrained.objectness(untrained.look([photograph])[0], every)
+    scores = untrained.rank(untrained.look([photograph])[0], *asked)
     assert same(found, merge_proposals(*asked, scores=scores))
     assert found.boxes[0].tolist() == every[scores.argmax()].tolist()
 
