@@ -150,7 +150,7 @@ class MultiBox:
             others: of the same photograph.
         """
         judged = [self.objectness(view, one.boxes) for one in (own, *others)]
-        judged[0] = (judged[0] + own.scores) / 2 + _LEAD
+        judged[0] = np.float32(0.5) * (judged[0] + own.scores) + np.float32(_LEAD)
         return np.concatenate(judged)
 
     def _best(self, boxes: Tensor, logits: Tensor, width: int, height: int, top_k: int) -> Proposals:
