@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from machine import machine_line, peak_memory
 
 IMAGES, CLASSES, OBJECTS, DETECTIONS = 20_000, 200, 55_000, 2_000_000
 
@@ -93,11 +93,6 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
-def memory() -> float:
-    """The largest memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def ours(folder: Path, task: str) -> dict[str, float]:
     """One task in this process, after the kernels were loaded by a tiny case."""
     from inception_rcnn.datasets.detection_files import read_coco_detections, read_ilsvrc_detections
@@ -110,10 +105,10 @@ def ours(folder: Path, task: str) -> dict[str, float]:
         (folder / "tiny.txt").write_text("1 1 0.5 0 0 9 9\n")
         read_ilsvrc_detections(folder / "tiny.txt", ids, CLASSES)
         seconds, _ = timed(lambda: read_ilsvrc_detections(folder / "found.txt", ids, CLASSES))
-        return {"seconds": seconds, "memory": memory()}
+        return {"seconds": seconds, "memory": peak_memory()}
     if task == "json":
         seconds, _ = timed(lambda: read_coco_detections(folder / "found.json", ids, range(1, CLASSES + 1)))
-        return {"seconds": seconds, "memory": memory()}
+        return {"seconds": seconds, "memory": peak_memory()}
     arrays = np.load(folder / "set.npz")
     names = tuple(f"class {c + 1}" for c in range(CLASSES))
     xywh, truth_xywh = arrays["xywh"], arrays["truth_xywh"]
@@ -125,7 +120,7 @@ def ours(folder: Path, task: str) -> dict[str, float]:
     evaluate(truth, found[:100])
     seconds, result = timed(lambda: evaluate(truth, found))
     stats = result.stats if task == "coco" else {}
-    return {"seconds": seconds, "memory": memory(), "map": result.map, "AP": stats.get("AP", 0.0)}
+    return {"seconds": seconds, "memory": peak_memory(), "map": result.map, "AP": stats.get("AP", 0.0)}
 
 
 def peer(folder: Path) -> dict[str, float]:
@@ -141,7 +136,7 @@ def peer(folder: Path) -> dict[str, float]:
         run.accumulate()
 
     seconds, _ = timed(score)
-    largest = memory()
+    largest = peak_memory()
     run.summarize()
     return {"load": load, "seconds": seconds, "memory": largest, "AP": run.stats[0], "map": run.stats[1]}
 
@@ -156,8 +151,6 @@ def in_process(python: str, folder: Path, task: str) -> dict[str, float]:
 
 def compare(python: str, folder: Path, repeats: int) -> None:
     """Prints the table."""
-    from machine import machine_line
-
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeats):
         for task in ("peer", "coco", "ilsvrc", "text", "json"):
