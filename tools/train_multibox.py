@@ -85,7 +85,7 @@ def main(
         input_spec=spec,
         priors=PriorSettings(ratios=common_ratios(_shares(sources))),
         channels=channels,
-        training={"data": [*(data or []), *(f"{one} (in part)" for one in part or [])], "pretrained": pretrained.name},
+        training={"data": _names(data or [], part or []), "pretrained": pretrained.name},
         licence=licence,
     )
     network = description.build()
@@ -94,6 +94,12 @@ def main(
         sources, description, network, settings, runtime, output, coverage=_Coverage(sources), quiet=quiet
     )
     typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
+
+
+def _names(data: list[str], part: list[str]) -> list[str]:
+    """The data sets by format and folder name: where they lie concerns nobody."""
+    names = [f"{form}:{Path(folder).name}" for form, _, folder in (text.partition(":") for text in [*data, *part])]
+    return [*names[: len(data)], *(f"{name} (in part)" for name in names[len(data) :])]
 
 
 def _sources(data: list[str], part: list[str], split: str, output: Path, *, quiet: bool) -> list[BoxSource]:

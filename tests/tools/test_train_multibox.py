@@ -90,7 +90,7 @@ def test_training_leaves_a_network_its_coverage_a_state_and_the_proposals(traine
     said = read_checkpoint(trained, "multibox").description
     assert said["licence"] == "CC0-1.0" and said["architecture"]["channels"] == 8 and said["input_spec"]["side"] == 64
     training = said["training"]
-    assert training["data"] == [sets[0], f"{sets[1]} (in part)"] and training["pretrained"] == "fresh.safetensors"
+    assert training["data"] == ["coco:whole", "coco:some (in part)"] and training["pretrained"] == "fresh.safetensors"
     assert training["images"] == 3  # the first of each set is held out
     (point,) = training["coverage"]
     assert set(point) == {"iteration", "recall@10", "recall@50", "recall@200"} and point["iteration"] == 2
