@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,6 +130,36 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
     for name, tensor in checkpoint.tensors.items():
         check_tensor(name, tensor, wanted[name], str(checkpoint.path))
     module.load_state_dict(checkpoint.tensors)
+
+
+def in_type(state: Mapping[str, Tensor], dtype: torch.dtype, path: str | Path) -> dict[str, Tensor]:
+    """The tensors as `dtype` on the CPU, to be written to `path`.
+
+    Raises:
+        CheckpointError: a value is too large for `dtype`, or not finite.
+    """
+    tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in state.items()}
+    if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
+        raise CheckpointError(f"{path}: {wrong[0]} holds values that are not finite as {dtype}; nothing was written")
+    return tensors
+
+
+def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> Path:
+    """The file behind a path or a shipped name.
+
+    Args:
+        weights: one or the other.
+        room: the package whose folder `weights` holds the shipped files.
+        shipped: their names and file names.
+    Raises:
+        CheckpointError: neither.
+    """
+    if str(weights) in shipped:
+        return Path(str(resources.files(room).joinpath("weights", shipped[str(weights)])))
+    path = Path(weights)
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(shipped)}")
+    return path
 
 
 def check_tensor(name: str, tensor: Tensor, wanted: Tensor, origin: str) -> None:

@@ -272,6 +272,10 @@ def main() -> None:
             for folder in ("coco", "voc"):
                 worker = Path(__file__).with_name("peer_proposals.py")
                 subprocess.run([peers_python(work), worker, peer, work / folder], check=True)
+        if peers:
+            listed = [peers_python(work), "-m", "pip", "freeze", "--disable-pip-version-check"]
+            told = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+            print("peers:", ", ".join(one for one in told if one.partition("==")[0] in PEER_PACKAGES))
         compare_times(sets, peers)
         where_time_goes([photo.image for photo in sets["COCO"]][:40], WIDTH, MIN_SIDE)
         whole_sets(datasets)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ from inception_rcnn.backbones import (
     read_description,
     write_checkpoint,
 )
+from inception_rcnn.backbones.checkpoint_files import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.structures import CheckpointError, InputError
@@ -37,10 +37,7 @@ def save_region_classifier(
     Raises:
         CheckpointError: a weight is too large for `dtype`.
     """
-    tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in network.state_dict().items()}
-    if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise CheckpointError(f"{path}: {wrong[0]} holds values that are not finite as {dtype}; nothing was written")
-    write_checkpoint(path, KIND, _to_json(description), tensors)
+    write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
 
 
 def load_region_classifier(weights: str | Path, runtime: Runtime) -> RegionClassifier:
@@ -80,12 +77,7 @@ def weights_path(weights: str | Path) -> Path:
     Raises:
         CheckpointError: neither.
     """
-    if str(weights) in SHIPPED:
-        return Path(str(resources.files("inception_rcnn.detector").joinpath("weights", SHIPPED[str(weights)])))
-    path = Path(weights)
-    if not path.is_file():
-        raise CheckpointError(f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(SHIPPED)}")
-    return path
+    return weights_file(weights, "inception_rcnn.detector", SHIPPED)
 
 
 def _to_json(description: ClassifierDescription) -> dict[str, Any]:

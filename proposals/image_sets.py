@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.search import selective_search
+from inception_rcnn.proposals.search import available_processors, selective_search
 from inception_rcnn.proposals.stored import ImageSet, compute_stored, read_stored
 from inception_rcnn.structures import InputError, ProgressBar, Proposals, sha256_of
 
@@ -102,7 +101,7 @@ def propose_for_images(
         InputError: The file was made with other settings or from other images.
         DataFormatError: The file is damaged.
     """
-    workers = threads or cores()
+    workers = threads or available_processors()
     if path is not None:
         return compute_stored(path, images, propose, settings, bar=bar, threads=workers).proposals
     found = []
@@ -140,8 +139,3 @@ def search_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown := sorted(set(given) - set(defaults)):
         raise InputError(f"selective search has no setting {unknown[0]!r}; known: {', '.join(defaults)}")
     return {"method": "selective-search", "version": __version__, **defaults, **given}
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec, load_into, read_checkpoint, write_checkpoint
+from inception_rcnn.backbones.checkpoint_files import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.proposals.multibox_net import MultiBoxNet
 from inception_rcnn.proposals.multibox_priors import PriorSettings
@@ -52,9 +52,6 @@ def save_multibox(path: str | Path, state: dict[str, Tensor], description: Multi
     Raises:
         CheckpointError: a weight is too large for float16.
     """
-    tensors = {name: tensor.detach().to("cpu", torch.float16) for name, tensor in state.items()}
-    if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise CheckpointError(f"{path}: {wrong[0]} holds values that are not finite as float16; nothing was written")
     values = {
         "architecture": {"name": "multibox", "trunk": "googlenet", "channels": description.channels},
         "input_spec": description.input_spec.to_dict(),
@@ -62,7 +59,7 @@ def save_multibox(path: str | Path, state: dict[str, Tensor], description: Multi
         "training": description.training,
         "licence": description.licence,
     }
-    write_checkpoint(path, KIND, values, tensors)
+    write_checkpoint(path, KIND, values, in_type(state, torch.float16, path))
 
 
 def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = None) -> MultiBox:
@@ -139,12 +136,7 @@ def multibox_path(weights: str | Path) -> Path:
     Raises:
         CheckpointError: neither.
     """
-    if str(weights) in SHIPPED:
-        return Path(str(resources.files("inception_rcnn.proposals").joinpath("weights", SHIPPED[str(weights)])))
-    path = Path(weights)
-    if not path.is_file():
-        raise CheckpointError(f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(SHIPPED)}")
-    return path
+    return weights_file(weights, "inception_rcnn.proposals", SHIPPED)
 
 
 def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:

@@ -191,5 +191,4 @@ def drop_similar(starts: Any, others: Any, gone: Any) -> None:
     for box in range(gone.size):
         if not gone[box]:
             for at in range(starts[box], starts[box + 1]):
-                if others[at] > box:
-                    gone[others[at]] = True
+                gone[others[at]] = True  # those before this box have gone already, or it would have

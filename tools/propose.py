@@ -130,11 +130,12 @@ def _cover_set(
     quiet: bool,
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
-    from inception_rcnn.proposals.image_sets import FirstImages, cores, propose_for_images
+    from inception_rcnn.proposals.image_sets import FirstImages, propose_for_images
+    from inception_rcnn.proposals.search import available_processors
     from inception_rcnn.structures import progress_bar, write_json
 
     images = FirstImages(dataset, limit)
-    timed, workers = _warm(proposer), threads or cores()
+    timed, workers = _warm(proposer), threads or available_processors()
     with progress_bar(len(images), "proposals", quiet=quiet) as bar:
         proposals = propose_for_images(images, timed, output, proposer.describe(), bar=bar, threads=workers)
     truths = [dataset.ground_truth(index) for index in range(len(images))]

@@ -14,11 +14,11 @@ from inception_rcnn import __version__
 from inception_rcnn.proposals.image_sets import (
     FirstImages,
     TimedProposer,
-    cores,
     proposals_from_file,
     propose_for_images,
     search_settings,
 )
+from inception_rcnn.proposals.search import available_processors
 from inception_rcnn.proposals.stored import read_stored
 from inception_rcnn.structures import InputError, Proposals, load_image, progress_bar
 
@@ -117,4 +117,4 @@ def test_settings_name_method_version_and_every_parameter_but_the_threads() -> N
 
 
 def test_there_is_at_least_one_core() -> None:
-    assert cores() >= 1
+    assert available_processors() >= 1
