@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from inception_rcnn.detector import ProposalSettings
-from inception_rcnn.detector.proposing import REGION_INPUT, Proposer, propose_for_set
+from inception_rcnn.detector.proposing import REGION_INPUT, Proposer, other_setting, propose_for_set
+from inception_rcnn.proposals.stored import StoredProposals, write_stored
 from inception_rcnn.structures import InputError, load_image
 
 
@@ -84,3 +85,15 @@ def test_a_whole_set_is_proposed_for_and_stored(photograph: npt.NDArray[np.uint8
     assert path.read_bytes() == written and np.array_equal(again[1].boxes, found[1].boxes)
     with pytest.raises(InputError, match="was made with seed = 0, now 1 is asked for"):
         propose_for_set(images, Proposer(replace(proposer.settings, seed=1)), path, quiet=True)
+
+
+def test_proposals_that_were_made_otherwise_are_told_from_the_proposers_own(tmp_path: Path) -> None:
+    path = tmp_path / "proposals.safetensors"
+    proposer = Proposer(ProposalSettings(source="selective-search", width=100))
+    made = {**proposer.describe(), "version": "0.0.1"}
+    write_stored(path, StoredProposals(made, (), (), ()))
+    assert other_setting(path, proposer) is None  # another version alone says nothing
+    wider = Proposer(ProposalSettings(source="selective-search", width=200, seed=1))
+    assert other_setting(path, wider) == f"{path} was made with seed = 0, not 1"
+    write_stored(path, StoredProposals({**made, "method": "edge boxes", "alpha": 0.65}, (), (), ()))
+    assert other_setting(path, proposer) == f"{path} was made with method = 'edge boxes', not 'selective-search'"

@@ -96,6 +96,22 @@ def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
     assert "learning_rate = 0.002" in capsys.readouterr().err
 
 
+def test_a_model_can_be_trained_further_and_keeps_what_it_knows(
+    model: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--root", root, "--split", "val", "--pretrained", model, "--output", tmp_path, "--iterations", 1)
+    proposals = ("--proposals", model.parent / "proposals-val.safetensors")
+    rest = ("--train-from", "5b", "--device", "cpu", "--quiet")
+    assert run("train", *wanted, *proposals, *rest, "--source", "selective-search") == 0
+    assert "was made with method = 'both', not 'selective-search'" in capsys.readouterr().err
+    assert run("train", *wanted, *proposals, *rest) == 0
+    assert "note" not in capsys.readouterr().err
+    assert not (tmp_path / "linear.safetensors").exists()  # no linear start: the last layer was kept
+    further = describe_region_classifier(tmp_path / "model.safetensors").training
+    assert further["linear_batches"] == 0 and further["new_layer_factor"] == 2
+    assert further["pretrained_training"] == describe_region_classifier(model).training
+
+
 def test_eval_map_scores_a_set_and_stores_a_threshold(
     model: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,193 @@
+"""mAP of the detector by its proposals: selective search, MultiBox, both, and the first N of them.
+
+    python benchmarks/bench_detection.py coco_mini [--weights FILE] [--limit N]
+
+One classifier, one data set in COCO format; every region that any of the lists holds is classified once and kept in
+`runs/`, so that a run that was stopped goes on. Of each list near-duplicates over IoU 0.8 are left out first, as the
+detector does. Seconds are those of each list's own proposals, and of its regions at the mean time of a region.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from machine import machine_line
+
+from inception_rcnn.backbones import read_description
+from inception_rcnn.backbones.runtime import keep_freed_memory
+from inception_rcnn.datasets import CocoDataset
+from inception_rcnn.datasets.chosen_truth import ChosenTruth, choose_truth
+from inception_rcnn.datasets.stored_detections import StoredDetections
+from inception_rcnn.detector import DetectionSettings, Detector, load_detector
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
+from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
+from inception_rcnn.detector.stage_clock import StageClock
+from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
+from inception_rcnn.proposals import warm_up
+from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
+from inception_rcnn.structures import Proposals, progress_bar
+
+Boxes = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float32]
+X1, X2, OWN, BOTH = "selective search x1", "selective search x2", "MultiBox", "x2 + MultiBox"
+FIRST = {X1: (300,), X2: (300,), OWN: (), BOTH: (50, 100, 200, 300, 500)}
+
+
+@dataclass
+class ScoredRegions:
+    """Probabilities of regions, each region of a photograph classified once and kept on disk.
+
+    Attributes:
+        detector: classifies.
+        folder: where one file a photograph is kept.
+        seconds: what the regions asked for so far took, when they were classified.
+        classified: how many regions those are.
+    """
+
+    detector: Detector
+    folder: Path
+    seconds: float = 0.0
+    classified: int = 0
+
+    def __call__(self, row: int, image: npt.NDArray[np.uint8], boxes: Boxes) -> dict[bytes, Probabilities]:
+        """The probabilities of each of the boxes, by the box's bytes."""
+        path, clock = self.folder / f"{row:06d}.npz", StageClock()
+        known, seconds = self._kept(path) if path.exists() else (dict[bytes, Probabilities](), 0.0)
+        missing = list({box.tobytes(): box for box in boxes if box.tobytes() not in known}.values())
+        if missing:
+            found = self.detector.classify(image, np.stack(missing), clock)
+            known |= {box.tobytes(): line for box, line in zip(missing, found, strict=True)}
+            seconds += sum(clock.seconds.values())
+            self._keep(path, known, seconds)
+        self.seconds += seconds
+        self.classified += len(known)
+        return known
+
+    def _kept(self, path: Path) -> tuple[dict[bytes, Probabilities], float]:
+        with np.load(path, allow_pickle=False) as stored:
+            pairs = zip(stored["boxes"], stored["probabilities"], strict=True)
+            return {box.tobytes(): line for box, line in pairs}, float(stored["seconds"])
+
+    def _keep(self, path: Path, known: dict[bytes, Probabilities], seconds: float) -> None:
+        boxes = np.stack([np.frombuffer(key, np.float32) for key in known])
+        with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".npz", delete=False) as file:
+            np.savez(file, boxes=boxes, probabilities=np.stack(list(known.values())), seconds=seconds)
+        Path(file.name).replace(path)
+
+
+def proposers(detector: Detector) -> dict[str, Proposer]:
+    """What each kind of list comes from; MultiBox's network is the detector's own."""
+    multibox = getattr(detector.propose, "multibox", None)
+    multibox = multibox or Proposer.load(ProposalSettings(), detector.ensemble.runtime).multibox
+    return {
+        X1: Proposer(ProposalSettings(source="selective-search", superpixel_scale=1.0)),
+        X2: Proposer(ProposalSettings(source="selective-search")),
+        OWN: Proposer(ProposalSettings(source="multibox"), multibox),
+        BOTH: Proposer(ProposalSettings(source="both"), multibox),
+    }
+
+
+@dataclass
+class Collected:
+    """What all lists of all photographs gave.
+
+    Attributes:
+        regions: by list, the regions that were classified, of each photograph.
+        found: of each photograph, its detections by list.
+        clock: seconds of each kind of proposals.
+    """
+
+    regions: dict[str, list[Proposals]] = field(default_factory=dict)
+    found: list[tuple[object, ...]] = field(default_factory=list)
+    clock: StageClock = field(default_factory=StageClock)
+
+    def add(self, image: npt.NDArray[np.uint8], row: int, parts: dict[str, Proposer], scored: ScoredRegions) -> None:
+        """All lists of one photograph."""
+        detector, lists = scored.detector, dict[str, Proposals]()
+        for name, propose in parts.items():
+            with self.clock.stage(name):
+                everything = detector.choose(propose(image))
+            lists |= {f"{name}, first {count}": everything.top(count) for count in FIRST[name]}
+            lists[name] = everything
+        known = scored(row, image, np.concatenate([one.boxes for one in lists.values()]))
+        found = []
+        for name, one in lists.items():
+            self.regions.setdefault(name, []).append(one)
+            found.append(detector.settle(one.boxes, np.stack([known[box.tobytes()] for box in one.boxes])))
+        self.found.append(tuple(found))
+
+
+def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[SetEvaluation]:
+    """The score of each list."""
+    stored = StoredDetections(
+        settings={},
+        class_names=detector.ensemble.class_names,
+        runs=tuple(found.regions),
+        image_ids=tuple(truth.file.truth.image_ids),
+        checksums=("",) * len(found.found),
+        found=tuple(found.found),  # type: ignore[arg-type]
+        regions=(),
+    )
+    return evaluate_stored(stored, truth.file, protocol="coco")
+
+
+def print_table(found: Collected, scored: ScoredRegions, truth: ChosenTruth) -> None:
+    """One line a list."""
+    images = len(found.found)
+    per_region = scored.seconds / scored.classified
+    print(f"\n## {truth.title}: {images} photographs, {int((~truth.file.truth.ignored).sum())} objects\n")
+    print(f"{1000 * per_region:.1f} ms a region, over {scored.classified} regions\n")
+    heads = ("regions", "recall", "small", "medium", "large", "mAP@0.5", "mAP@0.5:0.95", "best mean F1", "at score")
+    print(f"| proposals | {' | '.join(heads)} | s an image |\n|{'---|' * (len(heads) + 2)}")
+    truths = ground_truths_of(truth.file)
+    for (name, regions), one in zip(found.regions.items(), evaluated(found, scored.detector, truth), strict=True):
+        recall, sized = proposal_recall(truths, regions), recall_by_size(truths, regions)
+        shares = [recall, *(sized[size] for size in ("small", "medium", "large"))]
+        cells = [f"{recall.boxes_per_image:.0f}", *("-" if r is None else f"{100 * r.recall[0.5]:.1f}" for r in shares)]
+        cells += [f"{100 * one.result.map:.2f}", f"{100 * (coco_ap(one) or 0):.2f}"]
+        cells += [f"{one.threshold.f1:.3f}", f"{one.threshold.threshold:.3f}"]
+        seconds = found.clock.seconds[name.partition(",")[0]] / images + per_region * recall.boxes_per_image
+        print(f"| {name} | {' | '.join(cells)} | {seconds:.2f} |")
+
+
+def coco_ap(one: SetEvaluation) -> float | None:
+    """COCO's mean over IoU thresholds."""
+    return one.result.stats["AP"] if isinstance(one.result, CocoResult) else None
+
+
+def main() -> None:
+    """Classifies what is not known yet, and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="a data set in COCO's layout, split val")
+    parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="by default the shipped model")
+    parser.add_argument("--limit", type=int, help="only the first photographs")
+    parser.add_argument("--device", default="auto")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    keep_freed_memory()
+    warm_up()
+    detector = load_detector(arguments.weights, arguments.device, settings=DetectionSettings())
+    checksum = read_description(weights_path(arguments.weights))["data_sha256"]
+    folder = Path("runs", "bench_detection", checksum[:16], arguments.root.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    truth = choose_truth("coco", arguments.root, "val", None, limit=arguments.limit)
+    dataset, found = CocoDataset(arguments.root, "val"), Collected()
+    scored, parts = ScoredRegions(detector, folder), proposers(detector)
+    with progress_bar(len(truth.positions), "photographs") as bar:
+        for row in truth.positions:
+            found.add(dataset.load_image(row), row, parts, scored)
+            bar.advance(1)
+    runtime = detector.ensemble.runtime
+    print(machine_line("numpy", "torch", "torchvision"))
+    print(f"{runtime.device}, {runtime.dtype}; weights {arguments.weights}, checksum {checksum[:16]}")
+    print_table(found, scored, truth)
+
+
+if __name__ == "__main__":
+    main()
