@@ -39,4 +39,5 @@ def load_detector(
         proposing = ProposalSettings.from_dict(description.proposal_settings)
     except InputError as error:
         raise CheckpointError(f"{names[0]}: {error}") from error
-    return Detector(Proposer.load(proposing, runtime), ensemble, settings)
+    proposer = Proposer.load(proposing, runtime)
+    return Detector(proposer, ensemble, settings, judge=proposer.multibox)

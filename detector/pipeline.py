@@ -4,15 +4,18 @@
       --propose--> Proposals: boxes (N, 4)
       --warp--> (N, 224, 224, 3): each region with 16 px of context
       --classify--> (N, C + 1) probabilities, averaged over the ensemble's members
+      --judge--> (N,) how likely each box fits an object, by MultiBox's network; a factor of the class probabilities
       --settle--> per-class threshold and NMS --> Detections
 
-Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Girshick et al. 2014 (R-CNN).
+Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Girshick et al. 2014 (R-CNN). The product of
+class and box score is that of Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +28,16 @@ from inception_rcnn.structures import Detections, ImageSource, InputError, Propo
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]
+Objectness = npt.NDArray[np.float32]
+
+
+class BoxJudge(Protocol):
+    """Something that tells boxes which fit an object from others, such as a `MultiBox`."""
+
+    checksum: str
+
+    def judge(self, image: Image, boxes: Boxes, /) -> Objectness:
+        """(N,) in 0..1 for each of (N, 4) boxes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +45,23 @@ class DetectionSettings:
     """What becomes of the scored regions.
 
     Attributes:
-        score_threshold: lowest probability of a detection.
+        score_threshold: lowest score of a detection.
         iou_threshold: of two detections of a class that overlap more, the better stays (R-CNN: 0.3).
         duplicate_iou: of two proposals that overlap more, only the higher-ranked is classified; 1 keeps all.
             Selective search's hierarchies find many regions several times over.
-        max_proposals: at most so many regions are classified, the first ones of the ranking; None: all.
+        max_proposals: at most so many regions are classified, the first ones of the ranking; None: all, as R-CNN
+            did. docs/proposals.md has what further ones bring and cost.
         max_per_class: at most so many detections of one class.
+        weigh_by_objectness: whether a detection's score is the class's probability times the objectness of its box,
+            where the detector has something that judges boxes; without, it is the probability alone, as in R-CNN.
     """
 
-    score_threshold: float = 0.01
+    score_threshold: float = 0.001
     iou_threshold: float = 0.3
     duplicate_iou: float = 0.8
-    max_proposals: int | None = None
+    max_proposals: int | None = 200
     max_per_class: int = 100
+    weigh_by_objectness: bool = True
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold", "duplicate_iou"):
@@ -64,12 +81,20 @@ class Detector:
         propose: image (H, W, 3) uint8 RGB -> proposals.
         ensemble: classifies regions.
         settings: thresholds and limits.
+        judge: says how likely each box fits an object, whatever it is; None: the class probabilities stand alone.
     """
 
-    def __init__(self, propose: Callable[[Image], Proposals], ensemble: Ensemble, settings: DetectionSettings) -> None:
+    def __init__(
+        self,
+        propose: Callable[[Image], Proposals],
+        ensemble: Ensemble,
+        settings: DetectionSettings,
+        judge: BoxJudge | None = None,
+    ) -> None:
         self.propose = propose
         self.ensemble = ensemble
         self.settings = settings
+        self.judge = judge
 
     def __call__(self, image: ImageSource, *, clock: StageClock | None = None) -> Detections:
         """What is on one photograph.
@@ -86,8 +111,9 @@ class Detector:
         with clock.stage("proposals"):
             boxes = self.choose(self.propose(pixels)).boxes
         probabilities = self.classify(pixels, boxes, clock)
+        objectness = self.objectness(pixels, boxes, clock)
         with clock.stage("rest"):
-            return self.settle(boxes, probabilities)
+            return self.settle(boxes, probabilities, objectness)
 
     def stream(self, images: Iterable[ImageSource]) -> Iterator[Detections]:
         """The detections of one photograph after the other, in order, as they come."""
@@ -116,11 +142,25 @@ class Detector:
                 parts.append(self.ensemble.each(crops))
         return np.concatenate(parts, axis=1)
 
-    def settle(self, boxes: Boxes, probabilities: Probabilities) -> Detections:
-        """Detections from scored regions: threshold, suppression class by class, limits."""
+    def objectness(self, image: Image, boxes: Boxes, clock: StageClock | None = None) -> Objectness | None:
+        """How likely each box fits an object, (N,) in 0..1; None where nothing judges it or the settings say so."""
+        if self.judge is None or not self.settings.weigh_by_objectness:
+            return None
+        with (clock or StageClock()).stage("objectness"):
+            return self.judge.judge(image, boxes)
+
+    def settle(self, boxes: Boxes, probabilities: Probabilities, objectness: Objectness | None = None) -> Detections:
+        """Detections from scored regions: score, threshold, suppression class by class, limits.
+
+        Args:
+            boxes: (N, 4).
+            probabilities: (N, C + 1), background last.
+            objectness: (N,) in 0..1, a factor of each box's scores; None: 1.
+        """
+        scores = probabilities[:, :-1]
         kept, labels, scores = nms_per_class(
             boxes,
-            probabilities[:, :-1],
+            scores if objectness is None else scores * objectness[:, None],
             score_threshold=self.settings.score_threshold,
             iou_threshold=self.settings.iou_threshold,
             max_per_class=self.settings.max_per_class,
@@ -130,4 +170,5 @@ class Detector:
 
     def with_settings(self, **changes: float | int | None) -> Detector:
         """The same detector with some settings changed, e.g. `with_settings(score_threshold=0.3)`."""
-        return Detector(self.propose, self.ensemble, replace(self.settings, **changes))  # type: ignore[arg-type]
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        return Detector(self.propose, self.ensemble, settings, self.judge)

@@ -99,6 +99,7 @@ def describe_run(detector: Detector, weights: Sequence[str | Path], proposals_fi
         "input": ensemble.input_spec.to_dict(),
         "arithmetic": f"{ensemble.runtime.dtype} on {ensemble.runtime.device.type}",
         "proposals": proposals,
+        "judge": None if detector.judge is None else detector.judge.checksum,
         **asdict(detector.settings),
     }
 
@@ -233,7 +234,8 @@ def _each_image(run: SetRun, rows: range, clock: StageClock) -> Iterator[tuple[A
         with clock.stage("proposals"):
             chosen = detector.choose(detector.propose(image) if run.proposals is None else run.proposals[row])
         each = detector.classify_each(image, chosen.boxes, clock)
+        objectness = detector.objectness(image, chosen.boxes, clock)
         with clock.stage("rest"):
-            alone = [detector.settle(chosen.boxes, one) for one in each] if run.members else []
-            found = (detector.settle(chosen.boxes, average(each)), *alone)
+            asked = (average(each), *(each if run.members else ()))
+            found = tuple(detector.settle(chosen.boxes, one, objectness) for one in asked)
         yield found, chosen.boxes

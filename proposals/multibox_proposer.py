@@ -139,6 +139,19 @@ class MultiBox:
         shares = torch.from_numpy(as_shares(boxes, view.width, view.height)).to(self.runtime.device, torch.float32)
         return self.network.objectness(view.regions, [shares]).cpu().numpy()
 
+    def judge(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N,) how likely each box fits an object, in 0..1: the objectness in a photograph not looked at before.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) in its pixels, whoever proposed them.
+        """
+        if not len(boxes):
+            return np.zeros(0, dtype=np.float32)
+        logits = torch.from_numpy(self.objectness(self.look([image])[0], boxes))
+        share: npt.NDArray[np.float32] = logits.sigmoid().numpy()
+        return share
+
     def rank(self, view: View, own: Proposals, *others: Proposals) -> npt.NDArray[np.float32]:
         """Scores on one scale for MultiBox's own proposals and those of other sources, for `merge_proposals`.
 

@@ -38,7 +38,9 @@ def main(
         float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
     ] = None,
     iou_threshold: Annotated[float, typer.Option(min=0, max=1, help="Overlap at which the worse of two goes.")] = 0.3,
-    max_proposals: Annotated[int | None, typer.Option(min=1, help="Classify only the first N proposals.")] = None,
+    max_proposals: Annotated[
+        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
@@ -51,9 +53,9 @@ def main(
     else:
         jobs = picture_files([_bundled_photograph()], "detections", output or Path("runs"))
     keep_freed_memory()
-    detector = load_detector(weights or None, device).with_settings(
-        iou_threshold=iou_threshold, max_proposals=max_proposals
-    )
+    detector = load_detector(weights or None, device).with_settings(iou_threshold=iou_threshold)
+    if max_proposals is not None:
+        detector = detector.with_settings(max_proposals=max_proposals or None)
     if score_threshold is not None:
         detector = detector.with_settings(score_threshold=score_threshold)
     entries = []

@@ -77,7 +77,12 @@ def main(
     duplicate_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
     ] = 0.8,
-    max_proposals: Annotated[int | None, typer.Option(min=1, help="Classify only the first N proposals.")] = None,
+    max_proposals: Annotated[
+        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
+    ] = None,
+    objectness: Annotated[
+        bool, typer.Option(help="Multiply class probabilities by MultiBox's objectness, where the detector has it.")
+    ] = True,
     proposals_file: Annotated[
         Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing anew.")
     ] = None,
@@ -111,7 +116,8 @@ def main(
         "--store-threshold": store_threshold,
         "--output": output,
     }
-    runs |= {"--proposals": proposals_file, "--max-proposals": max_proposals}
+    runs |= {"--proposals": proposals_file, "--max-proposals": max_proposals is not None}
+    runs["--no-objectness"] = not objectness
     if store_threshold and (not weights or (len(weights) > 1 and not each)):
         raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
     _check_sources(ground_truth, detections, write_ground_truth, runs)
@@ -128,7 +134,8 @@ def main(
     if detections is not None:
         scores = [_score_file(detections, dataset, truth, protocol, pairs, skip_broken=skip_broken)]
     else:
-        settings = {"duplicate_iou": duplicate_iou, "max_proposals": max_proposals}
+        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "weigh_by_objectness": objectness}
+        settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
         stored, journal = _detect(truth, weights, settings, device, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on

@@ -19,6 +19,7 @@ from inception_rcnn.detector import (
     save_region_classifier,
 )
 from inception_rcnn.proposals import selective_search
+from inception_rcnn.proposals.proposing import Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 
@@ -67,8 +68,15 @@ def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], pho
     assert len(expected) > 5 and np.array_equal(detector.propose(photograph).boxes, expected.boxes)
 
 
+def test_where_multibox_proposes_it_judges_boxes_too(save: Callable[..., Path]) -> None:
+    assert load_detector(save(), "cpu").judge is None
+    detector = load_detector(save(proposal_settings={"source": "both"}), "cpu")
+    assert isinstance(detector.propose, Proposer) and detector.judge is detector.propose.multibox is not None
+
+
 def test_the_shipped_model_is_the_default() -> None:
     detector = load_detector(device="cpu")
+    assert detector.judge is not None
     assert len(detector.ensemble.class_names) == 80 and detector.ensemble.runtime.device == torch.device("cpu")
 
 

@@ -95,8 +95,38 @@ def test_detections_obey_threshold_order_and_overlap(detector: Detector, photogr
 
 
 def test_background_is_never_detected(detector: Detector, boxes: Boxes) -> None:
-    probabilities = np.tile(np.array([0.002, 0.003, 0.005, 0.99], np.float32), (len(boxes), 1))
+    probabilities = np.tile(np.array([0.0002, 0.0003, 0.0004, 0.9991], np.float32), (len(boxes), 1))
     assert len(detector.settle(boxes, probabilities)) == 0
+
+
+class JudgeOfWidth:
+    """Believes in wide boxes."""
+
+    checksum = "wide"
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def judge(self, image: Pixels, boxes: Boxes, /) -> npt.NDArray[np.float32]:
+        self.asked.append(len(boxes))
+        width: npt.NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) / image.shape[1]
+        return width
+
+
+def test_scores_are_class_probabilities_times_objectness(detector: Detector, photograph: Pixels, boxes: Boxes) -> None:
+    judge = JudgeOfWidth()
+    wide = Detector(detector.propose, detector.ensemble, detector.settings, judge)
+    wide = wide.with_settings(iou_threshold=1.0, score_threshold=0.0, max_proposals=20)
+    found = wide(photograph)
+    assert judge.asked == [20] and len(found) == 60
+    probabilities = detector.classify(photograph, boxes[:20])
+    for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
+        row = int(np.flatnonzero((boxes == box).all(axis=1))[0])
+        expected = probabilities[row, label] * (box[2] - box[0]) / photograph.shape[1]
+        assert score == pytest.approx(expected, rel=1e-5)
+    alone = wide.with_settings(weigh_by_objectness=False)(photograph)
+    assert judge.asked == [20]
+    assert sorted(alone.scores.tolist()) == pytest.approx(sorted(probabilities[:, :-1].ravel().tolist()))
 
 
 def test_at_most_so_many_proposals_are_classified(detector: Detector, photograph: Pixels, boxes: Boxes) -> None:
@@ -199,7 +229,7 @@ def test_the_same_image_gives_the_same_answer(quick: Detector, photograph: Pixel
 def test_settings_can_be_changed_on_a_copy(detector: Detector) -> None:
     other = detector.with_settings(score_threshold=0.9, max_proposals=5)
     assert other.settings.score_threshold == 0.9 and other.settings.max_proposals == 5
-    assert other.ensemble is detector.ensemble and detector.settings.max_proposals is None
+    assert other.ensemble is detector.ensemble and detector.settings.max_proposals == 200
 
 
 @pytest.mark.parametrize(

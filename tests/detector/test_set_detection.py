@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -228,8 +229,9 @@ def test_what_decides_is_described(
 ) -> None:
     def describe(path: Path, proposals: Path | None = None, **settings: Any) -> dict[str, Any]:
         ensemble = Ensemble([load_region_classifier(path, cpu)])
-        return describe_run(Detector(propose, ensemble, DetectionSettings(**settings)), [path], proposals)
+        return describe_run(Detector(propose, ensemble, DetectionSettings(**settings), judge), [path], proposals)
 
+    judge: Any = None
     propose: Any = Proposer(ProposalSettings(source="selective-search"))
     path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_region_classifier(path, make_network(1), description)
@@ -240,6 +242,9 @@ def test_what_decides_is_described(
     assert describe(path, other) != before != describe(path, path)
     with_score_threshold(path, 0.75)  # the networks are the same, and `settings` says which threshold counts
     assert describe(path) == before
+    judge = SimpleNamespace(checksum="of a network")
+    assert describe(path) != before and describe(path, weigh_by_objectness=False) != describe(path)
+    judge = None
     propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
     assert describe(path) != before
     propose = Proposals.empty

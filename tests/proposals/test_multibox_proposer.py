@@ -172,8 +172,17 @@ def test_boxes_are_scored_in_pixels_of_the_photograph(untrained: MultiBox, photo
 
 
 def test_no_boxes_have_no_scores(untrained: MultiBox, photograph: Pixels) -> None:
+    assert untrained.judge(photograph, np.zeros((0, 4), np.float32)).shape == (0,)
     view = untrained.look([photograph])[0]
     assert untrained.objectness(view, np.zeros((0, 4), np.float32)).shape == (0,)
+
+
+def test_judged_boxes_get_the_share_that_their_score_means(untrained: MultiBox, photograph: Pixels) -> None:
+    boxes = np.array([[0, 0, 60, 50], [20, 10, 50, 70], [5, 5, 9, 9]], dtype=np.float32)
+    logits = untrained.objectness(untrained.look([photograph])[0], boxes).astype(np.float64)
+    shares = untrained.judge(photograph, boxes)
+    assert shares.dtype == np.float32 and len(set(shares.tolist())) == 3
+    np.testing.assert_allclose(shares, 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 # --- bad input

@@ -18,7 +18,7 @@ from skimage import data
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.datasets import CocoDataset
 from inception_rcnn.datasets.stored_detections import read_stored_detections
-from inception_rcnn.detector import ClassifierDescription, save_region_classifier, warp_regions
+from inception_rcnn.detector import ClassifierDescription, DetectionSettings, save_region_classifier, warp_regions
 from inception_rcnn.evaluation.report_input import ReportInput
 from inception_rcnn.structures import load_image
 from inception_rcnn.tools import cli
@@ -134,6 +134,23 @@ def test_a_file_of_other_settings_is_refused_in_one_line(
     assert printed.err.count("\n") == 1 and printed.out == ""
     assert run(root, model, "--output", "kept.safetensors", "--limit", "2") == 1
     assert "other images" in capsys.readouterr().err
+
+
+def test_the_detectors_own_number_of_regions_is_classified_another_or_all(root: Path, model: Path) -> None:
+    def settings_and_regions(*options: str) -> tuple[object, int]:
+        kept = Path(f"kept{len(options)}{options[-1:]}.safetensors")
+        line = ["--root", root, "--weights", model, "--device", "cpu", "--quiet", "--limit", 1, "--output", kept]
+        with pytest.raises(SystemExit) as exit_:
+            cli.main(["eval_map", *map(str, line), *options])
+        assert not exit_.value.code
+        stored = read_stored_detections(kept)
+        return stored.settings["max_proposals"], len(stored.regions[0])
+
+    limit, some = settings_and_regions("--duplicate-iou", "1")
+    nothing, every = settings_and_regions("--duplicate-iou", "1", "--max-proposals", "0")
+    assert (limit, nothing) == (DetectionSettings().max_proposals, None)
+    assert some == min(every, DetectionSettings().max_proposals or 0) and every > 7
+    assert settings_and_regions("--duplicate-iou", "1", "--max-proposals", "7") == (7, 7)
 
 
 def test_a_report_of_a_run_has_its_photographs(
