@@ -7,8 +7,8 @@
       --judge--> (N,) how likely each box fits an object, by MultiBox's network; a factor of the class probabilities
       --settle--> per-class threshold and NMS --> Detections
 
-Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Girshick et al. 2014 (R-CNN). The product of
-class and box score is that of Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks".
+Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Girshick et al. 2014 (R-CNN). The factor is
+this project's addition; `DetectionSettings(weigh_by_objectness=False)` is without.
 """
 
 from __future__ import annotations
