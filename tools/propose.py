@@ -10,8 +10,8 @@ Or give a data set: inception-rcnn propose --dataset coco --root DIR --split val
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
 goes on when it is called again. Every core works on a photograph of its own. Crowds and difficult objects do not count.
 
-Boxes come from selective search, from MultiBox (a network that looks at the whole photograph), or from both: merged,
-near-duplicates left out, ordered by the score that the network gives each box.
+Boxes come from selective search, from MultiBox (a network that looks at the whole photograph), or from both, as in the
+shipped detector: merged, near-duplicates left out, ordered by the score that the network gives each box.
 
 DIR holds, for coco: <split>.json or annotations/instances_<split>.json; voc: ImageSets/Main/<split>.txt; ilsvrc:
 ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, perhaps with VOC's XML beside them.
