@@ -1,6 +1,6 @@
 """MultiBox and the merge against selective search alone: boxes an image, coverage, time.
 
-    python benchmarks/bench_multibox.py --coco coco_mini --voc voc_mini --ilsvrc ilsvrc_mini [--weights FILE]
+    python benchmarks/bench_multibox.py --coco coco_mini --voc voc2007 --ilsvrc ilsvrc_mini [--weights FILE]
 
 Coverage is recall at IoU 0.5 of all objects but crowds and difficult ones, pooled over the photographs of split val,
 which the network was not trained on. The k-means centres are those of the training photographs of the COCO set.

@@ -1,6 +1,6 @@
 """Selective search against every public implementation: time an image, and recall at equal numbers of boxes.
 
-    python benchmarks/bench_selective_search.py --coco coco_mini --voc voc_mini [--images 100] [--work FOLDER]
+    python benchmarks/bench_selective_search.py --coco coco_mini --voc voc2007 [--images 100] [--work FOLDER]
 
 The peers (opencv-contrib-python, dlib-bin, selectivesearch) are installed into an environment of their own below
 `--work`, because opencv-contrib-python and our opencv-python share the folder cv2. All see the same pictures, 500

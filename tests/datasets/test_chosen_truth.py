@@ -192,7 +192,7 @@ def test_one_source_of_the_truth(root: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the files of ../shared are not here")
-@pytest.mark.parametrize(("form", "name"), [("coco", "coco_mini"), ("voc", "voc_mini"), ("ilsvrc", "ilsvrc_mini")])
+@pytest.mark.parametrize(("form", "name"), [("coco", "coco_mini"), ("voc", "voc2007"), ("ilsvrc", "ilsvrc_mini")])
 def test_the_table_is_what_the_images_say_one_by_one(form: str, name: str) -> None:
     dataset = open_dataset(form, SHARED / name, "val")
     table = dataset.ground_truths()

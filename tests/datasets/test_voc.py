@@ -11,8 +11,8 @@ from PIL import Image
 from inception_rcnn.datasets import VOC_CLASSES, VocDataset
 from inception_rcnn.structures import DataFormatError, ImageError, InputError
 
-VOC_MINI = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc_mini"
-needs_voc_mini = pytest.mark.skipif(not VOC_MINI.is_dir(), reason="the photographs of ../shared are not here")
+VOC_2007 = Path(__file__).resolve().parents[3] / "shared" / "data" / "voc2007"
+needs_voc_2007 = pytest.mark.skipif(not VOC_2007.is_dir(), reason="the photographs of ../shared are not here")
 
 Objects = list[tuple[str, tuple[object, ...], dict[str, object]]]
 DOG: Objects = [("dog", (1, 1, 10, 5), {})]
@@ -284,10 +284,10 @@ def test_more_regions_to_ignore_are_appended(tmp_path: Path) -> None:
         VocDataset(tmp_path, "val")
 
 
-@needs_voc_mini
-@pytest.mark.parametrize(("split", "numbers"), [("train", (815, 1599, 132 + 3 + 64)), ("val", (295, 655, 72))])
+@needs_voc_2007
+@pytest.mark.parametrize(("split", "numbers"), [("train", (2500, 6300, 1543)), ("val", (2508, 6301, 1511))])
 def test_real_photographs_and_their_truth(split: str, numbers: tuple[int, int, int]) -> None:
-    dataset = VocDataset(VOC_MINI, split)
+    dataset = VocDataset(VOC_2007, split)
     truths = [dataset.ground_truth(i) for i in range(len(dataset))]
     ignored = sum(int(truth.ignore.sum()) for truth in truths)
     assert (len(dataset), sum(map(len, truths)) - ignored, ignored) == numbers
