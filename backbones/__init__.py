@@ -1,6 +1,6 @@
 """GoogLeNet as a torch module, its weights, its preprocessing. Knows nothing of detection; stands alone."""
 
-from inception_rcnn.backbones.checkpoint_files import (
+from inception_rcnn.backbones.checkpoints import (
     Checkpoint,
     load_into,
     read_checkpoint,

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from inception_rcnn.backbones.caffe_names import state_from_caffe
-from inception_rcnn.backbones.checkpoint_files import check_tensor, read_checkpoint
+from inception_rcnn.backbones.checkpoints import check_tensor, read_checkpoint
 from inception_rcnn.backbones.inception import GoogLeNet
 from inception_rcnn.structures import CheckpointError, InputError
 

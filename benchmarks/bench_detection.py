@@ -26,15 +26,15 @@ from machine import machine_line
 from inception_rcnn.backbones import read_description
 from inception_rcnn.backbones.runtime import keep_freed_memory
 from inception_rcnn.datasets import CocoDataset
-from inception_rcnn.datasets.chosen_truth import ChosenTruth, choose_truth
-from inception_rcnn.datasets.stored_detections import StoredDetections
+from inception_rcnn.datasets.detections.stored import StoredDetections
+from inception_rcnn.datasets.evaluation_set import ChosenTruth, choose_truth
 from inception_rcnn.detector import DetectionSettings, Detector, load_detector
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
 from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
 from inception_rcnn.detector.stage_clock import StageClock
 from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
 from inception_rcnn.proposals import warm_up
-from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import Proposals, progress_bar
 
 Boxes = npt.NDArray[np.float32]

@@ -24,8 +24,8 @@ from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
 from inception_rcnn.datasets import CocoDataset, DetectionDataset, open_dataset
 from inception_rcnn.evaluation import ProposalRecall, proposal_recall, recall_by_size
 from inception_rcnn.proposals import MultiBox, load_multibox, merge_proposals, selective_search, warm_up
-from inception_rcnn.proposals.multibox_files import DEFAULT_WEIGHTS
-from inception_rcnn.proposals.multibox_priors import as_pixels, as_shares, common_boxes
+from inception_rcnn.proposals.network.checkpoints import DEFAULT_WEIGHTS
+from inception_rcnn.proposals.network.priors import as_pixels, as_shares, common_boxes
 from inception_rcnn.structures import GroundTruth, Proposals
 
 Image = npt.NDArray[np.uint8]

@@ -1,25 +1,25 @@
 """One file for each format: position -> (image, GroundTruth), boxes in the project's one convention. No torch."""
 
 from inception_rcnn.datasets.coco import CocoDataset
-from inception_rcnn.datasets.detection_files import (
+from inception_rcnn.datasets.detections.base import (
     DetectionFile,
     read_blacklist,
     read_coco_detections,
     read_ilsvrc_detections,
     read_voc_detections,
 )
-from inception_rcnn.datasets.detection_writers import (
+from inception_rcnn.datasets.detections.writing import (
     write_coco_detections,
     write_ilsvrc_detections,
     write_voc_detections,
 )
 from inception_rcnn.datasets.folder import FolderDataset
-from inception_rcnn.datasets.ground_truth_files import GroundTruthFile, read_ground_truth, write_ground_truth
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile, read_ground_truth, write_ground_truth
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
 from inception_rcnn.datasets.interface import DetectionDataset
 from inception_rcnn.datasets.opening import FORMATS, open_dataset
 from inception_rcnn.datasets.voc import VOC_CLASSES, VocDataset
-from inception_rcnn.datasets.writers import write_coco, write_folder, write_ilsvrc, write_voc
+from inception_rcnn.datasets.writing import write_coco, write_folder, write_ilsvrc, write_voc
 
 __all__ = [
     "FORMATS",

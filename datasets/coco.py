@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
 from inception_rcnn.structures.tables import TruthTable
 

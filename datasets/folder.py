@@ -6,11 +6,11 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from inception_rcnn.datasets.annotated_photographs import PICTURES, AnnotatedPhotographs
-from inception_rcnn.datasets.annotation_xml import Annotation
+from inception_rcnn.datasets.base import PICTURES, AnnotatedPhotographs
 from inception_rcnn.datasets.image_lists import read_class_list
 from inception_rcnn.datasets.interface import existing_folder
 from inception_rcnn.datasets.voc import class_names_in
+from inception_rcnn.datasets.voc_xml import Annotation
 from inception_rcnn.structures import DataFormatError, InputError
 
 

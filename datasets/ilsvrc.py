@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from inception_rcnn.datasets.annotated_photographs import AnnotatedPhotographs, FolderListing
-from inception_rcnn.datasets.annotation_xml import Annotation
+from inception_rcnn.datasets.base import AnnotatedPhotographs, FolderListing
 from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
 from inception_rcnn.datasets.image_lists import read_image_list
 from inception_rcnn.datasets.interface import existing_folder
+from inception_rcnn.datasets.voc_xml import Annotation
 from inception_rcnn.structures import DataFormatError, InputError
 
 _PARTS = ("train", "val", "test")

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError
 
 _HINT = " (--skip-broken or skip_broken=True leaves it out)"

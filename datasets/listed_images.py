@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.datasets.image_lists import read_image_list
 from inception_rcnn.datasets.interface import Problems
 from inception_rcnn.structures import DataFormatError

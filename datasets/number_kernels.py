@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 _NEWLINE, _SPACE = 10, 32
 _ZERO, _NINE, _DOT, _MINUS, _PLUS, _SMALL_E, _LARGE_E = 48, 57, 46, 45, 43, 101, 69
@@ -19,7 +19,7 @@ POWERS: Final = np.array([[float(10**k), float(10**k - int(float(10**k)))] for k
 """Powers of ten (61, 2), each as the sum of two float64."""
 
 
-@compiled("int64(Array(uint8, 1, 'C', readonly=True))")
+@kernel
 def count_lines(text: NDArray[np.uint8]) -> int:
     """Return the number of line ends."""
     lines = 0
@@ -28,7 +28,7 @@ def count_lines(text: NDArray[np.uint8]) -> int:
     return lines
 
 
-@compiled("float64(float64, float64, float64)")
+@kernel
 def product_error(a: float, b: float, product: float) -> float:
     """Return ``a * b - product`` without rounding, where `product` is the rounded one.
 
@@ -40,7 +40,7 @@ def product_error(a: float, b: float, product: float) -> float:
     return ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b
 
 
-@compiled("float64(int64, int64, float64[:,::1])")
+@kernel
 def scaled(digits: np.int64, power: np.int64, powers: NDArray[np.float64]) -> float:
     """Return the float64 nearest to digits * 10**power, or NaN where that takes more than this arithmetic.
 
@@ -67,7 +67,7 @@ def scaled(digits: np.int64, power: np.int64, powers: NDArray[np.float64]) -> fl
     return up if up == down else np.nan
 
 
-@compiled("float64(Array(uint8, 1, 'C', readonly=True), int64, int64, float64[:,::1])")
+@kernel
 def read_number(text: NDArray[np.uint8], start: int, end: int, powers: NDArray[np.float64]) -> float:
     """Return the float64 nearest to the decimal number in ``text[start:end]``; NaN if this cannot tell."""
     at = start
@@ -111,10 +111,7 @@ def read_number(text: NDArray[np.uint8], start: int, end: int, powers: NDArray[n
     return -value if negative else value
 
 
-@compiled(
-    "int64(Array(uint8, 1, 'C', readonly=True), int64, int64, int64, boolean, float64[:,::1], float64[:,::1],"
-    " int64[:,::1], int64[::1])"
-)
+@kernel
 def read_lines(
     text: NDArray[np.uint8],
     words: int,

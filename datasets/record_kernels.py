@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.datasets.number_kernels import read_number
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 _SPACE, _TAB, _NEWLINE, _RETURN = 32, 9, 10, 13
 _COMMA, _COLON, _DOT, _MINUS, _PLUS, _ZERO, _NINE = 44, 58, 46, 45, 43, 48, 57
@@ -25,7 +25,7 @@ KEYS: Final = np.array([list(key.ljust(max(KEY_LENGTHS))) for key in _KEYS], np.
 _TEXT = "Array(uint8, 1, 'C', readonly=True)"
 
 
-@compiled(f"int64({_TEXT}, int64)")
+@kernel
 def skip_space(text: NDArray[np.uint8], at: int) -> int:
     """Return where the next byte is that is no JSON space."""
     while at < len(text) and (text[at] == _SPACE or text[at] == _NEWLINE or text[at] == _TAB or text[at] == _RETURN):
@@ -33,7 +33,7 @@ def skip_space(text: NDArray[np.uint8], at: int) -> int:
     return at
 
 
-@compiled(f"int64({_TEXT}, int64)")
+@kernel
 def skip_digits(text: NDArray[np.uint8], at: int) -> int:
     """Return where the digits end."""
     while at < len(text) and _ZERO <= text[at] <= _NINE:
@@ -41,7 +41,7 @@ def skip_digits(text: NDArray[np.uint8], at: int) -> int:
     return at
 
 
-@compiled(f"int64({_TEXT}, int64)")
+@kernel
 def whole_end(text: NDArray[np.uint8], start: int) -> int:
     """Return where the whole number that begins at `start` ends, by JSON's grammar; -1 if there is none."""
     at = start + (start < len(text) and text[start] == _MINUS)
@@ -51,7 +51,7 @@ def whole_end(text: NDArray[np.uint8], start: int) -> int:
     return end
 
 
-@compiled(f"int64({_TEXT}, int64)")
+@kernel
 def number_end(text: NDArray[np.uint8], start: int) -> int:
     """Return where the number that begins at `start` ends, by JSON's grammar; -1 if there is none."""
     at = whole_end(text, start)
@@ -66,7 +66,7 @@ def number_end(text: NDArray[np.uint8], start: int) -> int:
     return at
 
 
-@compiled(f"int64({_TEXT}, int64, uint8[:,::1], int64[::1])")
+@kernel
 def find_key(text: NDArray[np.uint8], start: int, keys: NDArray[np.uint8], lengths: NDArray[np.int64]) -> int:
     """Return which key stands at `start`, -1 if none."""
     for key in range(len(keys)):
@@ -78,7 +78,7 @@ def find_key(text: NDArray[np.uint8], start: int, keys: NDArray[np.uint8], lengt
     return -1
 
 
-@compiled(f"int64({_TEXT}, int64, int64[:,::1], int64, int64)")
+@kernel
 def read_whole(text: NDArray[np.uint8], start: int, ids: NDArray[np.int64], row: int, column: int) -> int:
     """Read a whole number into `ids`; return where it ends, -1 if there is none or it has too many digits."""
     first = start + (start < len(text) and text[start] == _MINUS)
@@ -92,7 +92,7 @@ def read_whole(text: NDArray[np.uint8], start: int, ids: NDArray[np.int64], row:
     return end
 
 
-@compiled(f"int64({_TEXT}, int64, int64, int64, int64, float64[:,::1], float64[:,::1], int64[:,::1], int64[::1])")
+@kernel
 def read_numbers(
     text: NDArray[np.uint8],
     at: int,
@@ -125,7 +125,7 @@ def read_numbers(
         at = skip_space(text, at + 1)
 
 
-@compiled(f"int64({_TEXT}, int64, int64, float64[:,::1], float64[:,::1], int64[:,::1], int64[::1])")
+@kernel
 def read_box(
     text: NDArray[np.uint8],
     at: int,
@@ -145,10 +145,7 @@ def read_box(
     return -1 if at == len(text) or text[at] != _CLOSE_LIST else at + 1
 
 
-@compiled(
-    f"int64({_TEXT}, int64, uint8[:,::1], int64[::1], float64[:,::1], int64[:,::1], float64[:,::1], int64[:,::1],"
-    " int64[::1])"
-)
+@kernel
 def read_records(
     text: NDArray[np.uint8],
     row: int,

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from inception_rcnn.datasets.annotated_photographs import AnnotatedPhotographs, FolderListing
-from inception_rcnn.datasets.annotation_xml import AnnotatedObject, Annotation
+from inception_rcnn.datasets.base import AnnotatedPhotographs, FolderListing
 from inception_rcnn.datasets.image_lists import read_class_list, read_image_list
 from inception_rcnn.datasets.interface import existing_folder, is_inside
+from inception_rcnn.datasets.voc_xml import AnnotatedObject, Annotation
 from inception_rcnn.structures import DataFormatError, InputError
 
 VOC_CLASSES: Final = (

@@ -11,7 +11,7 @@ from inception_rcnn.detector.pipeline import DetectionSettings, Detector
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.detector.region_warp import warp_regions
 from inception_rcnn.detector.stage_clock import StageClock
-from inception_rcnn.proposals.proposing import ProposalSettings
+from inception_rcnn.proposals.proposer import ProposalSettings
 
 __all__ = [
     "ClassifierDescription",

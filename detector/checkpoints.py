@@ -18,7 +18,7 @@ from inception_rcnn.backbones import (
     read_description,
     write_checkpoint,
 )
-from inception_rcnn.backbones.checkpoint_files import in_type, weights_file
+from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.structures import CheckpointError, InputError

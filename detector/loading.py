@@ -9,7 +9,7 @@ from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, load_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 Weights = str | Path | Sequence[str | Path]

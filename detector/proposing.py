@@ -9,7 +9,7 @@ from typing import Final
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.proposals.image_sets import propose_for_images
-from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.proposals.stored import ImageSet, read_stored
 from inception_rcnn.structures import Proposals, progress_bar
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from inception_rcnn.datasets.class_matching import class_positions
-from inception_rcnn.datasets.ground_truth_files import GroundTruthFile
-from inception_rcnn.datasets.stored_detections import StoredDetections
+from inception_rcnn.datasets.detections.stored import StoredDetections
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.evaluation import (
     EvaluationResult,
     ProposalRecall,

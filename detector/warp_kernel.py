@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from inception_rcnn.proposals.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 
-@compiled("Tuple((int64[::1], int64[::1], float32[:, ::1], float32[::1]))(float64, float64, int64, int64)")
+@kernel
 def filter_taps(start: float, stop: float, limit: int, side: int) -> Any:
     """For each of `side` output pixels: first source pixel, count, weights, and the weight that falls outside.
 
@@ -45,7 +45,7 @@ def filter_taps(start: float, stop: float, limit: int, side: int) -> Any:
     return first, count, weights, outside
 
 
-@compiled("void(uint8[:, :, ::1], float64[::1], float32[::1], uint8[:, :, ::1])", fastmath=True)
+@kernel(fastmath=True)
 def resample(image: Any, window: Any, fill: Any, crop: Any) -> None:
     """Stretches `window` (x1, y1, x2, y2, pixels of `image`, possibly outside it) over `crop`, in place.
 

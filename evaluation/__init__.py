@@ -1,13 +1,18 @@
 """Detections and ground truth -> the numbers that say how good they are. Pure functions on arrays, no torch."""
 
-from inception_rcnn.evaluation.coco_map import CocoResult, evaluate_coco
-from inception_rcnn.evaluation.coverage import ProposalRecall, proposal_recall, recall_by_size
-from inception_rcnn.evaluation.curves import area_under, eleven_points, hundred_and_one_points, precision_recall
+from inception_rcnn.evaluation.average_precision import (
+    area_under,
+    eleven_points,
+    hundred_and_one_points,
+    precision_recall,
+)
+from inception_rcnn.evaluation.coco import CocoResult, evaluate_coco
 from inception_rcnn.evaluation.error_analysis import ErrorAnalysis, analyse_errors
-from inception_rcnn.evaluation.ilsvrc_map import evaluate_ilsvrc
+from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
+from inception_rcnn.evaluation.recall import ProposalRecall, proposal_recall, recall_by_size
 from inception_rcnn.evaluation.results import EvaluationResult, Matches, PrecisionRecallCurve
 from inception_rcnn.evaluation.score_threshold import ScoreThreshold, best_f1_threshold
-from inception_rcnn.evaluation.voc_map import evaluate_voc
+from inception_rcnn.evaluation.voc import evaluate_voc
 
 __all__ = [
     "CocoResult",

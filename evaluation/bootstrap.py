@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.curves import ELEVEN_RECALLS, FALSE, HUNDRED_AND_ONE_RECALLS, TRUE
+from inception_rcnn.evaluation.average_precision import ELEVEN_RECALLS, FALSE, HUNDRED_AND_ONE_RECALLS, TRUE
 from inception_rcnn.evaluation.results import EvaluationResult
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.tables import DetectionTable, TruthTable

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 
-@compiled("void(uint16[:,::1], int32[::1], boolean[::1], int64[::1], float64[:,::1], float64[::1], float64[:,::1])")
+@kernel
 def weighted_average_precision(
     weight: NDArray[np.uint16],
     image: NDArray[np.int32],

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from inception_rcnn.evaluation.arrangement import image_order
 from inception_rcnn.evaluation.coco_tables import CocoTables, object_areas, sized_boxes
+from inception_rcnn.evaluation.ranking import image_order
 from inception_rcnn.structures.tables import DetectionTable, TruthTable
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.evaluation.average_precision import FALSE, TRUE
 from inception_rcnn.evaluation.bootstrap import RESAMPLES, Interval, Resampled, resample_images
-from inception_rcnn.evaluation.curves import FALSE, TRUE
-from inception_rcnn.evaluation.report_confusion import best_threshold
-from inception_rcnn.evaluation.report_figures import several_photographs
-from inception_rcnn.evaluation.report_input import ReportInput
+from inception_rcnn.evaluation.report.confusion import best_threshold
+from inception_rcnn.evaluation.report.inputs import ReportInput
+from inception_rcnn.evaluation.report.tables import several_photographs
 from inception_rcnn.structures import InputError
 
 _NOTHING: Final = 1e-12  # average precisions closer than that are equal

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.arrangement import image_order
+from inception_rcnn.evaluation.average_precision import envelope
 from inception_rcnn.evaluation.coco_tables import sized_boxes
-from inception_rcnn.evaluation.curves import envelope
 from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
+from inception_rcnn.evaluation.ranking import image_order
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.tables import DetectionTable, TruthTable
 
@@ -117,7 +117,7 @@ def _sort_errors(
     truth: TruthTable, found: DetectionTable, order: NDArray[np.int32], limits: tuple[float, float], most: int
 ) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.bool_]]:
     """Return kind and target of each detection, and which objects were found."""
-    from inception_rcnn.evaluation.error_kernels import sort_errors
+    from inception_rcnn.evaluation.error_kinds import sort_errors
 
     sized, truth_sized = sized_boxes(found.box), sized_boxes(truth.box)
     kind, target = np.full(len(found), _UNUSED, np.int8), np.full(len(found), -1, np.int32)

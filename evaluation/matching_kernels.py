@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 
-@compiled("float64(float64, float64)")
+@kernel
 def undone(total: float, part: float) -> float:
     """Return what `structures.tables.undo_sum` returns, for one number."""
     difference = total - part
@@ -21,10 +21,7 @@ def undone(total: float, part: float) -> float:
     return difference
 
 
-@compiled(
-    "void(int64, int64, float64[:,::1], int32[::1], int32[::1], int64[::1], float64[:,::1], float64[::1], boolean[::1],"
-    " int32[::1], int32[::1], int64[::1], float64[::1], boolean, boolean, int8[::1], int32[::1])"
-)
+@kernel
 def match_pixels(
     first: int,
     last: int,

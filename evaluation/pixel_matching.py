@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.arrangement import Arrangement
-from inception_rcnn.evaluation.curves import precision_recall
+from inception_rcnn.evaluation.average_precision import precision_recall
+from inception_rcnn.evaluation.ranking import Arrangement
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures.tables import DetectionTable, TruthTable, undo_sum
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-from inception_rcnn.evaluation.coco_map import CocoResult, evaluate_coco
-from inception_rcnn.evaluation.ilsvrc_map import evaluate_ilsvrc
+from inception_rcnn.evaluation.coco import CocoResult, evaluate_coco
+from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
 from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput
 from inception_rcnn.evaluation.results import EvaluationResult
-from inception_rcnn.evaluation.voc_map import evaluate_voc
+from inception_rcnn.evaluation.voc import evaluate_voc
 from inception_rcnn.structures import InputError
 
 PROTOCOLS: Final = ("ilsvrc", "voc2007", "voc2010", "coco")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.structures.kernels import kernel
 
 _FEW = 48  # below so many, insertion beats counting digits
 _DIGIT = 2048  # 11 bits: six digits make a float64, and the counters stay in the processor's first cache
 
 
-@compiled("void(int32[::1], int32[::1], int64[::1], int32[::1])")
+@kernel
 def stable_counting_sort(
     keys: NDArray[np.int32], rows: NDArray[np.int32], starts: NDArray[np.int64], out: NDArray[np.int32]
 ) -> None:
@@ -28,7 +28,7 @@ def stable_counting_sort(
         place[key] += 1
 
 
-@compiled("void(uint64[::1], int32[::1], uint64[::1], int32[::1], int64)")
+@kernel
 def sort_by_keys(
     keys: NDArray[np.uint64],
     rows: NDArray[np.int32],
@@ -66,7 +66,7 @@ def sort_by_keys(
         rows[:] = spare_rows
 
 
-@compiled("void(int64, int64, uint64[::1], int32[::1], int64[::1], int64, int32[::1], int32[::1])")
+@kernel
 def rank_classes(
     first: int,
     last: int,

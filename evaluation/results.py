@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.curves import LEFT_OUT, precision_recall
+from inception_rcnn.evaluation.average_precision import LEFT_OUT, precision_recall
 from inception_rcnn.structures.errors import InputError
 
 

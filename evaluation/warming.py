@@ -8,8 +8,8 @@ from typing import Final
 
 _KERNELS: Final = (
     "bootstrap_kernels",
-    "coco_kernels",
-    "error_kernels",
+    "coco_matching",
+    "error_kinds",
     "matching_kernels",
     "ranking_kernels",
 )

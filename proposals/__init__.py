@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.merging import merge_proposals
-    from inception_rcnn.proposals.multibox_files import load_multibox, multibox
-    from inception_rcnn.proposals.multibox_proposer import MultiBox
-    from inception_rcnn.proposals.proposing import ProposalSettings, Proposer
-    from inception_rcnn.proposals.search import selective_search
+    from inception_rcnn.proposals.network.checkpoints import load_multibox, multibox
+    from inception_rcnn.proposals.network.predictor import MultiBox
+    from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
+    from inception_rcnn.proposals.search.selective_search import selective_search
     from inception_rcnn.proposals.warming import warm_up
 
 __all__ = [
@@ -29,13 +29,13 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "MultiBox": "multibox_proposer",
-    "ProposalSettings": "proposing",
-    "Proposer": "proposing",
-    "load_multibox": "multibox_files",
+    "MultiBox": "network.predictor",
+    "ProposalSettings": "proposer",
+    "Proposer": "proposer",
+    "load_multibox": "network.checkpoints",
     "merge_proposals": "merging",
-    "multibox": "multibox_files",
-    "selective_search": "search",
+    "multibox": "network.checkpoints",
+    "selective_search": "search.selective_search",
     "warm_up": "warming",
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.search import available_processors, selective_search
+from inception_rcnn.proposals.search.selective_search import available_processors, selective_search
 from inception_rcnn.proposals.stored import ImageSet, compute_stored, read_stored
 from inception_rcnn.structures import InputError, ProgressBar, Proposals, sha256_of
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from inception_rcnn.proposals.overlaps import first_of_similar, pick_apart
 from inception_rcnn.structures import InputError, Proposals
-from inception_rcnn.structures.columns import column
+from inception_rcnn.structures.checks import column
 
 # With scores on one scale, a box gives way to a better one that it overlaps: by up to so much, in units of the score,
 # growing in proportion from this IoU on. Chosen on the photographs that MultiBox's training held out.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.heaps import replace_top
-from inception_rcnn.structures.compiled import compiled
+from inception_rcnn.proposals.search.heaps import replace_top
+from inception_rcnn.structures.kernels import kernel
 
 
 def sum_overlapping(
@@ -76,7 +76,7 @@ def overlapping_pairs(
     while True:
         ends = np.empty((room, 2), dtype=np.int32)
         overlaps = np.empty(room, dtype=np.float32)
-        found = int(fill_pairs(boxes, names, least, ends, overlaps))
+        found = int(fill_pairs(boxes, names, np.float32(least), ends, overlaps))
         if found >= 0:
             break
         room *= 4
@@ -87,7 +87,7 @@ def overlapping_pairs(
     return starts, others, of_others
 
 
-@compiled("void(int32[:, ::1], float32[::1], float32[::1], float32[:, ::1])")
+@kernel
 def add_overlapping(boxes: Any, values: Any, levels: Any, sums: Any) -> Any:
     """Add each box's value to the sums of all boxes it overlaps enough, and the other way round."""
     for i in range(boxes.shape[0]):
@@ -112,7 +112,7 @@ def add_overlapping(boxes: Any, values: Any, levels: Any, sums: Any) -> Any:
                 sums[j, level] += values[i]
 
 
-@compiled("int64(int32[:, ::1], int64[::1], float32, int32[:, ::1], float32[::1])")
+@kernel
 def fill_pairs(boxes: Any, names: Any, least: Any, ends: Any, overlaps: Any) -> Any:
     """Write all pairs whose IoU exceeds `least`; returns their number, or -1 if there is no room."""
     found = 0
@@ -140,7 +140,7 @@ def fill_pairs(boxes: Any, names: Any, least: Any, ends: Any, overlaps: Any) -> 
     return found
 
 
-@compiled("void(int32[:, ::1], float32[::1], int64[::1], int32[::1], float32[::1])")
+@kernel
 def list_pairs(ends: Any, overlaps: Any, starts: Any, others: Any, of_others: Any) -> Any:
     """Sort pairs into one list a box."""
     for pair in range(overlaps.size):
@@ -157,7 +157,7 @@ def list_pairs(ends: Any, overlaps: Any, starts: Any, others: Any, of_others: An
             of_others[at] = overlaps[pair]
 
 
-@compiled("void(float32[::1], int32[::1], int64[::1], int32[::1], float32[::1], int64[::1], float32[::1])")
+@kernel
 def pick_all(scores: Any, best_first: Any, starts: Any, others: Any, penalties: Any, order: Any, values: Any) -> Any:
     """Greedy picking with a heap whose entries may be too good: scores only fall, so they are corrected when met."""
     count = scores.size
@@ -185,7 +185,7 @@ def pick_all(scores: Any, best_first: Any, starts: Any, others: Any, penalties: 
         replace_top(believed, heap, in_heap, believed[in_heap], heap[in_heap])
 
 
-@compiled("void(int64[::1], int32[::1], boolean[::1])")
+@kernel
 def drop_similar(starts: Any, others: Any, gone: Any) -> None:
     """Mark what lies behind a similar box that is not marked itself."""
     for box in range(gone.size):

@@ -14,7 +14,7 @@ def warm_up() -> float:
     True
     """
     start = time.perf_counter()
-    from inception_rcnn.proposals.search import selective_search  # compiles as it is imported
+    from inception_rcnn.proposals.search.selective_search import selective_search  # compiles as it is imported
 
     selective_search(np.zeros((32, 32, 3), np.uint8), threads=1)
     return time.perf_counter() - start

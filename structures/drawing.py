@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.columns import rows
+from inception_rcnn.structures.checks import rows
 from inception_rcnn.structures.detections import Detections
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.images import check_rgb

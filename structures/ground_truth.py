@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.columns import Selection, column, rows, whole_numbers
+from inception_rcnn.structures.checks import Selection, column, rows, whole_numbers
 from inception_rcnn.structures.errors import InputError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.columns import Selection, check_descending, column, descending, rows, whole_numbers
+from inception_rcnn.structures.checks import Selection, check_descending, column, descending, rows, whole_numbers
 from inception_rcnn.structures.errors import InputError
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inception_rcnn.structures.columns import Selection, column, rows
+from inception_rcnn.structures.checks import Selection, column, rows
 from inception_rcnn.structures.detections import Detections
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.ground_truth import GroundTruth

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.evaluation import analyse_errors, proposal_recall
 from inception_rcnn.evaluation.protocols import evaluate_by
-from inception_rcnn.evaluation.report_input import ReportInput
+from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import GroundTruth, Proposals
 from inception_rcnn.structures.tables import DetectionTable, TruthTable
 

@@ -174,7 +174,7 @@ def torch_free(source: Source) -> Iterator[str]:
 
 def _must_be_torch_free(module: Module) -> bool:
     if module.room == "proposals":
-        return not module.name.split(".")[-1].startswith("multibox")
+        return ".proposals.network" not in module.name
     return module.room in {"structures", "datasets", "evaluation"}
 
 
@@ -266,7 +266,8 @@ def test_repository_keeps_the_rule(rule: Rule) -> None:
 
 PYPROJECT = """
 [tool.setuptools]
-packages = ["inception_rcnn", "inception_rcnn.structures", "inception_rcnn.proposals", "inception_rcnn.detector"]
+packages = ["inception_rcnn", "inception_rcnn.structures", "inception_rcnn.proposals",
+    "inception_rcnn.proposals.network", "inception_rcnn.detector"]
 [tool.setuptools.package-dir]
 "inception_rcnn.structures" = "structures"
 "inception_rcnn.proposals" = "proposals"
@@ -279,7 +280,8 @@ SOUND = {
     "structures/errors.py": "from inception_rcnn import __version__",
     "proposals/__init__.py": "from inception_rcnn.proposals import search",
     "proposals/search.py": "from inception_rcnn.structures import area",
-    "proposals/multibox_net.py": "import torch",
+    "proposals/network/model.py": "import torch",
+    "proposals/network/__init__.py": "",
     "detector/__init__.py": "import torch\nfrom ..proposals.search import find",
     "tests/test_x.py": "from inception_rcnn.detector import x",
 }
@@ -287,8 +289,16 @@ PLANTED: dict[str, tuple[Rule, str, str]] = {
     "arrow up": (arrows, "proposals/search.py", "from inception_rcnn.detector import load"),
     "arrow up, relative": (arrows, "proposals/search.py", "from ..detector import load"),
     "arrow up, package": (arrows, "structures/boxes.py", "from inception_rcnn import proposals"),
-    "arrow up, in a function": (arrows, "structures/boxes.py", "def f():\n    import inception_rcnn.proposals.search"),
-    "arrow up, lazily": (arrows, "structures/__init__.py", "LAZY = {'find': 'inception_rcnn.proposals.search'}"),
+    "arrow up, in a function": (
+        arrows,
+        "structures/boxes.py",
+        "def f():\n    import inception_rcnn.proposals.search",
+    ),
+    "arrow up, lazily": (
+        arrows,
+        "structures/__init__.py",
+        "LAZY = {'find': 'inception_rcnn.proposals.search'}",
+    ),
     "arrow over a public name": (arrows, "proposals/search.py", "from inception_rcnn import load_detector"),
     "cycle of two": (cycles, "structures/errors.py", "from inception_rcnn.structures import boxes"),
     "cycle over the package": (cycles, "structures/errors.py", "from inception_rcnn.structures import area"),
@@ -297,8 +307,8 @@ PLANTED: dict[str, tuple[Rule, str, str]] = {
     "torch in a function": (torch_free, "structures/boxes.py", "def f():\n    from torchvision import ops"),
     "torch in selective search": (torch_free, "proposals/search.py", "from torch import Tensor"),
     "torch in the package": (torch_free, "proposals/__init__.py", "if True:\n    import torch"),
-    "torch over a module": (torch_free, "proposals/search.py", "from .multibox_net import build"),
-    "torch over the package": (torch_free, "proposals/__init__.py", "from .multibox_net import build"),
+    "torch over a module": (torch_free, "proposals/search.py", "from .network.model import build"),
+    "torch over the package": (torch_free, "proposals/__init__.py", "from .network.model import build"),
     "package not listed": (packages, "proposals/kernels/__init__.py", ""),
     "unknown room": (packages, "attic/__init__.py", ""),
     "package without folder": (packages, "pyproject.toml", PYPROJECT.replace("proposals", "tools")),
@@ -332,7 +342,7 @@ def test_planted_violation_is_found(case: str, tmp_path: Path) -> None:
 
 
 def test_deferred_torch_is_allowed_in_proposals_package(tmp_path: Path) -> None:
-    lazy = "def __getattr__(name):\n    from inception_rcnn.proposals.multibox_net import build\n    return build"
+    lazy = "def __getattr__(name):\n    from inception_rcnn.proposals.network.model import build\n    return build"
     assert list(torch_free(_plant(tmp_path, SOUND | {"proposals/__init__.py": lazy}))) == []
 
 

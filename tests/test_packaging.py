@@ -88,7 +88,10 @@ def expected_names() -> set[str]:
         for pattern in ("*.safetensors", "*.md"):
             found = (ROOT / room / "weights").glob(pattern)
             names.update(f"inception_rcnn/{room}/weights/{path.name}" for path in found)
-    names.update(f"inception_rcnn/evaluation/page/{path.name}" for path in (ROOT / "evaluation/page").iterdir())
+    names.update(
+        f"inception_rcnn/evaluation/report/templates/{path.name}"
+        for path in (ROOT / "evaluation/report/templates").iterdir()
+    )
     return names
 
 

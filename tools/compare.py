@@ -27,9 +27,9 @@ import typer
 from inception_rcnn.tools.cli import run_command
 
 if TYPE_CHECKING:
-    from inception_rcnn.datasets.chosen_truth import ChosenTruth
+    from inception_rcnn.datasets.evaluation_set import ChosenTruth
     from inception_rcnn.evaluation.comparison import ClassDifference, Comparison
-    from inception_rcnn.evaluation.report_input import ReportInput
+    from inception_rcnn.evaluation.report.inputs import ReportInput
 
 _SHOWN = 8  # classes and photographs on either side
 
@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Parses, calls, prints."""
     from inception_rcnn.datasets import FORMATS, read_blacklist
-    from inception_rcnn.datasets.chosen_truth import choose_truth
+    from inception_rcnn.datasets.evaluation_set import choose_truth
     from inception_rcnn.evaluation.comparison import compare
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS
     from inception_rcnn.structures import write_json
@@ -95,9 +95,9 @@ def _evaluated(
     *,
     skip_broken: bool,
 ) -> ReportInput:
-    from inception_rcnn.datasets.any_detections import read_detections
+    from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.evaluation.protocols import evaluate_by
-    from inception_rcnn.evaluation.report_input import ReportInput
+    from inception_rcnn.evaluation.report.inputs import ReportInput
 
     read = read_detections(path, truth.file, form, spoken=truth.spoken, skip_unknown=skip_broken)
     if read.dropped:
@@ -155,7 +155,7 @@ def _write_page(folder: Path, comparison: Comparison, reports: Sequence[ReportIn
     from dataclasses import replace
 
     from inception_rcnn.evaluation import analyse_errors
-    from inception_rcnn.evaluation.report_comparison import write_comparison
+    from inception_rcnn.evaluation.report.comparison_page import write_comparison
 
     first, second = (replace(one, errors=analyse_errors(one.truths, one.detections)) for one in reports)
     typer.echo(f"report: {write_comparison(folder, comparison, first, second)}")

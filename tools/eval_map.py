@@ -34,8 +34,8 @@ import typer
 from inception_rcnn.tools.cli import run_command
 
 if TYPE_CHECKING:
-    from inception_rcnn.datasets.chosen_truth import ChosenTruth
-    from inception_rcnn.datasets.stored_detections import StoredDetections
+    from inception_rcnn.datasets.detections.stored import StoredDetections
+    from inception_rcnn.datasets.evaluation_set import ChosenTruth
     from inception_rcnn.evaluation import EvaluationResult, ProposalRecall, ScoreThreshold
     from inception_rcnn.structures import DetectionTable
 
@@ -102,8 +102,8 @@ def main(
     """Parses, calls, prints."""
     from inception_rcnn.datasets import FORMATS
     from inception_rcnn.datasets import write_ground_truth as write_truth
-    from inception_rcnn.datasets.any_detections import write_detections as write_found
-    from inception_rcnn.datasets.chosen_truth import choose_truth
+    from inception_rcnn.datasets.detections import write_detections as write_found
+    from inception_rcnn.datasets.evaluation_set import choose_truth
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
     from inception_rcnn.structures import InputError, write_json
 
@@ -151,7 +151,7 @@ def main(
     if report is not None:
         _write_report(report, truth, scores[0], tuple(weights or ()), detections)
     if journal is not None:
-        from inception_rcnn.detector.set_detection import forget_run
+        from inception_rcnn.detector.dataset_inference import forget_run
 
         forget_run(journal)
 
@@ -200,7 +200,7 @@ def _read_blacklist(path: Path | None, truth: ChosenTruth, protocol: str) -> tup
 def _score_file(
     path: Path, form: str, truth: ChosenTruth, protocol: str, pairs: Collection[tuple[int, str]], *, skip_broken: bool
 ) -> _Score:
-    from inception_rcnn.datasets.any_detections import read_detections
+    from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.evaluation.protocols import evaluate_by
 
     read = read_detections(path, truth.file, form, spoken=truth.spoken, skip_unknown=skip_broken)
@@ -226,10 +226,10 @@ def _detect(
     import torch
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
-    from inception_rcnn.datasets.any_detections import known_classes
+    from inception_rcnn.datasets.detections import known_classes
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
-    from inception_rcnn.detector.set_detection import SetRun, describe_run, detect_set, unfinished_run
+    from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
     from inception_rcnn.detector.sharing import Share
     from inception_rcnn.proposals.image_sets import proposals_from_file
 
@@ -257,7 +257,7 @@ def _detect(
 def _score_stored(
     stored: StoredDetections, truth: ChosenTruth, protocol: str, pairs: Collection[tuple[int, str]]
 ) -> list[_Score]:
-    from inception_rcnn.datasets.any_detections import known_classes
+    from inception_rcnn.datasets.detections import known_classes
     from inception_rcnn.detector.set_evaluation import evaluate_stored, region_recall
 
     known = known_classes(stored.class_names, truth.file, truth.spoken)
@@ -344,8 +344,8 @@ def _write_report(
     folder: Path, truth: ChosenTruth, score: _Score, weights: tuple[str, ...], detections: Path | None
 ) -> None:
     from inception_rcnn.evaluation import analyse_errors
-    from inception_rcnn.evaluation.report import write_report
-    from inception_rcnn.evaluation.report_input import ReportInput
+    from inception_rcnn.evaluation.report.inputs import ReportInput
+    from inception_rcnn.evaluation.report.pages import write_report
 
     what = detections.name if detections is not None else ", ".join(weights) or "the shipped model"
     shown = ReportInput(

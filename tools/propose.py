@@ -131,7 +131,7 @@ def _cover_set(
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
     from inception_rcnn.proposals.image_sets import FirstImages, propose_for_images
-    from inception_rcnn.proposals.search import available_processors
+    from inception_rcnn.proposals.search.selective_search import available_processors
     from inception_rcnn.structures import progress_bar, write_json
 
     images = FirstImages(dataset, limit)

@@ -28,9 +28,9 @@ from inception_rcnn.tools.cli import run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets import DetectionDataset
-    from inception_rcnn.proposals.multibox_priors import Boxes
-    from inception_rcnn.proposals.multibox_proposer import MultiBox
-    from inception_rcnn.proposals.multibox_samples import BoxSource
+    from inception_rcnn.proposals.network.predictor import MultiBox
+    from inception_rcnn.proposals.network.priors import Boxes
+    from inception_rcnn.proposals.network.samples import BoxSource
     from inception_rcnn.structures import Proposals
 
 _HELD_OUT = 40  # one photograph in so many
@@ -60,10 +60,10 @@ def main(
     """Parses, calls, prints."""
     from inception_rcnn.backbones import InputSpec, googlenet
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-    from inception_rcnn.proposals.multibox_files import MultiBoxDescription
-    from inception_rcnn.proposals.multibox_loss import LossSettings
-    from inception_rcnn.proposals.multibox_priors import PriorSettings, common_ratios, grid_priors
-    from inception_rcnn.proposals.multibox_training import MultiBoxTrainingSettings, train_multibox
+    from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription
+    from inception_rcnn.proposals.network.loss import LossSettings
+    from inception_rcnn.proposals.network.priors import PriorSettings, common_ratios, grid_priors
+    from inception_rcnn.proposals.network.training import MultiBoxTrainingSettings, train_multibox
 
     keep_freed_memory()
     runtime = choose_runtime(device)
@@ -105,7 +105,7 @@ def _names(data: list[str], part: list[str]) -> list[str]:
 def _sources(data: list[str], part: list[str], split: str, output: Path, *, quiet: bool) -> list[BoxSource]:
     """The data sets with their proposals, all photographs but every fortieth."""
     from inception_rcnn.datasets import open_dataset
-    from inception_rcnn.proposals.multibox_samples import BoxSource
+    from inception_rcnn.proposals.network.samples import BoxSource
 
     if not data and not part:
         raise typer.BadParameter("name at least one data set, for example coco:shared/coco", param_hint="--data")
@@ -137,7 +137,7 @@ def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequenc
 
 def _shares(sources: list[BoxSource]) -> Boxes:
     """All objects as shares of their photographs."""
-    from inception_rcnn.proposals.multibox_priors import as_shares, flattened
+    from inception_rcnn.proposals.network.priors import as_shares, flattened
 
     found = []
     for source in sources:

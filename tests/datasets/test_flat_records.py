@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inception_rcnn.datasets.detection_files import read_coco_detections
+from inception_rcnn.datasets.detections.base import read_coco_detections
 from inception_rcnn.datasets.flat_records import read_flat_records
 from inception_rcnn.structures import DataFormatError
 

@@ -22,7 +22,7 @@ from inception_rcnn.detector import (
     choose_runtime,
     load_detector,
 )
-from inception_rcnn.detector.training import FineTuning, TrainingSettings
+from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
 from inception_rcnn.structures import Proposals
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU: this machine has none")

@@ -19,7 +19,7 @@ from inception_rcnn.detector import (
     save_region_classifier,
 )
 from inception_rcnn.proposals import selective_search
-from inception_rcnn.proposals.proposing import Proposer
+from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.datasets import GroundTruthFile
-from inception_rcnn.datasets.stored_detections import StoredDetections
+from inception_rcnn.datasets.detections.stored import StoredDetections
 from inception_rcnn.detector.set_evaluation import evaluate_stored, ground_truths_of, region_recall
 from inception_rcnn.evaluation import best_f1_threshold, evaluate_coco, evaluate_voc, proposal_recall
 from inception_rcnn.evaluation.protocols import evaluate_by

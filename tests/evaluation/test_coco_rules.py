@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.evaluation import evaluate_coco
-from inception_rcnn.evaluation.coco_map import CocoResult
+from inception_rcnn.evaluation.coco import CocoResult
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.tables import DetectionTable, TruthTable
 from reference.slow_coco import Found, Thing, slow_coco

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc, evaluate_voc
-from inception_rcnn.evaluation.coco_map import STAT_NAMES
+from inception_rcnn.evaluation.coco import STAT_NAMES
 from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by, result_to_dict
 from inception_rcnn.structures import DetectionTable, InputError, TruthTable
 

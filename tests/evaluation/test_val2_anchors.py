@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from inception_rcnn.datasets.detection_files import read_ilsvrc_detections
-from inception_rcnn.datasets.ground_truth_files import read_ground_truth
+from inception_rcnn.datasets.detections.base import read_ilsvrc_detections
+from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.evaluation import analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.structures.tables import DetectionTable, TruthTable
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from inception_rcnn.backbones import InputSpec
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.proposals import MultiBox
-    from inception_rcnn.proposals.multibox_net import MultiBoxNet
+    from inception_rcnn.proposals.network.model import MultiBoxNet
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def make_network() -> Callable[[int], MultiBoxNet]:
     """seed -> a network of 64 px and 16 channels with fresh weights, whose boxes differ from its priors."""
     import torch
 
-    from inception_rcnn.proposals.multibox_net import MultiBoxNet
+    from inception_rcnn.proposals.network.model import MultiBoxNet
 
     def make(seed: int) -> MultiBoxNet:
         torch.manual_seed(seed)

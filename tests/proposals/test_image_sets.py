@@ -18,7 +18,7 @@ from inception_rcnn.proposals.image_sets import (
     propose_for_images,
     search_settings,
 )
-from inception_rcnn.proposals.search import available_processors
+from inception_rcnn.proposals.search.selective_search import available_processors
 from inception_rcnn.proposals.stored import read_stored
 from inception_rcnn.structures import InputError, Proposals, load_image, progress_bar
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inception_rcnn.proposals.heaps import push, replace_top
 from inception_rcnn.proposals.overlaps import pick_apart, sum_overlapping
+from inception_rcnn.proposals.search.heaps import push, replace_top
 from inception_rcnn.structures import pairwise_iou
 
 

@@ -17,9 +17,9 @@ from skimage import data
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.datasets import CocoDataset
-from inception_rcnn.datasets.stored_detections import read_stored_detections
+from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.detector import ClassifierDescription, DetectionSettings, save_region_classifier, warp_regions
-from inception_rcnn.evaluation.report_input import ReportInput
+from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import load_image
 from inception_rcnn.tools import cli
 
@@ -157,7 +157,9 @@ def test_a_report_of_a_run_has_its_photographs(
     root: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[ReportInput] = []
-    monkeypatch.setattr("inception_rcnn.evaluation.report.write_report", lambda folder, shown: given.append(shown))
+    monkeypatch.setattr(
+        "inception_rcnn.evaluation.report.pages.write_report", lambda folder, shown: given.append(shown)
+    )
     (root / "list.txt").write_text("4\n2\n")
     assert run(root, model, "--report", "page", "--image-list", root / "list.txt") == 0
     (shown,) = given

@@ -135,7 +135,7 @@ def test_a_set_named_with_part_is_labelled_in_part(
         given.extend([sources, settings])
         return tmp_path
 
-    monkeypatch.setattr("inception_rcnn.proposals.multibox_training.train_multibox", remember)
+    monkeypatch.setattr("inception_rcnn.proposals.network.training.train_multibox", remember)
     wanted = ("--data", sets[0], "--part", sets[1], "--matching", "prediction", "--matches", 2, "--seed", 3)
     assert run(*quick(pretrained, trained.parent), *wanted) == 0
     sources, settings = given

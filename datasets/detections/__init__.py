@@ -1,0 +1,152 @@
+"""Detections in whichever format a file has: ILSVRC's, VOC's, COCO's, or that of `stored_detections`."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from inception_rcnn.datasets.class_matching import class_positions
+from inception_rcnn.datasets.detections.base import (
+    DetectionFile,
+    read_coco_detections,
+    read_ilsvrc_detections,
+    read_voc_detections,
+)
+from inception_rcnn.datasets.detections.stored import is_stored_detections, read_stored_detections
+from inception_rcnn.datasets.detections.writing import (
+    write_coco_detections,
+    write_ilsvrc_detections,
+    write_voc_detections,
+)
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
+from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.tables import DetectionTable
+
+DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored")
+
+
+def detection_format(path: str | os.PathLike[str], usual: str) -> str:
+    """Return the format of a file or folder of detections: one of `DETECTION_FORMATS`.
+
+    Args:
+        path: A folder is VOC's, a JSON list COCO's, a text VOC's if its name ends in ``_<class>.txt``.
+        usual: The data set's own format, for what tells nothing: ``"folder"`` and ``"voc"`` stand for VOC's.
+    """
+    file = Path(path)
+    if file.is_dir():
+        return "voc"
+    if is_stored_detections(file):
+        return "stored"
+    if _first_byte(file) == b"[":
+        return "coco"
+    return "voc" if usual == "folder" else usual
+
+
+def read_detections(
+    path: str | os.PathLike[str],
+    ground_truth: GroundTruthFile,
+    usual: str,
+    *,
+    spoken: Sequence[str] | None = None,
+    skip_unknown: bool = False,
+) -> DetectionFile:
+    """Return the detections in a file or folder, as positions in the images and classes of the ground truth.
+
+    Args:
+        path: Plain or packed by gzip; see `detection_format`.
+        ground_truth: What it is to be compared with.
+        usual: The data set's format.
+        spoken: What people call the classes of the ground truth, for stored detections; see `class_positions`.
+        skip_unknown: Leave out detections of other images and count them, instead of stopping at the first.
+
+    Raises:
+        InputError: There is no such file, or it was stored for fewer images or none of the classes.
+        DataFormatError: It is broken, or has detections of other images; the text names the place.
+    """
+    truth, form = ground_truth.truth, detection_format(path, usual)
+    if form == "ilsvrc":
+        return read_ilsvrc_detections(path, truth.image_ids, len(truth.class_names), skip_unknown=skip_unknown)
+    if form == "voc":
+        return read_voc_detections(path, truth.image_ids, truth.class_names, skip_unknown=skip_unknown)
+    if form == "coco":
+        return read_coco_detections(path, truth.image_ids, ground_truth.class_numbers, skip_unknown=skip_unknown)
+    return _read_stored(Path(path), ground_truth, spoken, skip_unknown=skip_unknown)
+
+
+def write_detections(
+    path: str | os.PathLike[str], detections: DetectionTable, ground_truth: GroundTruthFile, form: str
+) -> None:
+    """Write detections in a data set's own format: ``"ilsvrc"`` and ``"coco"`` a file, else VOC's files in a folder.
+
+    Raises:
+        InputError: See the writers of the formats.
+    """
+    truth = ground_truth.truth
+    if form == "ilsvrc":
+        write_ilsvrc_detections(path, detections, truth.image_ids)
+    elif form == "coco":
+        write_coco_detections(path, detections, truth.image_ids, ground_truth.class_numbers)
+    else:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        write_voc_detections(path, detections, truth.image_ids, truth.class_names)
+
+
+def known_classes(names: Sequence[str], ground_truth: GroundTruthFile, spoken: Sequence[str] | None) -> frozenset[int]:
+    """Return the positions of the ground truth's classes that a detector with these classes knows.
+
+    Raises:
+        InputError: It knows none of them.
+    """
+    positions = class_positions(names, ground_truth.truth.class_names, spoken)
+    known = frozenset(positions[positions >= 0].tolist())
+    if not known:
+        raise InputError(
+            f"the detector's {len(names)} classes ({', '.join(names[:3])} ...) are none of the data set's "
+            f"{len(ground_truth.truth.class_names)} ({', '.join(ground_truth.truth.class_names[:3])} ...)"
+        )
+    return known
+
+
+def _read_stored(
+    path: Path, ground_truth: GroundTruthFile, spoken: Sequence[str] | None, *, skip_unknown: bool
+) -> DetectionFile:
+    stored, truth = read_stored_detections(path), ground_truth.truth
+    known = known_classes(stored.class_names, ground_truth, spoken)
+    position_of = {image_id: position for position, image_id in enumerate(truth.image_ids)}
+    lacking = position_of.keys() - set(stored.image_ids)
+    if lacking:
+        raise InputError(
+            f"{path} lacks {len(lacking)} of the {len(position_of)} images, such as "
+            f"{min(lacking, key=str)}; --image-list or --limit chooses images"
+        )
+    image = np.array([position_of.get(image_id, -1) for image_id in stored.image_ids], np.int32)
+    if not skip_unknown and (image < 0).any():
+        other = stored.image_ids[int(np.argmin(image))]
+        raise DataFormatError(
+            f"the image {other} is not in the list of images (--skip-broken or skip_unknown=True leaves it out)",
+            path=path,
+        )
+    table = stored.table(class_positions(stored.class_names, truth.class_names, spoken))
+    place = image[table.image]
+    kept = table[place >= 0]
+    moved = DetectionTable(place[place >= 0], kept.label, kept.score, kept.box)
+    return DetectionFile(moved, len(table) - len(kept), known)
+
+
+def _first_byte(path: Path) -> bytes:
+    """Return the first byte of a file that is no space, unpacked if it is packed by gzip; empty if there is none."""
+    if not path.is_file():
+        return b""
+    try:
+        with open(path, "rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else open(path, "rb") as file:
+            return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    except (OSError, EOFError, zlib.error):
+        return b""  # the reader says what is wrong

@@ -1,0 +1,1 @@
+"""Training a region classifier: images with ground truth and proposals -> a checkpoint."""

@@ -1,0 +1,169 @@
+"""Fine-tuning the region classifier: the step, the average of weights, and a state that can be resumed.
+
+Source: R-CNN technical report v5, section 2.3 and appendix B, for batches and momentum; "Going deeper with
+convolutions", section 6, for averaged weights at inference. Where this differs (cosine schedule, evened-out draws),
+the settings say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import AveragedTraining, cosine_rate
+from inception_rcnn.structures import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How the network is fine-tuned.
+
+    Attributes:
+        iterations: batches.
+        learning_rate: at its height; rises over `warm_up` iterations, then falls along a half cosine to zero.
+        new_layer_factor: the classifier's learning rate over the others' (R-CNN: 10, from a random start).
+        momentum, weight_decay: of SGD; biases are not decayed and learn twice as fast, as in Caffe.
+        train_from: first stage that learns; the ones before stay as they were.
+        averaging: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
+        clip: largest norm of a step's gradient.
+        seed: of dropout.
+    Raises:
+        InputError: a number is out of range, or `train_from` is no stage.
+    """
+
+    iterations: int = 2000
+    learning_rate: float = 0.002
+    new_layer_factor: float = 5.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warm_up: int = 50
+    train_from: str = "4a"
+    averaging: float = 0.998
+    clip: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        stages_between(self.train_from, STAGES[-1])  # refuses an unknown stage
+        if self.iterations < 1:
+            raise InputError(f"iterations should be at least 1, got {self.iterations}")
+        for name in ("learning_rate", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{name} should be positive and finite, got {getattr(self, name)}")
+        for name in ("new_layer_factor", "weight_decay", "warm_up", "seed"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} should be 0 or more, got {getattr(self, name)}")
+        for name in ("momentum", "averaging"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} should be at least 0 and less than 1, got {getattr(self, name)}")
+
+    def rate_at(self, iteration: int) -> float:
+        """The learning rate of that iteration, counted from 0."""
+        return cosine_rate(self.learning_rate, iteration, self.iterations, self.warm_up)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step reports: mean loss, share of foreground and of background regions classified rightly."""
+
+    loss: float
+    foreground_accuracy: float
+    background_accuracy: float
+
+
+class FineTuning:
+    """A network being fine-tuned, with optimizer and running average.
+
+    Args of the constructor:
+        network: C + 1 outputs, in float32; it is trained in place.
+        spec: how regions become its input.
+        settings: how to train.
+        runtime: where; products are computed in its type, weights are kept in float32.
+    """
+
+    def __init__(self, network: GoogLeNet, spec: InputSpec, settings: TrainingSettings, runtime: Runtime) -> None:
+        self.settings = settings
+        self.spec = spec
+        self.runtime = runtime
+        self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
+        learning = dict(self._learning_parameters())
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name in learning)
+        optimizer = torch.optim.SGD(self._groups(learning), lr=settings.learning_rate, momentum=settings.momentum)
+        self.training = AveragedTraining(network, optimizer, averaging=settings.averaging, clip=settings.clip)
+        self.learning = self.training.learning
+
+    @property
+    def iteration(self) -> int:
+        """Steps done."""
+        return self.training.iteration
+
+    def step(self, crops: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> StepResult:
+        """One iteration on a batch of regions (B, side, side, 3) with labels (B,).
+
+        Raises:
+            InceptionError: loss or gradient is not finite; the weights are left as they were before the step.
+        """
+        torch.manual_seed(self.settings.seed * 1_000_003 + self.iteration)  # dropout, the same after a resume
+        target = torch.from_numpy(labels).to(self.runtime.device)
+        logits = self._logits(torch.from_numpy(crops).to(self.runtime.device))
+        loss = functional.cross_entropy(logits, target)
+        self.training.update(loss, self.settings.rate_at(self.iteration))
+        right = (logits.detach().argmax(dim=1) == target).float()
+        background = target == self.network.num_classes - 1
+        return StepResult(loss.item(), right[~background].mean().item(), right[background].mean().item())
+
+    def result(self) -> dict[str, Tensor]:
+        """The state dict of the averaged network, the result of the training so far."""
+        return self.training.result()
+
+    def save(self, path: Path, note: dict[str, Any]) -> None:
+        """Writes everything that `resume` needs: weights, average, momentum, iteration."""
+        self.training.save(path, asdict(self.settings), note)
+
+    def resume(self, path: Path, note: dict[str, Any]) -> None:
+        """Continues where `save` left off.
+
+        Raises:
+            CheckpointError: the state is damaged, or belongs to other settings or another network; names the first
+                thing that differs.
+        """
+        self.training.resume(path, asdict(self.settings), note, ("momentum_buffer",))
+
+    def _logits(self, pixels: Tensor) -> Tensor:
+        network, first = self.network, self.settings.train_from
+        network.train()
+        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16):
+            x = self.spec.apply(pixels, self.runtime.dtype)
+            if first != STAGES[0]:
+                with torch.no_grad():
+                    x = network.trunk(x, stop=STAGES[STAGES.index(first) - 1])
+            logits: Tensor = network.classify(network.trunk(x, start=first))
+        return logits.float()
+
+    def _learning_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        frozen = set(stages_between(STAGES[0], self.settings.train_from)[:-1])
+        for name, parameter in self.network.named_parameters():
+            part = name.split(".")[0]
+            stage = part.removeprefix("inception_").removesuffix("_reduce")
+            if stage not in frozen and not part.startswith("aux_"):
+                yield name, parameter
+
+    def _groups(self, learning: dict[str, torch.nn.Parameter]) -> list[dict[str, Any]]:
+        groups = []
+        for name, parameter in learning.items():
+            bias = name.endswith("bias")
+            factor = (2.0 if bias else 1.0) * (self.settings.new_layer_factor if name.startswith("classifier") else 1.0)
+            decay = 0.0 if bias else self.settings.weight_decay
+            groups.append({"params": [parameter], "weight_decay": decay, "factor": factor})
+        return groups

@@ -1,0 +1,1 @@
+"""MultiBox: a network that looks at an image once and proposes boxes with their objectness."""

@@ -1,0 +1,157 @@
+"""MultiBox networks to and from their self-describing files, and the one that is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from inception_rcnn.backbones import InputSpec, load_into, read_checkpoint, write_checkpoint
+from inception_rcnn.backbones.checkpoints import in_type, weights_file
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime
+from inception_rcnn.proposals.network.model import MultiBoxNet
+from inception_rcnn.proposals.network.predictor import MultiBox
+from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals
+
+KIND: Final = "multibox"
+SHIPPED: Final = {"multibox-mini": "multibox-mini.safetensors"}
+DEFAULT_WEIGHTS: Final = "multibox-mini"
+
+
+@dataclass(frozen=True)
+class MultiBoxDescription:
+    """What a file says of the network in it.
+
+    Attributes:
+        input_spec: what the trunk expects to see; its side is the network's.
+        priors: the grids.
+        channels: of the joined maps.
+        training: data, recipe, figures.
+        licence: of the weights.
+    """
+
+    input_spec: InputSpec
+    priors: PriorSettings
+    channels: int
+    training: dict[str, Any]
+    licence: str
+
+    def build(self) -> MultiBoxNet:
+        """A network of this shape, with fresh weights."""
+        return MultiBoxNet(self.input_spec.side, self.priors, self.channels)
+
+
+def save_multibox(path: str | Path, state: dict[str, Tensor], description: MultiBoxDescription) -> None:
+    """Writes a state dict as float16, with its description.
+
+    Raises:
+        CheckpointError: a weight is too large for float16.
+    """
+    values = {
+        "architecture": {"name": "multibox", "trunk": "googlenet", "channels": description.channels},
+        "input_spec": description.input_spec.to_dict(),
+        "priors": description.priors.to_dict(),
+        "training": description.training,
+        "licence": description.licence,
+    }
+    write_checkpoint(path, KIND, values, in_type(state, torch.float16, path))
+
+
+def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = None) -> MultiBox:
+    """The network in a file, or the shipped one of that name, ready to propose.
+
+    Args:
+        weights: the file, or a shipped name.
+        runtime: where it computes.
+        side: of the input in pixels, a multiple of 64, if another than the network was trained with: larger sees
+            smaller objects and takes longer.
+    Raises:
+        CheckpointError: missing, damaged, of another kind, or at odds with itself.
+        InputError: the side is no multiple of 64.
+    """
+    path = multibox_path(weights)
+    checkpoint = read_checkpoint(path, KIND)
+    description = _from_json(checkpoint.description, path)
+    if side is not None:
+        description = replace(description, input_spec=replace(description.input_spec, side=side))
+    try:
+        network = description.build()
+    except InputError as error:  # a side that the grids do not divide
+        if side is not None:
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
+    load_into(network, checkpoint)
+    return MultiBox(network, description.input_spec, runtime, checksum=checkpoint.description["data_sha256"])
+
+
+def multibox(
+    image: ImageSource,
+    *,
+    top_k: int = 200,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    crops: bool = False,
+    side: int | None = None,
+) -> Proposals:
+    """The boxes that MultiBox proposes for an image, most confident first, in its pixels.
+
+    The last two networks stay in memory. For many images at once there is `load_multibox(...).propose_batch`.
+
+    Args:
+        image: whatever `load_image` reads: a path, the bytes of a file, a PIL image, an array.
+        top_k: at most so many boxes.
+        weights: a file, or a shipped name; None: the shipped network.
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        crops: look at four overlapping windows of the photograph too, closer up: five times the work.
+        side: of the network's input in pixels, a multiple of 64; None: as it was trained. Larger finds smaller objects
+            and takes longer.
+    Raises:
+        ImageError: the image cannot be read.
+        InputError: `top_k` or `side` is out of range, or an unknown device.
+        CheckpointError: the weights are missing, damaged, of another kind, or at odds with themselves.
+
+    Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Erhan et al. 2014, "Scalable Object
+    Detection using Deep Neural Networks".
+    """
+    path = multibox_path(DEFAULT_WEIGHTS if weights is None else weights)
+    stamp = path.stat()
+    network = _loaded(path, stamp.st_mtime_ns, stamp.st_size, device, side)
+    return network.propose(image, top_k=top_k, crops=crops)
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, changed: int, size: int, device: str, side: int | None) -> MultiBox:
+    """The network in a file, as long as the file stays as it is."""
+    return load_multibox(path, choose_runtime(device), side=side)
+
+
+def multibox_path(weights: str | Path) -> Path:
+    """The file behind a path or a shipped name.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    return weights_file(weights, "inception_rcnn.proposals", SHIPPED)
+
+
+def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:
+    architecture = values.get("architecture")
+    known = {"name": "multibox", "trunk": "googlenet"}
+    if not isinstance(architecture, dict) or {**architecture, **known} != architecture:
+        raise CheckpointError(f"{path}: architecture should be {known}, got {architecture}")
+    channels = architecture.get("channels")
+    if type(channels) is not int or not 1 <= channels <= 4096:
+        raise CheckpointError(f"{path}: architecture: channels should lie in 1..4096, got {channels!r}")
+    for name, kind in (("input_spec", dict), ("priors", dict), ("training", dict), ("licence", str)):
+        if not isinstance(values.get(name), kind):
+            raise CheckpointError(f"{path}: {name} is missing or not a {kind.__name__}")
+    try:
+        spec, priors = InputSpec.from_dict(values["input_spec"]), PriorSettings.from_dict(values["priors"])
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return MultiBoxDescription(spec, priors, channels, values["training"], values["licence"])

@@ -1,0 +1,197 @@
+"""MultiBox ready for use: photographs in, proposals out; and scores for boxes that others propose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchvision.ops import nms as suppressed
+
+from inception_rcnn.backbones import InputSpec
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.proposals.network.model import MultiBoxNet
+from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
+from inception_rcnn.proposals.network.samples import stretch
+from inception_rcnn.structures import InputError, Proposals, load_image
+from inception_rcnn.structures.images import ImageSource
+
+SOURCE_NAME = "multibox"
+# Boxes looked at when near-duplicates are suppressed: five times as many as are wanted leave enough.
+_CANDIDATES = 5
+# What MultiBox's own boxes are ahead of others by, as a logit. With 3 the first boxes of the merged list cover at least
+# as much as as many of MultiBox alone, at 10 to 300 boxes, on the photographs that its training held out.
+_LEAD = 3.0
+# With crops: four windows, each this share of the photograph's sides, one in each corner.
+_CROP_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class View:
+    """What the network saw in one photograph.
+
+    Attributes:
+        boxes: (K, 4) float32, as shares of the photograph.
+        logits: (K,) float32, of their confidences.
+        regions: (1, C, h, w), what objectness is read from.
+        width: of the photograph, in pixels.
+        height: likewise.
+    """
+
+    boxes: Tensor
+    logits: Tensor
+    regions: Tensor
+    width: int
+    height: int
+
+
+class MultiBox:
+    """A trained network, ready to propose.
+
+    Args of the constructor:
+        network: on any device; it is moved.
+        spec: what its trunk expects to see.
+        runtime: where it computes, in which type.
+        suppression_iou: of two boxes that overlap more, the less confident one goes; 0.5 is Erhan et al.'s.
+        checksum: of the weights, to tell networks apart.
+    """
+
+    def __init__(
+        self,
+        network: MultiBoxNet,
+        spec: InputSpec,
+        runtime: Runtime,
+        *,
+        suppression_iou: float = 0.5,
+        checksum: str = "",
+    ) -> None:
+        if spec.side != network.side:
+            raise InputError(f"the network sees {network.side} px, the input specification says {spec.side}")
+        self.spec = spec
+        self.runtime = runtime
+        self.suppression_iou = suppression_iou
+        self.checksum = checksum
+        self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+        # The boxes themselves are computed in float32, whatever the network's type.
+        self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)
+
+    @torch.inference_mode()
+    def look(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[View]:
+        """What the network sees in photographs, which may differ in size."""
+        views = []
+        for start in range(0, len(images), self.runtime.batch):
+            part = images[start : start + self.runtime.batch]
+            whole = [np.array([0, 0, one.shape[1], one.shape[0]], np.float64) for one in part]
+            pixels = np.stack([stretch(*each, self.spec.side) for each in zip(part, whole, strict=True)])
+            output = self.network(self.spec.apply(torch.from_numpy(pixels).to(self.runtime.device), self.runtime.dtype))
+            for row, one in enumerate(part):
+                regions = output.regions[row : row + 1]
+                views.append(View(output.boxes[row], output.logits[row], regions, one.shape[1], one.shape[0]))
+        return views
+
+    def propose(self, image: ImageSource, *, top_k: int = 200, crops: bool = False) -> Proposals:
+        """At most `top_k` proposals of one image, most confident first.
+
+        Args:
+            image: whatever `load_image` reads.
+            top_k: how many.
+            crops: look at four overlapping windows of the photograph too, closer up: five times the work.
+        """
+        pixels = load_image(image)
+        return self.with_crops(pixels, top_k) if crops else self.proposals(self.look([pixels])[0], top_k)
+
+    def propose_batch(self, images: Sequence[ImageSource], *, top_k: int = 200) -> list[Proposals]:
+        """The proposals of several images, which go through the network together."""
+        return [self.proposals(view, top_k) for view in self.look([load_image(image) for image in images])]
+
+    def proposals(self, view: View, top_k: int = 200) -> Proposals:
+        """The most confident boxes of a view, near-duplicates left out."""
+        return self._best(view.boxes, view.logits, view.width, view.height, top_k)
+
+    def with_crops(self, image: npt.NDArray[np.uint8], top_k: int = 200) -> Proposals:
+        """Proposals from the whole photograph and four windows of it, without boxes that a window's border cuts."""
+        height, width = image.shape[:2]
+        windows = _corner_windows(width, height)
+        parts = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows.tolist()]
+        views = self.look([image, *parts])
+        boxes, logits = [views[0].boxes], [views[0].logits]
+        size = torch.tensor([width, height, width, height], device=self.runtime.device)
+        for view, window in zip(views[1:], windows, strict=True):
+            corner = torch.from_numpy(np.tile(window[:2], 2)).to(self.runtime.device)
+            extent = torch.from_numpy(np.tile(window[2:] - window[:2], 2)).to(self.runtime.device)
+            moved = ((view.boxes * extent + corner) / size).float()
+            uncut = _uncut(view.boxes, window, width, height)
+            boxes.append(moved[uncut])
+            logits.append(view.logits[uncut])
+        return self._best(torch.cat(boxes), torch.cat(logits), width, height, top_k)
+
+    @torch.inference_mode()
+    def objectness(self, view: View, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N,) how well each box fits an object, as a logit; higher is better.
+
+        Args:
+            view: of the photograph.
+            boxes: (N, 4) in its pixels, whoever proposed them.
+        """
+        shares = torch.from_numpy(as_shares(boxes, view.width, view.height)).to(self.runtime.device, torch.float32)
+        return self.network.objectness(view.regions, [shares]).cpu().numpy()
+
+    def judge(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """(N,) how likely each box fits an object, in 0..1: the objectness in a photograph not looked at before.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) in its pixels, whoever proposed them.
+        """
+        if not len(boxes):
+            return np.zeros(0, dtype=np.float32)
+        logits = torch.from_numpy(self.objectness(self.look([image])[0], boxes))
+        share: npt.NDArray[np.float32] = logits.sigmoid().numpy()
+        return share
+
+    def rank(self, view: View, own: Proposals, *others: Proposals) -> npt.NDArray[np.float32]:
+        """Scores on one scale for MultiBox's own proposals and those of other sources, for `merge_proposals`.
+
+        Others are judged by their objectness alone; its own by the mean of objectness and confidence, and a lead.
+
+        Args:
+            view: of the photograph.
+            own: what `proposals` gave.
+            others: of the same photograph.
+        """
+        judged = [self.objectness(view, one.boxes) for one in (own, *others)]
+        judged[0] = np.float32(0.5) * (judged[0] + own.scores) + np.float32(_LEAD)
+        return np.concatenate(judged)
+
+    def _best(self, boxes: Tensor, logits: Tensor, width: int, height: int, top_k: int) -> Proposals:
+        if top_k < 1:
+            raise InputError(f"top_k should be at least 1, got {top_k}")
+        scores, order = logits.topk(min(_CANDIDATES * top_k, len(logits)))
+        chosen = boxes[order].clamp(0, 1)
+        chosen, scores = _wide_enough(chosen, scores)
+        kept = suppressed(chosen, scores, self.suppression_iou)[:top_k]
+        return Proposals.ordered(
+            as_pixels(chosen[kept].cpu().numpy(), width, height), scores[kept].cpu().numpy(), (), (SOURCE_NAME,)
+        )
+
+
+def _wide_enough(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    keep = (boxes[:, 2:] - boxes[:, :2] > 1e-3).all(dim=1)
+    return boxes[keep], scores[keep]
+
+
+def _corner_windows(width: int, height: int) -> npt.NDArray[np.int64]:
+    """(4, 4) x1 y1 x2 y2 in whole pixels: one window in each corner."""
+    across, down = max(1, round(width * _CROP_SHARE)), max(1, round(height * _CROP_SHARE))
+    corners = [(x, y) for y in (0, height - down) for x in (0, width - across)]
+    return np.array([[x, y, x + across, y + down] for x, y in corners])
+
+
+def _uncut(boxes: Tensor, window: npt.NDArray[np.int64], width: int, height: int) -> Tensor:
+    """(K,) which boxes, as shares of a window, keep away from those of its sides that lie inside the photograph."""
+    inside = window != np.array([0, 0, width, height])
+    margin = torch.from_numpy(np.where(inside, 0.02, -np.inf)).to(boxes)
+    return (boxes[:, :2] > margin[:2]).all(dim=1) & (boxes[:, 2:] < 1 - margin[2:]).all(dim=1)

@@ -1,0 +1,184 @@
+"""What MultiBox is trained on: windows of photographs with what is known of the objects in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as PillowImage
+
+from inception_rcnn.proposals.network.loss import Floats, Labels, share_inside
+from inception_rcnn.structures import GroundTruth, InputError, Proposals
+from inception_rcnn.structures.dataset import ImageCache
+
+Pixels = npt.NDArray[np.uint8]
+# Of an object that a window's border cuts: from here on the rest is an object itself, below it is neither right nor
+# wrong, and under the second number it has gone.
+_STILL_AN_OBJECT, _STILL_VISIBLE = 0.5, 0.15
+_LEAST_SIDE = 0.01  # of what is left of an object or a proposal, as a share of the window
+
+
+class BoxSet(Protocol):
+    """What is needed of a data set; its classes do not matter."""
+
+    def __len__(self) -> int:
+        """How many images."""
+
+    def load_image(self, index: int, /) -> Pixels:
+        """Pixels, (H, W, 3) uint8 RGB."""
+
+    def ground_truth(self, index: int, /) -> GroundTruth:
+        """What is on it."""
+
+
+@dataclass(frozen=True)
+class BoxSource:
+    """A data set to train on.
+
+    Attributes:
+        dataset: photographs and objects.
+        proposals: of each photograph, for the objectness to learn from.
+        complete: whether it labels every object that should be found; COCO does for its 80 classes, a set of three
+            classes does not.
+        rows: which of its photographs to use.
+    """
+
+    dataset: BoxSet
+    proposals: Sequence[Proposals]
+    complete: bool
+    rows: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training example.
+
+    Attributes:
+        pixels: (side, side, 3) uint8.
+        labels: the objects, as shares of the window.
+        regions: (P, 4) float64, proposals likewise.
+    """
+
+    pixels: Pixels
+    labels: Labels
+    regions: Floats
+
+
+class SampleDrawer:
+    """Draws batches: every photograph once an epoch, in a new order each time, changed anew each time.
+
+    Args of the constructor:
+        sources: the data sets.
+        side: of the network's input.
+        batch: photographs of a batch.
+        seed: decides, with the number of the batch, everything that is random.
+    Raises:
+        InputError: the sources have no photograph.
+    """
+
+    def __init__(self, sources: Sequence[BoxSource], side: int, batch: int, seed: int) -> None:
+        self._sources = sources
+        self._side, self._batch, self._seed = side, batch, seed
+        self._places = [(number, row) for number, source in enumerate(sources) for row in source.rows]
+        if not self._places:
+            raise InputError("there is no photograph to train on")
+        self._cache = ImageCache(lambda place: self._load(place))
+
+    def __len__(self) -> int:
+        """How many photographs."""
+        return len(self._places)
+
+    def draw(self, number: int) -> list[Sample]:
+        """The batch of that number, the same at every call."""
+        samples = []
+        for count in range(number * self._batch, (number + 1) * self._batch):
+            epoch, position = divmod(count, len(self._places))
+            place = int(np.random.default_rng([self._seed, epoch]).permutation(len(self._places))[position])
+            samples.append(self._sample(place, np.random.default_rng([self._seed, 1, count])))
+        return samples
+
+    def _load(self, place: int) -> Pixels:
+        source, row = self._places[place]
+        return self._sources[source].dataset.load_image(row)
+
+    def _sample(self, place: int, rng: np.random.Generator) -> Sample:
+        source, row = self._sources[self._places[place][0]], self._places[place][1]
+        image, truth = self._cache[place], source.dataset.ground_truth(row)
+        height, width = image.shape[:2]
+        window = choose_window(width, height, truth.boxes[~truth.ignore], rng)
+        labels = labels_in(window, truth, complete=source.complete)
+        regions = _inside(source.proposals[row].boxes.astype(np.float64), window)[0]
+        pixels = stretch(image, window, self._side)
+        if rng.random() < 0.5:
+            pixels = pixels[:, ::-1]
+            labels = Labels(mirrored(labels.objects), mirrored(labels.neutral), labels.complete)
+            regions = mirrored(regions)
+        return Sample(recoloured(pixels, rng), labels, regions)
+
+
+def stretch(image: Pixels, window: Floats, side: int) -> Pixels:
+    """The window (x1, y1, x2, y2) of the image as (side, side, 3), each pixel a mean over what it covers."""
+    box = (float(window[0]), float(window[1]), float(window[2]), float(window[3]))
+    resized = PillowImage.fromarray(image).resize((side, side), PillowImage.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def choose_window(width: int, height: int, objects: npt.NDArray[np.float32], rng: np.random.Generator) -> Floats:
+    """The whole photograph half of the time; else a window of 30 to 100 % of its area with the middle of an object.
+
+    The window's sides differ from the photograph's in proportion by up to 1.4.
+    """
+    whole = np.array([0, 0, width, height], dtype=np.float64)
+    if rng.random() < 0.5:
+        return whole
+    centres = (objects[:, :2] + objects[:, 2:]) / 2
+    for _ in range(10):
+        area, stretched = rng.uniform(0.3, 1), math.exp(rng.uniform(-0.34, 0.34))
+        sides = np.minimum(np.sqrt([area * stretched, area / stretched]), 1) * whole[2:]
+        corner = rng.random(2) * (whole[2:] - sides)
+        if len(centres) == 0 or ((centres > corner) & (centres < corner + sides)).all(axis=1).any():
+            return np.concatenate([corner, corner + sides])
+    return whole
+
+
+def labels_in(window: Floats, truth: GroundTruth, *, complete: bool) -> Labels:
+    """What is known of the objects in a window, as shares of it."""
+    boxes = truth.boxes.astype(np.float64)
+    inside, visible, kept = _inside(boxes, window, np.where(truth.ignore, 0.0, _STILL_VISIBLE))
+    whole = (visible >= _STILL_AN_OBJECT) & ~truth.ignore[kept]
+    return Labels(inside[whole], inside[~whole], complete)
+
+
+def _inside(
+    boxes: Floats, window: Floats, least_visible: Floats | float = _STILL_VISIBLE
+) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
+    """What is left of boxes in a window, as shares of it; the share of their area; and which boxes those are.
+
+    Boxes go of which less than `least_visible` is left: a crowd may reach far beyond the window and still fill it.
+    """
+    visible = share_inside(boxes, window[None])[:, 0]
+    size = np.tile(window[2:] - window[:2], 2)
+    cut = np.clip((boxes - np.tile(window[:2], 2)) / size, 0, 1)
+    large = (cut[:, 2:] - cut[:, :2] >= _LEAST_SIDE).all(axis=1)
+    kept = np.flatnonzero((visible >= least_visible) & large)
+    return cut[kept], visible[kept], kept
+
+
+def mirrored(boxes: Floats) -> Floats:
+    """Boxes as shares, left and right exchanged."""
+    return np.column_stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]])
+
+
+def recoloured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """The picture with brightness, contrast and saturation changed by up to a quarter."""
+    brightness, contrast, saturation = rng.uniform(-30, 30), *rng.uniform(0.75, 1.25, 2)
+    values = pixels.astype(np.float32)
+    grey = values.mean(axis=2, keepdims=True)
+    values = grey + saturation * (values - grey)
+    values = (values - 128) * contrast + (128 + brightness)
+    recoloured: Pixels = np.clip(values, 0, 255).astype(np.uint8)
+    return recoloured

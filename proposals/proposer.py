@@ -1,0 +1,181 @@
+"""Which boxes are proposed: settings that travel in checkpoints, and both sources behind one call."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inception_rcnn.proposals.image_sets import search_settings
+from inception_rcnn.proposals.merging import merge_proposals
+from inception_rcnn.proposals.search.selective_search import selective_search
+from inception_rcnn.structures import InputError, Proposals
+
+if TYPE_CHECKING:
+    from inception_rcnn.backbones.runtime import Runtime
+    from inception_rcnn.proposals.network.predictor import MultiBox, View
+
+SOURCES = ("selective-search", "multibox", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalSettings:
+    """Which boxes are proposed; kept in checkpoints, because tests should use what training used.
+
+    Attributes:
+        source: one of `SOURCES`.
+        mode: strategy of selective search.
+        superpixel_scale: 2 is the paper's doubling.
+        width: of the picture selective search works on.
+        min_side: shortest side of a box there.
+        widened_from: sides from this share of it on are widened to it.
+        duplicate_iou: of boxes of selective search that overlap more, one stays.
+        ranking: order of selective search's proposals.
+        seed: of the ranking "random".
+        multibox: weights of MultiBox, a shipped name or a file.
+        top_k: how many boxes MultiBox adds.
+        objectness: whether MultiBox's network judges the boxes of both sources, and so orders them.
+        crops: whether MultiBox looks at four windows of the photograph too.
+        side: of MultiBox's input in pixels, a multiple of 64; None: as it was trained.
+        engine: of selective search.
+        max_boxes: at most so many, the first ones; None: all.
+    """
+
+    source: str = "both"
+    mode: str = "fast"
+    superpixel_scale: float = 2.0
+    width: int = 500
+    min_side: int = 20
+    widened_from: float = 0.65
+    duplicate_iou: float = 0.9
+    ranking: str = "agreement"
+    seed: int = 0
+    multibox: str = "multibox-mini"
+    top_k: int = 200
+    objectness: bool = True
+    crops: bool = False
+    side: int | None = None
+    engine: str = "native"
+    max_boxes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise InputError(f"source {self.source!r} is unknown; known: {', '.join(SOURCES)}")
+        for name in ("top_k", "max_boxes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")
+
+    @property
+    def needs_multibox(self) -> bool:
+        """Whether the network is needed."""
+        return self.source != "selective-search"
+
+    def search_options(self) -> dict[str, Any]:
+        """The arguments of `selective_search`; it has the limit only if no other source adds boxes."""
+        shape = ("mode", "superpixel_scale", "width", "min_side", "widened_from")
+        names = (*shape, "duplicate_iou", "ranking", "seed", "engine")
+        limit = self.max_boxes if self.source == "selective-search" else None
+        return {**{name: getattr(self, name) for name in names}, "max_boxes": limit}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint's description."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ProposalSettings:
+        """The settings that `to_dict` described; those from before MultiBox mean selective search as it was then.
+
+        Raises:
+            InputError: a setting is unknown or of the wrong type.
+        """
+        if unknown := sorted(set(values) - set(cls.__dataclass_fields__)):
+            raise InputError(f"unknown proposal settings: {', '.join(unknown)}; a newer version may know them")
+        if "source" not in values:
+            values = {"source": "selective-search", "widened_from": 1.0, "duplicate_iou": 1.0, **values}
+        for name, default in asdict(cls()).items():
+            value = values.get(name, default)
+            if not _is_like(value, default):
+                raise InputError(f"proposal setting {name} should be like {default!r}, got {value!r}")
+        return cls(**values)
+
+
+class Proposer:
+    """Proposes boxes as the settings say.
+
+    Args of the constructor:
+        settings: which.
+        multibox: the network, where the settings need it.
+    Raises:
+        InputError: the settings need a network and there is none.
+    """
+
+    def __init__(self, settings: ProposalSettings, multibox: MultiBox | None = None) -> None:
+        if settings.needs_multibox and multibox is None:
+            raise InputError(f"source {settings.source!r} needs a MultiBox network")
+        self.settings = settings
+        self.multibox = multibox
+
+    @classmethod
+    def load(cls, settings: ProposalSettings, runtime: Runtime) -> Proposer:
+        """A proposer with the network that the settings name, if they need one.
+
+        Raises:
+            CheckpointError: its file is missing, damaged, of another kind, or at odds with itself.
+        """
+        if not settings.needs_multibox:
+            return cls(settings)
+        from inception_rcnn.proposals.network.checkpoints import (
+            load_multibox,  # torch, which selective search does without
+        )
+
+        return cls(settings, load_multibox(settings.multibox, runtime, side=settings.side))
+
+    def __call__(self, image: npt.NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
+        """The proposals of one image, best first.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            threads: for selective search; None: all processors.
+        """
+        settings = self.settings
+        if self.multibox is None or settings.source == "selective-search":
+            return selective_search(image, threads=threads, **settings.search_options())
+        view = self.multibox.look([image])[0]
+        own = self._own(self.multibox, view, image)
+        if settings.source == "multibox":
+            return own if settings.max_boxes is None else own.top(settings.max_boxes)
+        sources = (own, selective_search(image, threads=threads, **settings.search_options()))
+        scores = self.multibox.rank(view, *sources) if settings.objectness else None
+        merged = merge_proposals(*sources, scores=scores)
+        return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
+
+    def _own(self, multibox: MultiBox, view: View, image: npt.NDArray[np.uint8]) -> Proposals:
+        top_k = self.settings.top_k
+        return multibox.with_crops(image, top_k) if self.settings.crops else multibox.proposals(view, top_k)
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides what is proposed, as JSON values, the network's weights by their checksum."""
+        searched = search_settings(self.settings.search_options())
+        if self.multibox is None or not self.settings.needs_multibox:
+            return searched
+        return {
+            **searched,
+            "method": self.settings.source,
+            "top_k": self.settings.top_k,
+            "objectness": self.settings.objectness,
+            "crops": self.settings.crops,
+            "side": self.multibox.spec.side,
+            "max_boxes": self.settings.max_boxes,
+            "multibox_sha256": self.multibox.checksum,
+        }
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a value may stand in for a default: of its type, a whole number for a fraction, a number for None."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if default is None:
+        return value is None or isinstance(value, int)
+    return isinstance(value, int | float) if isinstance(default, float) else isinstance(value, type(default))

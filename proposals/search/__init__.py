@@ -1,0 +1,1 @@
+"""Selective search: an image -> boxes of its regions, by grouping superpixels. No torch."""

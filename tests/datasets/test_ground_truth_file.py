@@ -1,0 +1,110 @@
+"""The compact file of objects: written and read again, and what is wrong is named."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inception_rcnn.datasets.ground_truth_file import GroundTruthFile, read_ground_truth, write_ground_truth
+from inception_rcnn.structures import DataFormatError
+from inception_rcnn.structures.tables import TruthTable
+
+VAL2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ilsvrc_det_val2"
+
+
+def written(folder: Path, *records: Any) -> Path:
+    path = folder / "truth.jsonl"
+    path.write_text("\n".join(json.dumps(record) for record in records))
+    return path
+
+
+def image(**change: Any) -> dict[str, Any]:
+    return {"id": "a", "index": 7, "width": 5, "height": 6, "objects": [[1, "cat", 0, 1, 3, 4]]} | change
+
+
+def test_what_a_line_means(tmp_path: Path) -> None:
+    second = {"id": "b", "objects": [[3, "dog", 0.5, 0, 9, 9, 1], [1, "cat", 2, 2, 2, 2]], "val2_index": 88}
+    read = read_ground_truth(written(tmp_path, image(), second))
+    truth = read.truth
+    assert (truth.class_names, truth.image_ids) == (("cat", "class 2", "dog"), (7, "b"))
+    assert (truth.image.tolist(), truth.label.tolist()) == ([0, 1, 1], [0, 2, 0])
+    assert truth.box.tolist() == [[0, 1, 4, 5], [0.5, 0, 10, 10], [2, 2, 3, 3]]
+    assert truth.ignored.tolist() == [False, True, False]
+    assert truth.area is None
+    assert (read.image_names, read.sizes) == (("a", "b"), ((5, 6), (None, None)))
+
+
+def test_names_can_be_given(tmp_path: Path) -> None:
+    path = written(tmp_path, image())
+    assert read_ground_truth(path, ["cat", "dog"]).truth.class_names == ("cat", "dog")
+    with pytest.raises(DataFormatError, match="line 1: has 'cat' as class 1, but class 1 is 'dog'"):
+        read_ground_truth(path, ["dog"])
+    with pytest.raises(DataFormatError, match="but there are 0"):
+        read_ground_truth(path, [])
+
+
+@pytest.mark.parametrize("name", ["truth.jsonl", "truth.jsonl.gz"])
+@pytest.mark.parametrize("area", [None, [12.5, 7.0, 3.0]])
+def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> None:
+    truth = TruthTable(
+        ("cat", "dog"),
+        (9, "x", 4),
+        np.array([2, 0, 0]),
+        np.array([1, 0, 1]),
+        np.array([[0, 0, 10, 10], [0.3, 1, 1.3, 2.25], [5, 5, 6, 6]]),
+        np.array([False, True, False]),
+        area,
+    )
+    write_ground_truth(
+        tmp_path / name, GroundTruthFile(truth, ("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
+    )
+    read = read_ground_truth(tmp_path / name, ("cat", "dog"))
+    assert (read.image_names, read.sizes) == (("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
+    assert read.truth.image_ids == (9, "x", 4)
+    order = [1, 2, 0]  # by image
+    for column in ("image", "label", "box", "ignore"):
+        assert getattr(read.truth, column).tolist() == getattr(truth, column)[order].tolist()
+    assert (None if read.truth.area is None else read.truth.area.tolist()) == (area and [7.0, 3.0, 12.5])
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([image(), 5], "line 2: should be an object with id and the list objects"),
+        ([image(), image()], "line 2: the image 7 is on line 1 already"),
+        ([image(id=None)], "line 1: id should be a text or a whole number"),
+        ([image(index="7")], "line 1: id should be"),
+        ([image(width=0)], "line 1: width and height should be"),
+        ([image(objects=[[1, "cat", 0, 0, 1]])], r"line 1, object 1: should be \[class, name"),
+        ([image(objects=[[0, "cat", 0, 0, 1, 1]])], "line 1, object 1: should begin with class number"),
+        ([image(objects=[[1, "cat", 0, 0, 1, "1"]])], "line 1, object 1: corners should be numbers"),
+        ([image(), image(index=8, objects=[[1, "dog", 0, 0, 1, 1]])], "class 1 is named 'dog', but 'cat' on line 1"),
+    ],
+)
+def test_a_wrong_line_is_named(records: list[Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataFormatError, match=message):
+        read_ground_truth(written(tmp_path, *records))
+
+
+def test_broken_json_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "truth.jsonl"
+    path.write_text(json.dumps(image()) + "\n\n{")
+    with pytest.raises(DataFormatError, match="line 3: is not valid JSON"):
+        read_ground_truth(path)
+
+
+@pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../shared are not here")
+def test_the_file_of_val2_is_of_this_format(tmp_path: Path) -> None:
+    read = read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz")
+    assert (len(read.image_names), len(read.truth), len(read.truth.class_names)) == (9917, 26782, 200)
+    write_ground_truth(tmp_path / "again.jsonl.gz", read)
+    with gzip.open(VAL2 / "ground_truth_val2.jsonl.gz", "rt", encoding="utf-8") as file:
+        original = [json.loads(line) for line in file]
+    with gzip.open(tmp_path / "again.jsonl.gz", "rt", encoding="utf-8") as file:
+        again = [json.loads(line) for line in file]
+    assert again == [{key: value for key, value in record.items() if key != "val2_index"} for record in original]

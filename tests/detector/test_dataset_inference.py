@@ -1,0 +1,253 @@
+"""A detector over a set: stored as it goes, resumed, shared out, refused where something else was asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from inception_rcnn.backbones import GoogLeNet
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.datasets.detections.stored import StoredDetections, read_stored_detections
+from inception_rcnn.detector import (
+    ClassifierDescription,
+    DetectionSettings,
+    Detector,
+    Ensemble,
+    RegionClassifier,
+    save_region_classifier,
+)
+from inception_rcnn.detector.checkpoints import load_region_classifier, with_score_threshold
+from inception_rcnn.detector.dataset_inference import (
+    PARTS,
+    SetRun,
+    describe_run,
+    detect_set,
+    forget_run,
+    unfinished_run,
+)
+from inception_rcnn.detector.sharing import Share
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
+from inception_rcnn.structures import InputError, Proposals, load_image
+
+COUNT = 5
+
+
+class Album:
+    """Photographs of all shades; one that may not be opened stops the run there."""
+
+    def __init__(self, folder: Path, photograph: npt.NDArray[np.uint8]) -> None:
+        self.files = [folder / f"{number}.png" for number in range(COUNT)]
+        self.opened: list[int] = []
+        self.stop_at: int | None = None
+        for number, file in enumerate(self.files):
+            Image.fromarray(np.roll(photograph, 7 * number, axis=1)).save(file)
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def path(self, index: int, /) -> Path:
+        return self.files[index]
+
+    def load_image(self, index: int, /) -> npt.NDArray[np.uint8]:
+        if index == self.stop_at:
+            raise KeyboardInterrupt
+        self.opened.append(index)
+        return load_image(self.files[index])
+
+
+@pytest.fixture(scope="module")
+def detector(classifiers: tuple[RegionClassifier, ...], boxes: npt.NDArray[np.float32]) -> Detector:
+    """Two networks, four proposals."""
+    proposals = Proposals(boxes[:4], np.linspace(1, 0, 4, dtype=np.float32))
+    return Detector(lambda image: proposals, Ensemble(classifiers), DetectionSettings(duplicate_iou=1.0))
+
+
+@pytest.fixture
+def album(tmp_path: Path, photograph: npt.NDArray[np.uint8]) -> Album:
+    return Album(tmp_path, photograph)
+
+
+@pytest.fixture
+def run(detector: Detector, album: Album) -> SetRun:
+    ids = tuple(range(10, 10 + COUNT))
+    return SetRun(detector=detector, images=album, image_ids=ids, settings={"a": (1, 2)}, members=("x", "y"))
+
+
+def content(stored: StoredDetections | None) -> Any:
+    """What was found, without the time it took."""
+    assert stored is not None
+    found = [[(run.boxes.tolist(), run.scores.tolist(), run.labels.tolist()) for run in runs] for runs in stored.found]
+    regions = [boxes.tolist() for boxes in stored.regions]
+    return stored.settings, stored.class_names, stored.runs, stored.image_ids, stored.checksums, found, regions
+
+
+def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album: Album) -> None:
+    stored = detect_set(run, quiet=True)
+    assert stored is not None and stored.runs == ("all averaged", "x", "y")
+    assert stored.settings == {"a": [1, 2]} and stored.image_ids == (10, 11, 12, 13, 14)
+    assert list(stored.seconds) == ["decode", "proposals", "warp", "network", "rest"]
+    for position, (together, *alone) in enumerate(stored.found):
+        answers = [detector(album.path(position))]
+        answers += [
+            Detector(detector.propose, Ensemble([member]), detector.settings)(album.path(position))
+            for member in detector.ensemble.members
+        ]
+        for mine, expected in zip((together, *alone), answers, strict=True):
+            assert len(expected) > 0
+            np.testing.assert_array_equal(mine.boxes, expected.boxes)
+            np.testing.assert_array_equal(mine.scores, expected.scores)
+    assert len({len(regions) for regions in stored.regions}) == 1 and len(stored.regions[0]) == 4
+
+
+def test_one_network_has_one_run_and_given_proposals_are_used(run: SetRun, boxes: npt.NDArray[np.float32]) -> None:
+    given = [Proposals(boxes[:n], np.linspace(1, 0, n, dtype=np.float32)) for n in (1, 2, 3, 1, 2)]
+    stored = detect_set(replace(run, members=(), proposals=given), quiet=True)
+    assert stored is not None and stored.runs == ("",)
+    assert [len(regions) for regions in stored.regions] == [1, 2, 3, 1, 2]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_killed_run_goes_on_where_it_was(keep: bool, run: SetRun, album: Album, tmp_path: Path) -> None:
+    whole = content(detect_set(run, quiet=True))
+    album.opened.clear()
+    path = tmp_path / "out" / "found.safetensors"
+    assert not unfinished_run(path)
+    album.stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        detect_set(run, path, keep=keep, quiet=True)
+    assert unfinished_run(path) and not path.exists()
+    album.stop_at = None
+    resumed = detect_set(run, path, keep=keep, quiet=True)
+    assert album.opened == [0, 1, 2, 3, 4]  # each once
+    assert content(resumed) == whole
+    assert unfinished_run(path) != keep and path.exists() == keep
+    again = detect_set(run, path, keep=keep, quiet=True)
+    assert content(again) == whole and len(album.opened) == 5
+    forget_run(path)
+    if keep:
+        assert content(read_stored_detections(path)) == whole
+    else:
+        assert not unfinished_run(path)
+        assert content(detect_set(run, path, keep=keep, quiet=True)) == whole and len(album.opened) == 10
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused(finished: bool, run: SetRun, album: Album, tmp_path: Path) -> None:
+    path = tmp_path / "found.safetensors"
+    album.stop_at = None if finished else 2
+    if finished:
+        detect_set(run, path, quiet=True)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            detect_set(run, path, quiet=True)
+    with pytest.raises(InputError, match=r"found.*safetensors was made with a = \[1, 2\], now 3 is asked for"):
+        detect_set(replace(run, settings={"a": 3}), path, quiet=True)
+    with pytest.raises(InputError, match="made with runs"):
+        detect_set(replace(run, members=()), path, quiet=True)
+    with pytest.raises(InputError, match="other images"):
+        detect_set(replace(run, image_ids=(1, 2, 3, 4, 5)), path, quiet=True)
+
+
+def test_photographs_that_changed_are_done_again_or_refused(run: SetRun, album: Album, tmp_path: Path) -> None:
+    path = tmp_path / "found.safetensors"
+    album.stop_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        detect_set(run, path, quiet=True)
+    album.stop_at = None
+    Image.fromarray(np.zeros((80, 96, 3), np.uint8)).save(album.files[1])
+    changed = replace(run)  # whose checksums are not computed yet
+    album.opened.clear()
+    assert content(detect_set(changed, path, quiet=True)) == content(detect_set(changed, quiet=True))
+    assert album.opened[:3] == [1, 3, 4]
+    Image.fromarray(np.zeros((80, 96, 3), np.uint8) + 9).save(album.files[1])
+    with pytest.raises(InputError, match="the photograph of image 11 has changed since"):
+        detect_set(replace(run), path, quiet=True)
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_several_processes_find_the_same(processes: int, run: SetRun, album: Album, tmp_path: Path) -> None:
+    whole = content(detect_set(run, quiet=True))
+    album.opened.clear()
+    path = tmp_path / "found.safetensors"
+    first: list[StoredDetections | None] = []
+    leader = threading.Thread(
+        target=lambda: first.append(detect_set(replace(run), path, share=Share(0, processes), quiet=True))
+    )
+    leader.start()  # waits for the others
+    for rank in range(1, processes):
+        assert detect_set(replace(run), path, share=Share(rank, processes), quiet=True) is None
+    leader.join(timeout=60)
+    assert content(first[0]) == whole and sorted(album.opened) == [0, 1, 2, 3, 4]
+    assert detect_set(run, path, share=Share(1, processes), quiet=True) is None  # comes late: all is done
+    assert len(album.opened) == 5
+
+
+def test_several_processes_need_a_file(run: SetRun) -> None:
+    with pytest.raises(InputError, match="several processes need a file"):
+        detect_set(run, share=Share(0, 2), quiet=True)
+
+
+def test_parts_do_not_depend_on_the_number_of_processes_and_are_many() -> None:
+    from inception_rcnn.detector.dataset_inference import _parts
+
+    for count in (0, 1, 5, PARTS, 700, 20_121):
+        parts = _parts(count)
+        assert [row for part in parts for row in part] == list(range(count))
+        assert len(parts) >= min(count, PARTS) and max(map(len, parts), default=1) <= 16
+
+
+def test_processes_as_torchrun_tells() -> None:
+    assert Share.from_environment({}) == Share(0, 1, 0)
+    share = Share.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
+    assert share == Share(3, 4, 1) and not share.leads and Share(0, 4).leads
+    assert [part for part in range(9) if share.has(part)] == [3, 7]
+    for wrong, message in (({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK should be in 0\.\.1"), ({"RANK": "x"}, "whole")):
+        with pytest.raises(InputError, match=message):
+            Share.from_environment(wrong)
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpus", "device"),
+    [("auto", 4, "cuda:1"), ("cuda", 4, "cuda:1"), ("cuda:3", 4, "cuda:3"), ("cpu", 4, "cpu"), ("auto", 0, "auto")],
+)
+def test_the_gpus_of_a_machine_are_dealt_out(asked: str, gpus: int, device: str) -> None:
+    assert Share(5, 8, 5).device(asked, gpus) == device
+    assert Share().device(asked, gpus) == asked
+
+
+def test_what_decides_is_described(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime, tmp_path: Path
+) -> None:
+    def describe(path: Path, proposals: Path | None = None, **settings: Any) -> dict[str, Any]:
+        ensemble = Ensemble([load_region_classifier(path, cpu)])
+        return describe_run(Detector(propose, ensemble, DetectionSettings(**settings), judge), [path], proposals)
+
+    judge: Any = None
+    propose: Any = Proposer(ProposalSettings(source="selective-search"))
+    path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    save_region_classifier(path, make_network(1), description)
+    save_region_classifier(other, make_network(2), description)
+    before = describe(path)
+    assert describe(other) != before
+    assert describe(path, max_proposals=5) != before and describe(path, score_threshold=0.5) != before
+    assert describe(path, other) != before != describe(path, path)
+    with_score_threshold(path, 0.75)  # the networks are the same, and `settings` says which threshold counts
+    assert describe(path) == before
+    judge = SimpleNamespace(checksum="of a network")
+    assert describe(path) != before and describe(path, weigh_by_objectness=False) != describe(path)
+    judge = None
+    propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
+    assert describe(path) != before
+    propose = Proposals.empty
+    assert "proposals" in describe(path, other)
+    with pytest.raises(InputError, match="cannot be described; load it with load_detector"):
+        describe(path)

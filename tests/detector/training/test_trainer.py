@@ -1,0 +1,273 @@
+"""From a data set to a checkpoint: end to end on three small photographs, killed and resumed, refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint
+from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
+from inception_rcnn.detector.training.region_loader import cut_batch
+from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings
+from inception_rcnn.detector.training.step import FineTuning, StepResult, TrainingSettings
+from inception_rcnn.detector.training.trainer import (
+    FineTuneSettings,
+    fine_tune,
+    frozen_features,
+    region_pool,
+    start_linear,
+)
+from inception_rcnn.structures import CheckpointError, GroundTruth, InputError, Proposals, load_image
+from inception_rcnn.structures.dataset import ImageCache
+
+NAMES = ("cat", "cup", "person")
+
+
+@dataclass
+class Photographs:
+    """A cat, a cup and an astronaut, 90 x 60 pixels each, in files; a crowd above the cup."""
+
+    folder: Path
+    class_names: tuple[str, ...] = NAMES
+
+    def __post_init__(self) -> None:
+        for number, image in enumerate((data.chelsea(), data.coffee(), data.astronaut()[:342])):
+            Image.fromarray(image).resize((90, 60)).save(self.folder / f"{number}.png")
+
+    def __len__(self) -> int:
+        return 3
+
+    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        return load_image(self.folder / f"{index}.png")
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        boxes = [[(24, 4, 84, 58)], [(24, 12, 64, 48), (0, 0, 50, 20)], [(8, 0, 68, 60)]][index]
+        return GroundTruth(
+            np.array(boxes, np.float32),
+            np.full(len(boxes), index, np.int64),
+            NAMES,
+            np.array([False, True][: len(boxes)]),
+            width=90,
+            height=60,
+        )
+
+
+def random_proposals(count: int = 30) -> list[Proposals]:
+    """Boxes anywhere on each photograph."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(3):
+        corner, size = rng.uniform(0, 40, (count, 2)), rng.uniform(8, 20, (count, 2)) * [2.4, 1]
+        boxes = np.concatenate([corner, corner + size], axis=1).astype(np.float32)
+        found.append(Proposals(boxes, np.linspace(1, 0, count, dtype=np.float32)))
+    return found
+
+
+SETTINGS = FineTuneSettings(
+    training=TrainingSettings(iterations=4, learning_rate=0.005, warm_up=1, train_from="5b", averaging=0.5),
+    sampling=SamplingSettings(foreground=3, background=3),
+    linear_batches=2,
+    jitter=2,
+    save_every=2,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Photographs:
+    """Three photographs."""
+    return Photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture(scope="module")
+def train(
+    dataset: Photographs, make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime
+) -> Callable[..., Path]:
+    """Fine-tunes the network of a seed into a folder."""
+
+    def run(output: Path, seed: int = 1, proposals: Sequence[Proposals] | None = None, **changes: Any) -> Path:
+        given = random_proposals() if proposals is None else proposals
+        settings = replace(SETTINGS, **changes)
+        return fine_tune(dataset, given, make_network(seed), description, settings, cpu, output, quiet=True)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def output(train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run; read only."""
+    folder = tmp_path_factory.mktemp("runs") / "deep" / "down"
+    assert train(folder) == folder / "model.safetensors"
+    return folder
+
+
+def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -> None:
+    detector = load_detector(output / "model.safetensors", "cpu")
+    assert detector.ensemble.class_names == NAMES and detector.settings.score_threshold == 0.25
+    boxes = random_proposals()[0].boxes
+    probabilities = detector.classify(dataset.load_image(0), boxes)
+    assert probabilities.shape == (30, 4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-3)
+    detections = detector.with_settings(score_threshold=0.0).settle(boxes, probabilities)
+    assert len(detections) > 0
+
+
+def test_a_run_leaves_the_linear_start_and_its_state(output: Path) -> None:
+    assert {path.name for path in output.iterdir()} == {f"{name}.safetensors" for name in ("model", "linear", "state")}
+    assert read_checkpoint(output / "state.safetensors", "training-state").description["iteration"] == 4
+    model, linear = (
+        read_checkpoint(output / f"{name}.safetensors", "region-classifier").tensors for name in ("model", "linear")
+    )
+    changed = {name for name, tensor in model.items() if not torch.equal(tensor, linear[name])}
+    assert {"inception_5b.conv1x1.weight", "inception_5b.conv5x5.weight", "classifier.weight"} <= changed
+    assert all(name.startswith(("inception_5b.", "classifier.")) for name in changed)
+
+
+def test_the_model_tells_how_it_was_made(output: Path) -> None:
+    model, linear = (
+        read_checkpoint(output / f"{name}.safetensors", "region-classifier").description["training"]
+        for name in ("model", "linear")
+    )
+    assert model["data"] == "none" and model["images"] == 3 and model["iterations"] == 4 and model["train_from"] == "5b"
+    assert model["jitter"] == 2 and model["linear_batches"] == 2 and model["sampling"]["foreground"] == 3
+    assert linear["recipe"] == "linear softmax on frozen features" and "learning_rate" not in linear
+    assert linear["sampling"] == model["sampling"] and linear["data"] == "none"
+
+
+def test_the_same_command_again_changes_nothing(output: Path, train: Callable[..., Path]) -> None:
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    train(output, seed=2)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_a_killed_run_goes_on_to_the_same_end(
+    output: Path, train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = FineTuning.step
+
+    def killed(self: FineTuning, *batch: Any) -> StepResult:
+        if self.iteration == 3:  # one step after the state was saved
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(FineTuning, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+    assert read_checkpoint(tmp_path / "state.safetensors", "training-state").description["iteration"] == 2
+    monkeypatch.undo()
+    train(tmp_path, seed=2)  # other weights to begin with: the state's must win
+    assert (tmp_path / "model.safetensors").read_bytes() == (output / "model.safetensors").read_bytes()
+
+
+def test_another_setting_is_refused(output: Path, train: Callable[..., Path]) -> None:
+    for changes, message in (
+        ({"training": replace(SETTINGS.training, momentum=0.5)}, "was made with momentum = 0.9, this run has 0.5"),
+        ({"jitter": 3}, "was made with jitter = 2, this run has 3"),
+        ({"sampling": replace(SETTINGS.sampling, seed=4)}, "was made with sampling = "),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            train(output, **changes)
+
+
+def test_without_a_linear_start_there_is_no_linear_file(train: Callable[..., Path], tmp_path: Path) -> None:
+    train(tmp_path, linear_batches=0, training=replace(SETTINGS.training, iterations=1))
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "state.safetensors"}
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    dataset: Photographs,
+    make_network: Callable[[int], GoogLeNet],
+    description: ClassifierDescription,
+    cpu: Runtime,
+    tmp_path: Path,
+) -> None:
+    def run(proposals: list[Proposals], network: GoogLeNet, described: ClassifierDescription = description) -> None:
+        fine_tune(dataset, proposals, network, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
+
+    network = make_network(1)
+    with pytest.raises(InputError, match="proposals of 2 photographs, the data set has 3"):
+        run(random_proposals()[:2], network)
+    with pytest.raises(InputError, match="the network has 3 outputs; 3 classes and background need 4"):
+        run(random_proposals(), GoogLeNet(3))
+    with pytest.raises(InputError, match="class_names are not the data set's, or in another order"):
+        run(random_proposals(), network, replace(description, class_names=("cup", "cat", "person")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_tell_objects_from_is_refused(train: Callable[..., Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="these 3 photographs have 9 and 0: check annotations and proposals"):
+        train(tmp_path, proposals=[Proposals.empty()] * 3)
+
+
+def test_the_pool_holds_objects_shaken_copies_and_proposals(dataset: Photographs) -> None:
+    pool = region_pool(dataset, random_proposals(), 2, 0)
+    assert [one.labels[:3].tolist() for one in pool] == [[0] * 3, [1] * 3, [2] * 3]
+    assert len(pool[0]) == 3 + 30 and len(pool[1]) < 3 + 30  # those inside the crowd are left out
+    for index, one in enumerate(pool):
+        assert np.array_equal(one.boxes[0], dataset.ground_truth(index).boxes[0])
+    again, other = region_pool(dataset, random_proposals(), 2, 0), region_pool(dataset, random_proposals(), 2, 1)
+    assert all(np.array_equal(one.boxes, two.boxes) for one, two in zip(pool, again, strict=True))
+    assert not np.array_equal(pool[0].boxes, other[0].boxes)
+
+
+class Twins(Photographs):
+    """Photographs with the same object each."""
+
+    def ground_truth(self, index: int) -> GroundTruth:
+        return super().ground_truth(0)
+
+
+def test_every_photograph_shakes_its_copies_its_own_way(tmp_path: Path) -> None:
+    pool = region_pool(Twins(tmp_path), [Proposals.empty()] * 3, 2, 0)
+    assert np.array_equal(pool[0].boxes[0], pool[1].boxes[0])
+    assert not np.array_equal(pool[0].boxes, pool[1].boxes) and not np.array_equal(pool[1].boxes, pool[2].boxes)
+
+
+@pytest.fixture
+def sampler(dataset: Photographs) -> RegionSampler:
+    """Draws six regions a batch."""
+    return RegionSampler(region_pool(dataset, random_proposals(), 2, 0), 3, SETTINGS.sampling)
+
+
+def test_frozen_features_are_the_network_s(
+    dataset: Photographs,
+    sampler: RegionSampler,
+    make_network: Callable[[int], GoogLeNet],
+    spec: InputSpec,
+    cpu: Runtime,
+) -> None:
+    network, images = make_network(1), ImageCache(dataset.load_image)
+    features, labels = frozen_features(network, sampler, images, spec, cpu, 2, quiet=True)
+    assert features.shape == (12, 1024) and features.dtype == torch.float32 and labels.shape == (12,)
+    batch = sampler.draw(1_000_000_001)  # numbered apart from the batches of the training
+    with torch.inference_mode():
+        inputs = spec.apply(torch.from_numpy(cut_batch(images, batch, spec)))
+        expected = network.pooled(network.trunk(inputs))
+    torch.testing.assert_close(features[6:], expected, rtol=1e-4, atol=1e-5)
+    assert labels[6:].tolist() == batch.labels.tolist()
+
+
+def test_the_linear_start_knows_the_batches_it_was_fitted_to(
+    dataset: Photographs,
+    sampler: RegionSampler,
+    make_network: Callable[[int], GoogLeNet],
+    spec: InputSpec,
+    cpu: Runtime,
+) -> None:
+    network, images = make_network(1), ImageCache(dataset.load_image)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    start_linear(network, sampler, images, spec, cpu, 2, quiet=True)
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    features, labels = frozen_features(network, sampler, images, spec, cpu, 2, quiet=True)
+    assert network.classifier is not None
+    with torch.no_grad():
+        assert (network.classifier(features).argmax(dim=1) == labels).all()

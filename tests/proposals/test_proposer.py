@@ -1,0 +1,139 @@
+"""Both sources behind one call: who is asked, what orders the list, and what is written down about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer, merge_proposals, selective_search
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
+from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.structures import CheckpointError, InputError, Proposals
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SETTINGS = ProposalSettings(mode="single", width=100, min_side=8, top_k=15)
+Pixels = npt.NDArray[np.uint8]
+
+
+def proposer(untrained: MultiBox, **changes: object) -> Proposer:
+    return Proposer(replace(SETTINGS, **changes), untrained)  # type: ignore[arg-type]
+
+
+def searched(image: Pixels) -> Proposals:
+    return selective_search(image, mode="single", width=100, min_side=8, threads=1)
+
+
+def same(one: Proposals, two: Proposals) -> bool:
+    """Whether two lists have the same boxes of the same sources in the same order."""
+    return np.array_equal(one.boxes, two.boxes) and [one.source_names[who] for who in one.source] == [
+        two.source_names[who] for who in two.source
+    ]
+
+
+def test_selective_search_alone_needs_no_network(photograph: Pixels) -> None:
+    found = Proposer(replace(SETTINGS, source="selective-search"))(photograph, threads=1)
+    assert same(found, searched(photograph)) and len(found) > 10
+
+
+def test_selective_search_alone_leaves_a_network_alone(untrained: MultiBox, photograph: Pixels) -> None:
+    one = proposer(untrained, source="selective-search")
+    assert same(one(photograph, threads=1), searched(photograph))
+    assert one.describe() == Proposer(replace(SETTINGS, source="selective-search")).describe()
+
+
+def test_multibox_alone_gives_its_boxes_as_it_ranks_them(untrained: MultiBox, photograph: Pixels) -> None:
+    for objectness in (False, True):
+        found = proposer(untrained, source="multibox", objectness=objectness)(photograph)
+        assert same(found, untrained.propose(photograph, top_k=15))
+    found = proposer(untrained, source="multibox", crops=True)(photograph)
+    assert same(found, untrained.propose(photograph, top_k=15, crops=True))
+
+
+def test_without_objectness_both_take_turns(untrained: MultiBox, photograph: Pixels) -> None:
+    found = proposer(untrained, objectness=False)(photograph, threads=1)
+    own = untrained.propose(photograph, top_k=15)
+    assert same(found, merge_proposals(own, searched(photograph)))
+    assert found.boxes[0].tolist() == own.boxes[0].tolist() and found.source[:4].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("crops", [False, True])
+def test_objectness_orders_the_boxes_of_both_alike(untrained: MultiBox, photograph: Pixels, crops: bool) -> None:
+    found = proposer(untrained, crops=crops)(photograph, threads=1)
+    asked = (untrained.propose(photograph, top_k=15, crops=crops), searched(photograph))
+    every = np.concatenate([one.boxes for one in asked])
+    scores = untrained.rank(untrained.look([photograph])[0], *asked)
+    assert same(found, merge_proposals(*asked, scores=scores))
+    assert found.boxes[0].tolist() == every[scores.argmax()].tolist()
+
+
+@pytest.mark.parametrize("source", ["selective-search", "multibox", "both"])
+def test_a_limit_keeps_the_first_boxes(untrained: MultiBox, photograph: Pixels, source: str) -> None:
+    every = proposer(untrained, source=source)(photograph, threads=1)
+    found = proposer(untrained, source=source, max_boxes=6)(photograph, threads=1)
+    assert len(every) > 6 and same(found, every.top(6))
+
+
+def test_both_has_the_boxes_of_both(untrained: MultiBox, photograph: Pixels) -> None:
+    found = proposer(untrained)(photograph, threads=1)
+    assert found.source_names == ("multibox", "selective-search")
+    assert 10 <= (found.source == 0).sum() <= 15 and (found.source == 1).sum() > 10
+
+
+def test_a_source_with_a_network_needs_one() -> None:
+    for source in ("multibox", "both"):
+        with pytest.raises(InputError, match=f"source '{source}' needs a MultiBox network"):
+            Proposer(replace(SETTINGS, source=source))
+
+
+def test_the_description_names_all_that_decides(untrained: MultiBox) -> None:
+    said = proposer(untrained).describe()
+    assert json.loads(json.dumps(said)) == said
+    expected = {"method": "both", "top_k": 15, "objectness": True, "multibox_sha256": "0123", "mode": "single"}
+    assert expected.items() <= said.items()
+    plain = Proposer(replace(SETTINGS, source="selective-search")).describe()
+    assert plain["method"] == "selective-search" and "top_k" not in plain and plain["width"] == 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": "multibox"},
+        {"top_k": 16},
+        {"objectness": False},
+        {"crops": True},
+        {"max_boxes": 9},
+        {"superpixel_scale": 1.0},
+        {"min_side": 9},
+    ],
+)
+def test_other_settings_are_described_otherwise(untrained: MultiBox, changes: dict[str, object]) -> None:
+    assert proposer(untrained, **changes).describe() != proposer(untrained).describe()
+
+
+def test_other_weights_are_described_otherwise(untrained: MultiBox) -> None:
+    other = MultiBox(untrained.network, untrained.spec, untrained.runtime, checksum="4567")
+    assert Proposer(SETTINGS, other).describe() != Proposer(SETTINGS, untrained).describe()
+
+
+def test_the_network_is_loaded_where_it_is_needed(
+    untrained: MultiBox, cpu: Runtime, photograph: Pixels, tmp_path: Path
+) -> None:
+    path = tmp_path / "multibox.safetensors"
+    description = MultiBoxDescription(untrained.spec, PriorSettings(), 16, {}, "CC0-1.0")
+    save_multibox(path, untrained.network.state_dict(), description)
+    loaded = Proposer.load(replace(SETTINGS, source="multibox", multibox=str(path)), cpu)
+    assert 10 <= len(loaded(photograph)) <= 15 and len(loaded.describe()["multibox_sha256"]) == 64
+    absent = replace(SETTINGS, multibox="absent")
+    assert Proposer.load(replace(absent, source="selective-search"), cpu).multibox is None
+    with pytest.raises(CheckpointError, match="no weights at absent"):
+        Proposer.load(absent, cpu)
+    write_checkpoint(path, "googlenet", {}, {})
+    with pytest.raises(CheckpointError, match="'multibox' is needed here"):
+        Proposer.load(replace(SETTINGS, multibox=str(path)), cpu)
