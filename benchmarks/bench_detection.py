@@ -129,7 +129,7 @@ def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[
         settings={},
         class_names=detector.ensemble.class_names,
         runs=tuple(f"{name}, {by}" for name in found.regions for by in ("by class", "times objectness")),
-        image_ids=tuple(truth.file.truth.image_ids),
+        image_ids=tuple(truth.file.image_ids),
         checksums=("",) * len(found.found),
         found=tuple(found.found),  # type: ignore[arg-type]
         regions=(),
@@ -151,7 +151,7 @@ def time_of_a_region(detector: Detector, dataset: CocoDataset, regions: Sequence
 def print_table(found: Collected, detector: Detector, truth: ChosenTruth, per_region: float) -> None:
     """One line a list."""
     images = len(found.found)
-    print(f"\n## {truth.title}: {images} photographs, {int((~truth.file.truth.ignored).sum())} objects\n")
+    print(f"\n## {truth.title}: {images} photographs, {int((~truth.file.ignored).sum())} objects\n")
     print(f"{1000 * per_region:.1f} ms a region, median of {min(images, TIMED)} photographs\n")
     heads = ["regions", "recall", "small", "medium", "large", "mAP@0.5 by class", "times objectness", "mAP@0.5:0.95"]
     heads += ["best mean F1", "at score"]

@@ -98,7 +98,8 @@ def ours(folder: Path, task: str) -> dict[str, float]:
     from inception_rcnn.datasets.detections.base import read_coco_detections, read_ilsvrc_detections
     from inception_rcnn.evaluation import evaluate_coco
     from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
-    from inception_rcnn.structures.tables import DetectionTable, TruthTable
+    from inception_rcnn.structures.detections import DetectionTable
+    from inception_rcnn.structures.ground_truth import GroundTruthTable
 
     ids = range(1, IMAGES + 1)
     if task == "text":
@@ -115,7 +116,7 @@ def ours(folder: Path, task: str) -> dict[str, float]:
     box = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]])
     truth_box = np.hstack([truth_xywh[:, :2], truth_xywh[:, :2] + truth_xywh[:, 2:]])
     found = DetectionTable(arrays["image"], arrays["label"], arrays["score"], box)
-    truth = TruthTable(names, tuple(ids), arrays["truth_image"], arrays["truth_label"], truth_box)
+    truth = GroundTruthTable(names, tuple(ids), arrays["truth_image"], arrays["truth_label"], truth_box)
     evaluate = evaluate_coco if task == "coco" else evaluate_ilsvrc
     evaluate(truth, found[:100])
     seconds, result = timed(lambda: evaluate(truth, found))

@@ -14,12 +14,12 @@ from inception_rcnn.datasets.detections.writing import (
     write_voc_detections,
 )
 from inception_rcnn.datasets.folder import FolderDataset
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile, read_ground_truth, write_ground_truth
+from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_ground_truth
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
-from inception_rcnn.datasets.interface import DetectionDataset
 from inception_rcnn.datasets.opening import FORMATS, open_dataset
 from inception_rcnn.datasets.voc import VOC_CLASSES, VocDataset
 from inception_rcnn.datasets.writing import write_coco, write_folder, write_ilsvrc, write_voc
+from inception_rcnn.structures.dataset import DetectionDataset
 
 __all__ = [
     "FORMATS",
@@ -28,7 +28,6 @@ __all__ = [
     "DetectionDataset",
     "DetectionFile",
     "FolderDataset",
-    "GroundTruthFile",
     "IlsvrcDetDataset",
     "VocDataset",
     "open_dataset",

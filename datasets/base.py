@@ -11,11 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.datasets.interface import Problems
 from inception_rcnn.datasets.voc_xml import AnnotatedObject, Annotation
 from inception_rcnn.structures import DataFormatError, GroundTruth, load_image
-from inception_rcnn.structures.tables import TruthTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 PICTURES: Final = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"),
@@ -54,6 +53,16 @@ class AnnotatedPhotographs:
         self._labels = array("q")  # positions in _names until the classes are settled
         self._ignore = array("b")
         self._names: dict[str, int] = {}
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        """What people call the classes."""
+        return self.class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """By which files of detections name the classes: 1, 2, 3 ..."""
+        return tuple(range(1, len(self.class_names) + 1))
 
     @property
     def problems(self) -> list[str]:
@@ -121,18 +130,20 @@ class AnnotatedPhotographs:
             height=height,
         )
 
-    def ground_truths(self) -> GroundTruthFile:
+    def ground_truths(self) -> GroundTruthTable:
         """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
-        truth = TruthTable(
+        sizes = [(self._sizes[k] or None, self._sizes[k + 1] or None) for k in range(0, len(self._sizes), 2)]
+        return GroundTruthTable(
             class_names=self.class_names,
             image_ids=tuple(self._table_ids()),
             image=np.repeat(np.arange(len(self)), np.diff(np.array(self._ends))),
             label=np.array(self._labels, np.int64),
             box=np.array(self._boxes).reshape(-1, 4),
             ignore=np.array(self._ignore, np.bool_),
+            image_names=tuple(self.image_ids),
+            sizes=tuple(sizes),
+            display_names=self.display_names,
         )
-        sizes = [(self._sizes[k] or None, self._sizes[k + 1] or None) for k in range(0, len(self._sizes), 2)]
-        return GroundTruthFile(truth, tuple(self.image_ids), tuple(sizes))
 
     def _table_ids(self) -> Sequence[int | str]:
         """Return what files of detections call the photographs."""

@@ -20,7 +20,7 @@ _OTHER_NAME: Final = dict(_VOC_AND_COCO) | {theirs: ours for ours, theirs in _VO
 
 
 def class_positions(
-    names: Sequence[str], class_names: Sequence[str], spoken: Sequence[str] | None = None
+    names: Sequence[str], class_names: Sequence[str], display_names: Sequence[str] | None = None
 ) -> NDArray[np.int32]:
     """Return for each of a detector's classes its position among those of a data set, -1 for those it does not have.
 
@@ -30,12 +30,12 @@ def class_positions(
     Args:
         names: The detector's classes.
         class_names: The data set's.
-        spoken: What people call the data set's classes, in the same order; ILSVRC's class names are WordNet ids.
+        display_names: What people call the data set's classes, in the same order; ILSVRC's class names are WordNet ids.
 
     >>> class_positions(["couch", "cat", "n02084071", "kite"], ["n02121808", "n02084071", "sofa"], ["cat", "dog", "x"])
     array([ 2,  0,  1, -1], dtype=int32)
     """
-    position_of = {_plain(name): position for position, name in enumerate(spoken or ())}
+    position_of = {_plain(name): position for position, name in enumerate(display_names or ())}
     position_of |= {_plain(name): position for position, name in enumerate(class_names)}
     found = [position_of.get(name, position_of.get(_OTHER_NAME.get(name, ""), -1)) for name in map(_plain, names)]
     return np.array(found, np.int32)

@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
-from inception_rcnn.structures.tables import TruthTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 _LARGEST = 1e18  # far above any pixel coordinate, far below what float32 can hold
 
@@ -75,6 +74,11 @@ class CocoDataset:
         self._objects = self._read_annotations(content["annotations"], left_out)
 
     @property
+    def display_names(self) -> tuple[str, ...]:
+        """What people call the classes: their names."""
+        return self.class_names
+
+    @property
     def skipped(self) -> int:
         """How many images and annotations were left out; annotations of a left-out image are not counted."""
         return len(self.problems)
@@ -130,14 +134,14 @@ class CocoDataset:
             height=photograph.height,
         )
 
-    def ground_truths(self) -> GroundTruthFile:
+    def ground_truths(self) -> GroundTruthTable:
         """Return the objects of all photographs in one table, in the same order; no photograph is opened.
 
         Its numbers are those of the truth file, in float64, and so COCO's figures are exact.
         """
         listed = [self._objects[image_id] for image_id in self.image_ids]
         objects = [entry for entries in listed for entry in entries]
-        truth = TruthTable(
+        return GroundTruthTable(
             class_names=self.class_names,
             image_ids=self.image_ids,
             image=np.repeat(np.arange(len(self)), [len(entries) for entries in listed]),
@@ -145,12 +149,9 @@ class CocoDataset:
             box=np.array([entry.box for entry in objects], np.float64).reshape(-1, 4),
             ignore=np.array([entry.crowd for entry in objects], np.bool_),
             area=np.array([entry.area for entry in objects], np.float64),
-        )
-        return GroundTruthFile(
-            truth=truth,
             image_names=tuple(photograph.path.stem for photograph in self._photographs),
             sizes=tuple((photograph.width, photograph.height) for photograph in self._photographs),
-            class_numbers=self.category_ids,
+            category_ids=self.category_ids,
         )
 
     def _read_images(self, records: list[Any]) -> tuple[dict[int | str, _Photograph], set[int | str]]:

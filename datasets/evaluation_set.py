@@ -1,81 +1,49 @@
-"""The objects that detections are compared with: of a data set or from a file, of all images or of some."""
+"""What detections are compared with: the objects of a data set or a file, of all its images or of those listed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile, read_ground_truth
-from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
+from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
-from inception_rcnn.datasets.interface import DetectionDataset, Problems
-from inception_rcnn.datasets.listed_images import listed_images
+from inception_rcnn.datasets.image_lists import read_image_list
+from inception_rcnn.datasets.interface import Problems
 from inception_rcnn.datasets.opening import open_dataset
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
+from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
 
 @dataclass(frozen=True, eq=False)
-class ChosenPhotographs:
-    """Some photographs of a data set, as a set.
-
-    Args:
-        dataset: The set.
-        positions: Which of them.
-    """
-
-    dataset: DetectionDataset
-    positions: Sequence[int]
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.positions)
-
-    def path(self, i: int, /) -> Path:
-        """Return where photograph `i` is."""
-        return self.dataset.path(self.positions[i])
-
-    def load_image(self, i: int, /) -> NDArray[np.uint8]:
-        """Return photograph `i` as uint8 RGB (H, W, 3)."""
-        return self.dataset.load_image(self.positions[i])
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenTruth:
-    """What to compare with.
+class EvaluationSet:
+    """What is scored.
 
     Attributes:
-        file: The objects of the chosen images.
-        dataset: Where the photographs are; None if the objects are from a file.
-        positions: Of the chosen images in `dataset`, in the order of `file`.
-        spoken: What people call the classes; ILSVRC's class names are WordNet ids.
+        truth: The objects of the chosen images.
+        dataset: The photographs of the same images in the same order; None if the objects are from a file.
         title: What it is, in a word or two.
         problems: What was left out and why, one line for each.
     """
 
-    file: GroundTruthFile
+    truth: GroundTruthTable
     dataset: DetectionDataset | None
-    positions: Sequence[int]
-    spoken: tuple[str, ...]
     title: str
     problems: tuple[str, ...] = ()
 
-    def photographs(self) -> ChosenPhotographs:
-        """Return the photographs of the chosen images.
+    def photographs(self) -> DetectionDataset:
+        """Return the photographs of the images.
 
         Raises:
             InputError: There are none, the objects are from a file.
         """
         if self.dataset is None:
             raise InputError("there are no photographs: the objects are from a file")
-        return ChosenPhotographs(self.dataset, self.positions)
+        return self.dataset
 
 
-def choose_truth(
-    form: str,
+def evaluation_set_of(
+    format: str,
     root: Path | None,
     split: str | None,
     ground_truth: Path | None,
@@ -83,11 +51,11 @@ def choose_truth(
     image_list: Path | None = None,
     limit: int | None = None,
     skip_broken: bool = False,
-) -> ChosenTruth:
+) -> EvaluationSet:
     """Return the objects of a data set's images, or of those that a list names.
 
     Args:
-        form: Format of the data set, see `open_dataset`.
+        format: Of the data set, see `open_dataset`.
         root: Its folder; None to read a file.
         split: Part of it.
         ground_truth: The file, if there is no `root`; see `read_ground_truth`.
@@ -99,31 +67,63 @@ def choose_truth(
         InputError: Neither root nor file is given or both are, something is missing, or no image is left.
         DataFormatError: Something is broken; the text names the file and the place in it.
     """
-    dataset, file, title = _whole(form, root, split, ground_truth, skip_broken)
+    dataset, truth, title = _whole(format, root, split, ground_truth, skip_broken)
     problems = Problems(skip=skip_broken)
     problems.lines.extend([] if dataset is None else dataset.problems)
-    positions: Sequence[int] = range(len(file.image_names))
+    rows: Sequence[int] = range(len(truth.image_ids))
     if image_list is not None:
-        positions, file = listed_images(image_list, file, problems)
-    if limit is not None and limit < len(positions):
-        positions, file = positions[:limit], file.chosen(range(limit))
-    if len(positions) == 0:
+        rows, truth = listed_images(image_list, truth, problems)
+    if limit is not None and limit < len(rows):
+        rows, truth = rows[:limit], truth.of_images(range(limit))
+    if len(rows) == 0:
         raise InputError(f"no images in {title}" + (f" that {image_list} names" if image_list else ""))
-    if isinstance(dataset, IlsvrcDetDataset):
-        spoken = dataset.english_names
-    else:
-        spoken = tuple(dict(DET_CLASSES).get(name, name) for name in file.truth.class_names)
-    return ChosenTruth(file, dataset, positions, spoken, title, tuple(problems.lines))
+    photographs = None if dataset is None else Subset(dataset, rows)
+    return EvaluationSet(truth, photographs, title, tuple(problems.lines))
 
 
 def _whole(
-    form: str, root: Path | None, split: str | None, ground_truth: Path | None, skip_broken: bool
-) -> tuple[DetectionDataset | None, GroundTruthFile, str]:
+    format: str, root: Path | None, split: str | None, ground_truth: Path | None, skip_broken: bool
+) -> tuple[DetectionDataset | None, GroundTruthTable, str]:
     """Return the data set, all its objects, and what it is called."""
     if root is not None and ground_truth is None:
-        dataset = open_dataset(form, root, split, skip_broken=skip_broken)
+        dataset = open_dataset(format, root, split, skip_broken=skip_broken)
         return dataset, dataset.ground_truths(), f"{root.name}/{split}" if split else root.name
     if ground_truth is None or root is not None:
         raise InputError("give either --root DIR, a data set, or --ground-truth FILE, its objects")
-    names = [wnid for wnid, _ in DET_CLASSES] if form == "ilsvrc" else None
-    return None, read_ground_truth(ground_truth, names), ground_truth.name
+    english = dict(DET_CLASSES)
+    truth = read_ground_truth(ground_truth, list(english) if format == "ilsvrc" else None)
+    display_names = tuple(english.get(name, name) for name in truth.class_names)
+    return None, replace(truth, display_names=display_names), ground_truth.name
+
+
+def listed_images(
+    path: Path, ground_truth: GroundTruthTable, problems: Problems
+) -> tuple[tuple[int, ...], GroundTruthTable]:
+    """Return which images a list names, in its order, and their objects.
+
+    An image is named by the text that leads to its photograph, or by the number or text that files of detections use.
+    The numbers behind the names become the images' indices if the ground truth has none and they all differ: where it
+    has, R-CNN's val2 list, which counts for itself, may serve with detections that go by ILSVRC's own indices.
+
+    Args:
+        path: One image a line, plain or packed by gzip.
+        ground_truth: Of more images.
+        problems: Told of images that are there twice, or not in the ground truth.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: See `problems`; the text names the list and the image.
+    """
+    position_of = {str(image_id): position for position, image_id in enumerate(ground_truth.image_ids)}
+    position_of |= {name: position for position, name in enumerate(ground_truth.image_names)}
+    entries: dict[int, int | None] = {}
+    for name, number in read_image_list(path, problems).items():
+        with problems.skipping():
+            if name not in position_of:
+                raise DataFormatError("is none of the images of the ground truth", path=path, place=f"image {name}")
+            entries[position_of[name]] = number
+    chosen = ground_truth.of_images(tuple(entries))
+    numbers = [number for number in entries.values() if number is not None]
+    if not any(isinstance(image_id, int) for image_id in ground_truth.image_ids) and len(set(numbers)) == len(entries):
+        chosen = replace(chosen, image_ids=tuple(numbers))
+    return tuple(entries), chosen

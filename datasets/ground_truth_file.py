@@ -23,60 +23,19 @@ import gzip
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inception_rcnn.datasets.number_lines import read_bytes
-from inception_rcnn.structures import DataFormatError, write_whole
-from inception_rcnn.structures.tables import TruthTable, undo_sum
+from inception_rcnn.structures import DataFormatError, GroundTruthTable, write_whole
+from inception_rcnn.structures.boxes import undo_sum
 
 _LARGEST = 1e18
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruthFile:
-    """The objects, and what is known of the images.
-
-    Attributes:
-        truth: The table; its `image_ids` are the indices where the images have one, else their ids.
-        image_names: The images' ids as texts, as they lead to the photographs.
-        sizes: Width and height of each image, None where unknown.
-        class_numbers: By which files of detections name the classes, such as COCO's category ids; if empty, 1, 2, 3 ...
-    """
-
-    truth: TruthTable
-    image_names: tuple[str, ...]
-    sizes: tuple[tuple[int | None, int | None], ...]
-    class_numbers: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        numbers = self.class_numbers or tuple(range(1, len(self.truth.class_names) + 1))
-        object.__setattr__(self, "class_numbers", numbers)
-
-    def chosen(self, positions: Sequence[int]) -> GroundTruthFile:
-        """Return the images at some positions with their objects, in that order."""
-        truth, place = self.truth, np.full(len(self.image_names), -1)
-        place[list(positions)] = np.arange(len(positions))
-        rows = np.flatnonzero(place[truth.image] >= 0)
-        rows = rows[np.argsort(place[truth.image[rows]], kind="stable")]
-        table = replace(
-            truth,
-            image_ids=tuple(truth.image_ids[position] for position in positions),
-            image=place[truth.image[rows]],
-            label=truth.label[rows],
-            box=truth.box[rows],
-            ignore=truth.ignored[rows],
-            area=None if truth.area is None else truth.area[rows],
-        )
-        names = tuple(self.image_names[position] for position in positions)
-        sizes = tuple(self.sizes[position] for position in positions)
-        return GroundTruthFile(table, names, sizes, self.class_numbers)
-
-
-def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> GroundTruthFile:
+def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> GroundTruthTable:
     """Return the objects in a ground-truth file.
 
     Args:
@@ -93,7 +52,7 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "truth.jsonl").write_text(line)
     ...     found = read_ground_truth(Path(folder, "truth.jsonl"))
-    >>> found.truth.class_names, found.truth.box.tolist()
+    >>> found.class_names, found.box.tolist()
     (('class 1', 'cat'), [[0.0, 0.0, 10.0, 5.0]])
     """
     reader = _Reader(Path(path))
@@ -103,7 +62,7 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
     classes = reader.classes(class_names)
     rows = np.array(reader.rows, np.float64).reshape(-1, 8)  # image, label, four corners, ignore, area
     area = rows[:, 7]
-    truth = TruthTable(
+    return GroundTruthTable(
         class_names=tuple(classes.values()),
         image_ids=tuple(reader.images),
         image=rows[:, 0].astype(np.int64),
@@ -111,17 +70,19 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
         box=rows[:, 2:6] + np.array([0.0, 0.0, 1.0, 1.0]),
         ignore=rows[:, 6] > 0,
         area=None if np.isnan(area).any() or len(area) == 0 else area,
+        image_names=tuple(reader.names),
+        sizes=tuple(reader.sizes),
+        category_ids=tuple(classes),
     )
-    return GroundTruthFile(truth, tuple(reader.names), tuple(reader.sizes), tuple(classes))
 
 
-def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthFile) -> None:
+def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthTable) -> None:
     """Write a ground-truth file, packed by gzip if its name ends in ``.gz``; whole, or not at all.
 
     Raises:
         InputError: The folder does not exist.
     """
-    truth, numbers = ground_truth.truth, ground_truth.class_numbers
+    truth, numbers = ground_truth, ground_truth.category_ids
     corners = np.hstack([truth.box[:, :2], undo_sum(truth.box[:, 2:], 1.0)])
     objects: list[list[list[Any]]] = [[] for _ in truth.image_ids]
     for row, (image, label) in enumerate(zip(truth.image.tolist(), truth.label.tolist(), strict=True)):

@@ -45,7 +45,7 @@ class IlsvrcDetDataset(AnnotatedPhotographs):
     Attributes:
         class_names: WordNet ids in the official order: label 0 is class 1. Those of ``DIR/classes.tsv`` if there is
             one, a table with the columns wnid and perhaps name, otherwise the 200.
-        english_names: Their names, in the same order.
+        display_names: Their English names, in the same order.
         indices: The number behind each id where all have one and they differ, such as the official index in val.txt;
             otherwise None (in train_N.txt the number says whether class N is there).
 
@@ -73,8 +73,13 @@ class IlsvrcDetDataset(AnnotatedPhotographs):
                 objects = [] if annotation is None else annotation.objects(0, self._broken, known)
                 self._add(image_id, path, annotation, [one._replace(difficult=False) for one in objects])
         self._settle_classes(known)
-        self.english_names = tuple(name for _, name in classes)
+        self._display_names = tuple(name for _, name in classes)
         self.indices = _indices([entries[image_id] for image_id in self.image_ids])
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        """The English names of the classes."""
+        return self._display_names
 
     def _table_ids(self) -> Sequence[int | str]:
         return self.image_ids if self.indices is None else self.indices

@@ -3,56 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
-from inception_rcnn.structures import DataFormatError, GroundTruth, InputError
+from inception_rcnn.structures import DataFormatError, InputError
 
 _HINT = " (--skip-broken or skip_broken=True leaves it out)"
-
-
-class DetectionDataset(Protocol):
-    """Photographs and the objects in them, by position: what every reader of this room offers."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names that labels are positions in."""
-
-    @property
-    def image_ids(self) -> Sequence[int | str]:
-        """What the data set calls its images, in order."""
-
-    @property
-    def problems(self) -> list[str]:
-        """What was left out and why, one line for each."""
-
-    @property
-    def skipped(self) -> int:
-        """How many images and objects were left out."""
-
-    def __len__(self) -> int:
-        """Return the number of photographs."""
-
-    def __getitem__(self, i: int, /) -> tuple[NDArray[np.uint8], GroundTruth]:
-        """Return photograph `i` as uint8 RGB (H, W, 3), and its objects."""
-
-    def path(self, i: int, /) -> Path:
-        """Return where photograph `i` is."""
-
-    def load_image(self, i: int, /) -> NDArray[np.uint8]:
-        """Return photograph `i` as uint8 RGB (H, W, 3), upright."""
-
-    def ground_truth(self, i: int, /) -> GroundTruth:
-        """Return the objects of photograph `i`; the photograph is not opened."""
-
-    def ground_truths(self) -> GroundTruthFile:
-        """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
 
 
 class Problems:

@@ -8,9 +8,9 @@ from typing import Final
 from inception_rcnn.datasets.coco import CocoDataset
 from inception_rcnn.datasets.folder import FolderDataset
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
-from inception_rcnn.datasets.interface import DetectionDataset
 from inception_rcnn.datasets.voc import VocDataset
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.dataset import DetectionDataset
 
 FORMATS: Final = ("coco", "voc", "ilsvrc", "folder")
 

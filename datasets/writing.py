@@ -16,9 +16,10 @@ from typing import Any
 from inception_rcnn.datasets.coco import CocoDataset
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset
 from inception_rcnn.datasets.image_lists import split_line
-from inception_rcnn.datasets.interface import DetectionDataset, is_inside
+from inception_rcnn.datasets.interface import is_inside
 from inception_rcnn.datasets.voc_xml import AnnotatedObject, annotation_text
 from inception_rcnn.structures import GroundTruth, InputError, box_area, write_json, write_whole
+from inception_rcnn.structures.dataset import DetectionDataset
 
 
 def write_voc(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
@@ -203,7 +204,7 @@ def _write_classes(dataset: DetectionDataset, folder: Path) -> None:
 def _write_synsets(dataset: DetectionDataset, folder: Path) -> None:
     """Write ILSVRC's table of classes, if there are any."""
     _check_class_names(dataset)
-    english = dataset.english_names if isinstance(dataset, IlsvrcDetDataset) else dataset.class_names
+    english = dataset.display_names if isinstance(dataset, IlsvrcDetDataset) else dataset.class_names
     rows = [f"{n}\t{wnid}\t{name}" for n, (wnid, name) in enumerate(zip(dataset.class_names, english, strict=True), 1)]
     if rows:
         _put(folder / "classes.tsv", "\n".join(["det_id\twnid\tname", *rows, ""]).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.datasets.detections.stored import StoredDetections
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
 from inception_rcnn.evaluation import (
     EvaluationResult,
     ProposalRecall,
@@ -19,8 +18,8 @@ from inception_rcnn.evaluation import (
     proposal_recall,
 )
 from inception_rcnn.evaluation.protocols import evaluate_by
-from inception_rcnn.structures import Detections, GroundTruth, Proposals
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures import Detections, GroundTruth, GroundTruthTable, Proposals
+from inception_rcnn.structures.detections import DetectionTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +39,10 @@ class SetEvaluation:
 
 def evaluate_stored(
     stored: StoredDetections,
-    truth: GroundTruthFile,
+    truth: GroundTruthTable,
     *,
     protocol: str,
     blacklist: Collection[tuple[int | str, str]] = (),
-    spoken: Sequence[str] | None = None,
 ) -> list[SetEvaluation]:
     """The score of every run: of all networks averaged, then perhaps of each alone.
 
@@ -56,28 +54,27 @@ def evaluate_stored(
         truth: the objects.
         protocol: one of `evaluation.protocols.PROTOCOLS`.
         blacklist: pairs of image id and class name that are not evaluated.
-        spoken: what people call the classes of `truth`; see `class_positions`.
     """
-    labels = class_positions(stored.class_names, truth.truth.class_names, spoken)
+    labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
     truths = ground_truths_of(truth)
     evaluations = []
     for number in range(len(stored.runs)):
         table = stored.table(labels, number)
-        result = evaluate_by(protocol, truth.truth, table, blacklist=blacklist)
+        result = evaluate_by(protocol, truth, table, blacklist=blacklist)
         evaluations.append(SetEvaluation(result, table, best_f1_threshold(truths, _by_image(table, truth))))
     return evaluations
 
 
-def region_recall(stored: StoredDetections, truth: GroundTruthFile) -> ProposalRecall:
+def region_recall(stored: StoredDetections, truth: GroundTruthTable) -> ProposalRecall:
     """What share of the objects the classified regions cover; see `proposal_recall`."""
     falling = [np.linspace(1, 0, len(boxes), dtype=np.float32) for boxes in stored.regions]
     proposals = [Proposals(boxes, scores) for boxes, scores in zip(stored.regions, falling, strict=True)]
     return proposal_recall(ground_truths_of(truth), proposals)
 
 
-def ground_truths_of(truth: GroundTruthFile) -> list[GroundTruth]:
+def ground_truths_of(truth: GroundTruthTable) -> list[GroundTruth]:
     """The objects, image by image."""
-    table = truth.truth
+    table = truth
     return [
         GroundTruth(
             table.box[rows].astype(np.float32),
@@ -89,11 +86,11 @@ def ground_truths_of(truth: GroundTruthFile) -> list[GroundTruth]:
     ]
 
 
-def _by_image(table: DetectionTable, truth: GroundTruthFile) -> list[Detections]:
-    names = truth.truth.class_names
+def _by_image(table: DetectionTable, truth: GroundTruthTable) -> list[Detections]:
+    names = truth.class_names
     return [
         Detections.ordered(table.box[rows], table.score[rows], table.label[rows], names)
-        for rows in _rows_by_image(table.image, len(truth.truth.image_ids))
+        for rows in _rows_by_image(table.image, len(truth.image_ids))
     ]
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from inception_rcnn.evaluation.average_precision import ELEVEN_RECALLS, FALSE, HUNDRED_AND_ONE_RECALLS, TRUE
 from inception_rcnn.evaluation.results import EvaluationResult
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 RESAMPLES: Final = 1000
 LEVEL: Final = 0.95
@@ -102,7 +103,7 @@ def drawn_images(images: int, resamples: int, seed: int) -> Iterator[NDArray[np.
 
 def resample_images(
     result: EvaluationResult,
-    truths: TruthTable,
+    truths: GroundTruthTable,
     detections: DetectionTable,
     *,
     resamples: int = RESAMPLES,
@@ -125,7 +126,7 @@ def resample_images(
         InputError: The result has no matches or belongs to other tables, or there is nothing to draw.
 
     >>> from inception_rcnn.evaluation import evaluate_voc
-    >>> truths = TruthTable(("cat",), (1, 2), [0, 1], [0, 0], [[0, 0, 9, 9], [0, 0, 9, 9]])
+    >>> truths = GroundTruthTable(("cat",), (1, 2), [0, 1], [0, 0], [[0, 0, 9, 9], [0, 0, 9, 9]])
     >>> found = DetectionTable([0], [0], [0.9], [[0, 0, 9, 9]])
     >>> drawn = resample_images(evaluate_voc(truths, found), truths, found)
     >>> drawn.estimate.tolist(), 0.5 in drawn.map_interval()

@@ -17,7 +17,8 @@ from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tabl
 from inception_rcnn.evaluation.ranking import arrange
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in COCO's order; s, m, l: objects below 32^2, below 96^2, and larger, in square pixels."""
@@ -106,7 +107,7 @@ def twelve_numbers(tables: CocoTables) -> dict[str, float | None]:
     return {name: _mean_or_none(part) for name, part in zip(STAT_NAMES, parts, strict=True)}
 
 
-def _score(truth: TruthTable, found: DetectionTable, threads: int | None) -> tuple[CocoTables, Matches]:
+def _score(truth: GroundTruthTable, found: DetectionTable, threads: int | None) -> tuple[CocoTables, Matches]:
     from inception_rcnn.evaluation.coco_matching import score_classes
 
     order = arrange(truth, found, ties_by_image=True, threads=threads)

@@ -10,10 +10,11 @@ import numpy as np
 
 from inception_rcnn.evaluation.coco_tables import CocoTables, object_areas, sized_boxes
 from inception_rcnn.evaluation.ranking import image_order
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 
-def run_cocoeval(truth: TruthTable, found: DetectionTable) -> CocoTables:
+def run_cocoeval(truth: GroundTruthTable, found: DetectionTable) -> CocoTables:
     """Return COCOeval's tables.
 
     COCOeval orders images, and so detections of equal score, by id: ours are the places in that order, from 1.
@@ -39,7 +40,7 @@ def run_cocoeval(truth: TruthTable, found: DetectionTable) -> CocoTables:
     return CocoTables(precision[..., 2], recall[..., 2], recall[:, :, 0, :2])
 
 
-def _truth_records(truth: TruthTable) -> list[dict[str, Any]]:
+def _truth_records(truth: GroundTruthTable) -> list[dict[str, Any]]:
     """Return COCO annotations; ids start at 1 because COCOeval takes the id 0 for "not matched"."""
     sized = sized_boxes(truth.box)
     columns = {
@@ -52,7 +53,7 @@ def _truth_records(truth: TruthTable) -> list[dict[str, Any]]:
     return _records(columns)
 
 
-def _detection_records(truth: TruthTable, found: DetectionTable) -> list[dict[str, Any]]:
+def _detection_records(truth: GroundTruthTable, found: DetectionTable) -> list[dict[str, Any]]:
     """Return what COCO.loadRes would make of a results file."""
     sized = sized_boxes(found.box)
     columns = {

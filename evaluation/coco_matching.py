@@ -15,7 +15,7 @@ _UNMATCHED, _LEFT_OUT = -1, -2
 
 @kernel
 def side_length(high: float, low: float) -> float:
-    """Return the width that was added to `low` to give `high`; see `structures.tables.undo_sum`."""
+    """Return the width that was added to `low` to give `high`; see `structures.boxes.undo_sum`."""
     difference = high - low
     short = np.rint(difference * 1e9) / 1e9
     if short + low == high:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.tables import TruthTable, undo_sum
+from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,6 @@ def sized_boxes(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([box[:, 0], box[:, 1], width, height], axis=1).reshape(-1, 4)
 
 
-def object_areas(truth: TruthTable, sized: NDArray[np.float64]) -> NDArray[np.float64]:
+def object_areas(truth: GroundTruthTable, sized: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the areas (N,) that decide about sizes."""
     return sized[:, 2] * sized[:, 3] if truth.area is None else truth.area

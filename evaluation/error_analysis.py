@@ -18,7 +18,8 @@ from inception_rcnn.evaluation.coco_tables import sized_boxes
 from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.ranking import image_order
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 ERROR_KINDS: Final = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Wrong class; wrong place; wrong class and place; found twice; nothing there; object not found."""
@@ -114,7 +115,7 @@ def _differences(values: list[float]) -> list[float]:
 
 
 def _sort_errors(
-    truth: TruthTable, found: DetectionTable, order: NDArray[np.int32], limits: tuple[float, float], most: int
+    truth: GroundTruthTable, found: DetectionTable, order: NDArray[np.int32], limits: tuple[float, float], most: int
 ) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.bool_]]:
     """Return kind and target of each detection, and which objects were found."""
     from inception_rcnn.evaluation.error_kinds import sort_errors
@@ -148,7 +149,7 @@ class _Errors:
 
     def __init__(
         self,
-        truth: TruthTable,
+        truth: GroundTruthTable,
         found: DetectionTable,
         order: NDArray[np.int32],
         kind: NDArray[np.int8],

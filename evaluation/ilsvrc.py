@@ -18,7 +18,8 @@ from inception_rcnn.evaluation.pixel_matching import COUNTED_FROM_0, average_by_
 from inception_rcnn.evaluation.ranking import arrange
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 
 def evaluate_ilsvrc(
@@ -99,12 +100,12 @@ def _neutral(matches: Matches, chosen: NDArray[np.bool_]) -> Matches:
     )
 
 
-def _pair(truth: TruthTable, table: TruthTable | DetectionTable) -> NDArray[np.int64]:
+def _pair(truth: GroundTruthTable, table: GroundTruthTable | DetectionTable) -> NDArray[np.int64]:
     """Return one number for image and class of each row."""
     return table.label.astype(np.int64) * len(truth.image_ids) + table.image
 
 
-def _pairs(blacklist: Iterable[tuple[int | str, str]], truth: TruthTable) -> NDArray[np.int64]:
+def _pairs(blacklist: Iterable[tuple[int | str, str]], truth: GroundTruthTable) -> NDArray[np.int64]:
     """Return the same number for each pair of the blacklist whose image is there."""
     image_of = {image_id: position for position, image_id in enumerate(truth.image_ids)}
     label_of = {name: label for label, name in enumerate(truth.class_names)}
@@ -117,7 +118,7 @@ def _pairs(blacklist: Iterable[tuple[int | str, str]], truth: TruthTable) -> NDA
     return np.array(pairs, np.int64)
 
 
-def _selected(truth: TruthTable, wanted: NDArray[np.bool_]) -> TruthTable:
+def _selected(truth: GroundTruthTable, wanted: NDArray[np.bool_]) -> GroundTruthTable:
     """Return the truth with the wanted objects only."""
     if wanted.all():
         return truth

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import Detections, GroundTruth, InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
-TruthInput = TruthTable | Sequence[GroundTruth]
+TruthInput = GroundTruthTable | Sequence[GroundTruth]
 DetectionInput = DetectionTable | Sequence[Detections]
 
 
-def as_tables(ground_truths: TruthInput, detections: DetectionInput) -> tuple[TruthTable, DetectionTable]:
+def as_tables(ground_truths: TruthInput, detections: DetectionInput) -> tuple[GroundTruthTable, DetectionTable]:
     """Return both as tables that fit each other.
 
     Args:
@@ -25,10 +26,14 @@ def as_tables(ground_truths: TruthInput, detections: DetectionInput) -> tuple[Tr
     Raises:
         InputError: The two do not fit.
     """
-    images = len(ground_truths.image_ids) if isinstance(ground_truths, TruthTable) else len(ground_truths)
+    images = len(ground_truths.image_ids) if isinstance(ground_truths, GroundTruthTable) else len(ground_truths)
     if not isinstance(detections, DetectionTable) and len(detections) != images:
         raise InputError(f"detections should have one entry for each image, got {len(detections)} for {images} images")
-    truth = ground_truths if isinstance(ground_truths, TruthTable) else TruthTable.from_ground_truths(ground_truths)
+    truth = (
+        ground_truths
+        if isinstance(ground_truths, GroundTruthTable)
+        else GroundTruthTable.from_ground_truths(ground_truths)
+    )
     if isinstance(detections, DetectionTable):
         found = detections
     else:

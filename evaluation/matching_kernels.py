@@ -13,7 +13,7 @@ from inception_rcnn.structures.kernels import kernel
 
 @kernel
 def undone(total: float, part: float) -> float:
-    """Return what `structures.tables.undo_sum` returns, for one number."""
+    """Return what `structures.boxes.undo_sum` returns, for one number."""
     difference = total - part
     short = np.rint(difference * 1e9) / 1e9
     if short + part == total:

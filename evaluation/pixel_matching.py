@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from inception_rcnn.evaluation.average_precision import precision_recall
 from inception_rcnn.evaluation.ranking import Arrangement
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
-from inception_rcnn.structures.tables import DetectionTable, TruthTable, undo_sum
+from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 Corners = NDArray[np.float64]
 COUNTED_FROM_0 = np.array([0.0, 0.0, 1.0, 1.0])
@@ -39,7 +41,7 @@ def relaxed_thresholds(corners: Corners, added: float = 1.0) -> NDArray[np.float
 
 
 def match(
-    truth: TruthTable,
+    truth: GroundTruthTable,
     found: DetectionTable,
     order: Arrangement,
     *,
@@ -77,7 +79,7 @@ def average_by_class(
 
 
 def summed_up(
-    protocol: str, truth: TruthTable, found: DetectionTable, ap: list[float | None], matches: Matches
+    protocol: str, truth: GroundTruthTable, found: DetectionTable, ap: list[float | None], matches: Matches
 ) -> EvaluationResult:
     """Return the result for the average precisions of the classes, None for those that take no part."""
     values = [value for value in ap if value is not None]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 _WORTH_A_THREAD = 50_000  # detections; below, starting threads costs more than it saves
 
@@ -47,7 +48,7 @@ class Arrangement:
 
 
 def arrange(
-    truth: TruthTable, found: DetectionTable, *, ties_by_image: bool, threads: int | None = None
+    truth: GroundTruthTable, found: DetectionTable, *, ties_by_image: bool, threads: int | None = None
 ) -> Arrangement:
     """Return the orders.
 

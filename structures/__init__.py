@@ -14,7 +14,7 @@ from inception_rcnn.structures.boxes import (
     xywh_to_xyxy,
     xyxy_to_xywh,
 )
-from inception_rcnn.structures.detections import DetectionRecord, Detections
+from inception_rcnn.structures.detections import DetectionRecord, Detections, DetectionTable
 from inception_rcnn.structures.drawing import class_colour, draw_boxes, draw_detections
 from inception_rcnn.structures.errors import (
     CheckpointError,
@@ -25,12 +25,11 @@ from inception_rcnn.structures.errors import (
     MissingDependencyError,
 )
 from inception_rcnn.structures.files import sha256_of, write_json, write_whole
-from inception_rcnn.structures.ground_truth import GroundTruth
+from inception_rcnn.structures.ground_truth import GroundTruth, GroundTruthTable
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
 from inception_rcnn.structures.suppression import nms, nms_per_class
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
 
 __all__ = [
     "CheckpointError",
@@ -39,6 +38,7 @@ __all__ = [
     "DetectionTable",
     "Detections",
     "GroundTruth",
+    "GroundTruthTable",
     "ImageError",
     "ImageSource",
     "InceptionError",
@@ -46,7 +46,6 @@ __all__ = [
     "MissingDependencyError",
     "ProgressBar",
     "Proposals",
-    "TruthTable",
     "as_boxes",
     "box_area",
     "check_rgb",

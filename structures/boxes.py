@@ -150,6 +150,20 @@ def unique_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
     return np.sort(order[starts]).astype(np.int64)
 
 
+def undo_sum(total: NDArray[np.float64], part: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return the numbers that give `total` when `part` is added, as they were before that sum was rounded.
+
+    Adding 1 to an inclusive corner rounds; taking 1 away again may miss the number in the file by its last bit. Of the
+    numbers whose sum is `total`, the file had the one with few decimals: if one has nine or fewer, that is it.
+
+    >>> (0.3 + 1) - 1 == 0.3, float(undo_sum(np.array([0.3 + 1]), 1.0)[0]) == 0.3
+    (False, True)
+    """
+    difference = total - part
+    short = np.rint(difference * 1e9) / 1e9
+    return np.where(short + part == total, short, difference)
+
+
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the areas (...) of float64 boxes (..., 4), 0 for inverted ones."""
     width = np.maximum(boxes[..., 2] - boxes[..., 0], 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ Selection = slice | int | Sequence[int] | Sequence[bool] | NDArray[Any]
 """What may stand between the brackets of `detections[...]`."""
 
 Number = TypeVar("Number", bound=np.generic)
+
+_LARGEST = np.iinfo(np.int32).max
 
 
 def column(values: ArrayLike, name: str, length: int, dtype: type[Number]) -> NDArray[Number]:
@@ -64,7 +66,7 @@ def descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def check_descending(scores: NDArray[np.float32], owner: str) -> None:
-    """Return nothing if no score is higher than the one before it.
+    """Raise if a score is higher than the one before it.
 
     Raises:
         InputError: One is; the text names `<owner>.ordered` as the way out.
@@ -98,3 +100,41 @@ def rows(keep: Selection, length: int) -> slice | NDArray[Any]:
     if chosen.min() < -length or chosen.max() >= length:
         raise InputError(f"positions should be in 0..{length - 1}, got {chosen.min()}..{chosen.max()}")
     return chosen
+
+
+def repeated_positions(images: Sequence[Sized]) -> NDArray[np.int32]:
+    """Return the position of each image, once for each of its boxes."""
+    return np.repeat(np.arange(len(images), dtype=np.int32), [len(one) for one in images])
+
+
+def joined(parts: Sequence[NDArray[np.generic]], dtype: type[Number], empty: tuple[int, ...] = (0,)) -> NDArray[Number]:
+    """Return the parts one after the other as `dtype`; with no part, an array of shape `empty`."""
+    return np.concatenate([np.zeros(empty, dtype), *(part.astype(dtype) for part in parts)])
+
+
+def corners(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Return finite float64 (N, 4), C-contiguous."""
+    try:
+        array = np.ascontiguousarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} should be numbers of shape (N, 4): {error}") from error
+    if array.size == 0:
+        return np.zeros((0, 4), np.float64)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(f"{name} should have shape (N, 4), got {array.shape}")
+    if not np.isfinite(array).all():
+        row = int(np.argmin(np.isfinite(array).all(axis=1)))
+        raise InputError(f"{name} should be finite, but row {row} is {array[row].tolist()}")
+    return array
+
+
+def positions(values: ArrayLike, name: str, length: int, limit: int = _LARGEST) -> NDArray[np.int32]:
+    """Return whole numbers in [0, limit) as int32 (length,)."""
+    array = np.asarray(values)
+    if array.size == 0 and length == 0:
+        return np.zeros(0, np.int32)
+    if array.shape != (length,) or array.dtype.kind not in "iu":
+        raise InputError(f"{name} should be whole numbers of shape ({length},), got {array.dtype} {array.shape}")
+    if array.min() < 0 or array.max() >= limit:
+        raise InputError(f"{name} should be in 0..{limit - 1}, got {array.min()}..{array.max()}")
+    return np.ascontiguousarray(array, dtype=np.int32)

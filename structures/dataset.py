@@ -1,33 +1,148 @@
-"""Photographs decoded once and kept while memory allows."""
+"""A set of photographs with their objects, as every consumer sees it; a part of one; photographs kept in memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.ground_truth import GroundTruth, GroundTruthTable
+
+
+class DetectionDataset(Protocol):
+    """Photographs and the objects in them, by position: what every reader of datasets/ offers.
+
+    Inference, training, evaluation, stored proposals and the writers take any object with these members.
+    """
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names that labels are positions in."""
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        """What people call the classes; the class names themselves unless these are codes."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """By which files of detections name the classes: COCO's own ids, elsewhere 1, 2, 3 ..."""
+
+    @property
+    def image_ids(self) -> Sequence[int | str]:
+        """What the data set calls its images, in order."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What was left out and why, one line for each image or object."""
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+
+    def path(self, i: int, /) -> Path:
+        """Return where photograph `i` is."""
+
+    def load_image(self, i: int, /) -> NDArray[np.uint8]:
+        """Return photograph `i` as uint8 RGB (H, W, 3), upright."""
+
+    def ground_truth(self, i: int, /) -> GroundTruth:
+        """Return the objects of photograph `i`; the photograph is not opened."""
+
+    def ground_truths(self) -> GroundTruthTable:
+        """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subset:
+    """Some photographs of a data set, as a data set.
+
+    Args:
+        dataset: The set.
+        rows: Positions in it, in the order wanted; each at most once.
+
+    Raises:
+        InputError: A position is outside the set, or there twice.
+    """
+
+    dataset: DetectionDataset
+    rows: Sequence[int]
+
+    def __post_init__(self) -> None:
+        rows = tuple(self.rows)
+        if rows and not 0 <= min(rows) <= max(rows) < len(self.dataset):
+            raise InputError(f"rows should be in 0..{len(self.dataset) - 1}, got {min(rows)}..{max(rows)}")
+        if len(set(rows)) != len(rows):
+            raise InputError("rows should differ from each other")
+        object.__setattr__(self, "rows", rows)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the whole set, whether or not these photographs show them."""
+        return self.dataset.class_names
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        """Those of the whole set."""
+        return self.dataset.display_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Those of the whole set."""
+        return self.dataset.category_ids
+
+    @property
+    def image_ids(self) -> Sequence[int | str]:
+        """What the set calls these images."""
+        return tuple(self.dataset.image_ids[row] for row in self.rows)
+
+    @property
+    def problems(self) -> list[str]:
+        """What was left out of the whole set."""
+        return self.dataset.problems
+
+    def __len__(self) -> int:
+        """Return how many photographs were chosen."""
+        return len(self.rows)
+
+    def path(self, i: int, /) -> Path:
+        """Return where photograph `i` of the part is."""
+        return self.dataset.path(self.rows[i])
+
+    def load_image(self, i: int, /) -> NDArray[np.uint8]:
+        """Return photograph `i` of the part as uint8 RGB (H, W, 3)."""
+        return self.dataset.load_image(self.rows[i])
+
+    def ground_truth(self, i: int, /) -> GroundTruth:
+        """Return the objects of photograph `i` of the part."""
+        return self.dataset.ground_truth(self.rows[i])
+
+    def ground_truths(self) -> GroundTruthTable:
+        """Return the objects of the part in one table."""
+        return self.dataset.ground_truths().of_images(self.rows)
 
 
 class ImageCache:
     """Photographs by number; the least recently used ones are forgotten beyond `limit` bytes.
 
-    Args of the constructor:
-        load: number -> (H, W, 3) uint8.
-        limit: bytes of pixels to keep. Batches are drawn over all photographs, so each would be decoded anew for
-            every region drawn from it.
+    Args:
+        load: Number -> (H, W, 3) uint8.
+        limit: Bytes of pixels to keep. Batches are drawn over all photographs; without this each would be decoded
+            again for every region drawn from it.
     """
 
-    def __init__(self, load: Callable[[int], Image], limit: int = 2 * 2**30) -> None:
+    def __init__(self, load: Callable[[int], NDArray[np.uint8]], limit: int = 2 * 2**30) -> None:
         self._load = load
         self._limit = limit
-        self._kept: OrderedDict[int, Image] = OrderedDict()
+        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._bytes = 0
 
-    def __getitem__(self, index: int) -> Image:
-        """The photograph of that number."""
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Return the photograph of that number."""
         if index in self._kept:
             self._kept.move_to_end(index)
             return self._kept[index]

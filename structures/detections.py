@@ -10,7 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import Selection, check_descending, column, descending, rows, whole_numbers
+from inception_rcnn.structures.checks import (
+    Selection,
+    check_descending,
+    column,
+    corners,
+    descending,
+    joined,
+    positions,
+    repeated_positions,
+    rows,
+    whole_numbers,
+)
+from inception_rcnn.structures.errors import InputError
 
 
 class DetectionRecord(TypedDict):
@@ -100,3 +112,66 @@ class Detections:
             {"label": name, "score": score, "box": box}
             for name, score, box in zip(self.names(), self.scores.tolist(), self.boxes.tolist(), strict=True)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionTable:
+    """The detections of many images, a row each; the order of the rows decides between equal scores.
+
+    Args:
+        image: (M,) positions in the list of images.
+        label: (M,) positions in the class names.
+        score: (M,) float64, any real numbers.
+        box: (M, 4) float64, x1 y1 x2 y2 in pixels, x2 and y2 exclusive. Inverted boxes are kept as they are.
+
+    Raises:
+        InputError: Lengths differ, a number is not finite, or a position is below 0.
+
+    >>> table = DetectionTable(image=[0, 0], label=[1, 0], score=[0.5, 0.9], box=[[0, 0, 9, 9], [1, 1, 5, 5]])
+    >>> len(table[table.score > 0.6])
+    1
+    """
+
+    image: NDArray[np.int32]
+    label: NDArray[np.int32]
+    score: NDArray[np.float64]
+    box: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        box = corners(self.box, "detections' box")
+        object.__setattr__(self, "image", positions(self.image, "image", len(box)))
+        object.__setattr__(self, "label", positions(self.label, "label", len(box)))
+        object.__setattr__(self, "score", np.ascontiguousarray(column(self.score, "score", len(box), np.float64)))
+        object.__setattr__(self, "box", box)
+
+    def __len__(self) -> int:
+        """Return the number of detections."""
+        return len(self.box)
+
+    def __getitem__(self, keep: Selection) -> DetectionTable:
+        """Return the rows that a slice, a boolean mask or positions select."""
+        chosen = rows(keep, len(self))
+        return DetectionTable(self.image[chosen], self.label[chosen], self.score[chosen], self.box[chosen])
+
+    @classmethod
+    def from_detections(cls, detections: Sequence[Detections], class_names: Sequence[str]) -> DetectionTable:
+        """Return the table of one `Detections` for each image, labels matched by the names of their classes.
+
+        Raises:
+            InputError: A `Detections` knows a class that is not in `class_names`.
+        """
+        position_of = {name: position for position, name in enumerate(class_names)}
+        labels = []
+        for position, found in enumerate(detections):
+            if unknown := set(found.class_names) - position_of.keys():
+                raise InputError(
+                    f"detections[{position}] has classes the ground truth does not know: {sorted(unknown)[:5]}"
+                )
+            new_label = np.array([position_of[name] for name in found.class_names], np.int32)
+            labels.append(new_label[found.labels])
+        return cls(
+            image=repeated_positions(detections),
+            label=joined(labels, np.int32),
+            score=joined([found.scores for found in detections], np.float64),
+            box=joined([found.boxes for found in detections], np.float64, (0, 4)),
+        )

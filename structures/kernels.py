@@ -86,7 +86,8 @@ class Kernel:
 
         self._decorate(cache)
         if hasattr(self.dispatcher, "compile"):  # NUMBA_DISABLE_JIT leaves plain Python
-            self.dispatcher.compile(tuple(numba.typeof(argument) for argument in arguments))
+            typeof: Callable[[Any], Any] = numba.typeof
+            self.dispatcher.compile(tuple(typeof(argument) for argument in arguments))
         return cast(Callable[..., Any], self.dispatcher)
 
     def _decorate(self, cache: bool) -> None:
@@ -102,8 +103,8 @@ class Kernel:
         # numba reads a function's globals as constants; in this copy a callee's name stands for what numba knows of it.
         known = source.__globals__ | {name: callee.dispatcher for name, callee in callees.items()}
         copy = FunctionType(source.__code__, known, source.__name__, source.__defaults__, source.__closure__)
-        copy = functools.update_wrapper(copy, source)
-        del copy.__wrapped__  # type: ignore[attr-defined] - or numba would compile the original
+        functools.update_wrapper(copy, source)
+        del vars(copy)["__wrapped__"]  # or numba would compile the original
         self.dispatcher = numba.njit(cache=cache, nogil=True, fastmath=self._fastmath)(copy)
 
 

@@ -11,7 +11,8 @@ from inception_rcnn.evaluation import analyse_errors, proposal_recall
 from inception_rcnn.evaluation.protocols import evaluate_by
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import GroundTruth, Proposals
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 EVIL = "<script>window.broken = 1</script>"
 KEYS = ("n1", "n2", "n3", "n4", "n5")
@@ -26,7 +27,7 @@ def photograph(position: int) -> NDArray[np.uint8]:
     return pixels
 
 
-def tables(seed: int = 0, images: int = IMAGES) -> tuple[TruthTable, DetectionTable]:
+def tables(seed: int = 0, images: int = IMAGES) -> tuple[GroundTruthTable, DetectionTable]:
     """Objects of the first four classes, one of them in a single image, and detections true and false in all ways."""
     random = np.random.default_rng(seed)
     image = np.repeat(np.arange(images), 3)
@@ -34,7 +35,7 @@ def tables(seed: int = 0, images: int = IMAGES) -> tuple[TruthTable, DetectionTa
     label[4] = 3
     corner = random.integers(0, 50, (len(image), 2)).astype(float)
     size = random.integers(8, 40, (len(image), 2))
-    truths = TruthTable(KEYS, tuple(range(1, images + 1)), image, label, np.hstack([corner, corner + size]))
+    truths = GroundTruthTable(KEYS, tuple(range(1, images + 1)), image, label, np.hstack([corner, corner + size]))
     source = random.integers(0, len(image), 60)
     moved = truths.box[source] + random.normal(0, 2, (60, 4)) * random.integers(0, 4, 60)[:, None]
     called = np.where(random.random(60) < 0.25, random.integers(0, 5, 60), label[source])

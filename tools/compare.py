@@ -27,7 +27,7 @@ import typer
 from inception_rcnn.tools.cli import run_command
 
 if TYPE_CHECKING:
-    from inception_rcnn.datasets.evaluation_set import ChosenTruth
+    from inception_rcnn.datasets.evaluation_set import EvaluationSet
     from inception_rcnn.evaluation.comparison import ClassDifference, Comparison
     from inception_rcnn.evaluation.report.inputs import ReportInput
 
@@ -52,7 +52,7 @@ def main(
 ) -> None:
     """Parses, calls, prints."""
     from inception_rcnn.datasets import FORMATS, read_blacklist
-    from inception_rcnn.datasets.evaluation_set import choose_truth
+    from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation.comparison import compare
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS
     from inception_rcnn.structures import write_json
@@ -61,7 +61,7 @@ def main(
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     _check_known("--protocol", protocol, PROTOCOLS)
     part = split or (None if dataset == "folder" else "val")
-    truth = choose_truth(dataset, root, part, ground_truth, image_list=image_list, skip_broken=skip_broken)
+    truth = evaluation_set_of(dataset, root, part, ground_truth, image_list=image_list, skip_broken=skip_broken)
     for problem in truth.problems:
         typer.echo(f"left out: {problem}", err=True)
     pairs = () if blacklist is None else read_blacklist(blacklist)
@@ -89,7 +89,7 @@ def _evaluated(
     path: Path,
     name: str,
     form: str,
-    truth: ChosenTruth,
+    truth: EvaluationSet,
     protocol: str,
     blacklist: Sequence[tuple[int, str]],
     *,
@@ -99,22 +99,22 @@ def _evaluated(
     from inception_rcnn.evaluation.protocols import evaluate_by
     from inception_rcnn.evaluation.report.inputs import ReportInput
 
-    read = read_detections(path, truth.file, form, spoken=truth.spoken, skip_unknown=skip_broken)
+    read = read_detections(path, truth.truth, form, skip_unknown=skip_broken)
     if read.dropped:
         typer.echo(f"left out of {name}: {read.dropped} detections of images that are not in the set", err=True)
     return ReportInput(
         title=name,
-        result=evaluate_by(protocol, truth.file.truth, read.detections, blacklist=blacklist),
-        class_names=truth.spoken,
-        image_names=truth.file.image_names,
-        truths=truth.file.truth,
+        result=evaluate_by(protocol, truth.truth, read.detections, blacklist=blacklist),
+        class_names=truth.truth.display_names,
+        image_names=truth.truth.image_names,
+        truths=truth.truth,
         detections=read.detections,
         photographs=None if truth.dataset is None else truth.photographs().load_image,
         settings={"ground truth": truth.title},
     )
 
 
-def _print(comparison: Comparison, names: tuple[str, str], protocol: str, truth: ChosenTruth) -> None:
+def _print(comparison: Comparison, names: tuple[str, str], protocol: str, truth: EvaluationSet) -> None:
     for word, name, value, interval in zip(
         ("first", "second"), names, comparison.maps, comparison.map_intervals, strict=True
     ):
@@ -123,7 +123,7 @@ def _print(comparison: Comparison, names: tuple[str, str], protocol: str, truth:
     low, high = 100 * comparison.interval.low, 100 * comparison.interval.high
     typer.echo(
         f"second minus first: {100 * comparison.difference:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}) "
-        f"on {len(truth.file.image_names)} images, by the rules of {protocol}"
+        f"on {len(truth.truth.image_names)} images, by the rules of {protocol}"
     )
     typer.echo(f"the second is better in {100 * comparison.better_in:.0f} % of the draws of photographs")
     won, lost, equal = (comparison.won_by(detector) for detector in (2, 1, 0))

@@ -35,7 +35,7 @@ from inception_rcnn.tools.cli import run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets.detections.stored import StoredDetections
-    from inception_rcnn.datasets.evaluation_set import ChosenTruth
+    from inception_rcnn.datasets.evaluation_set import EvaluationSet
     from inception_rcnn.evaluation import EvaluationResult, ProposalRecall, ScoreThreshold
     from inception_rcnn.structures import DetectionTable
 
@@ -103,7 +103,7 @@ def main(
     from inception_rcnn.datasets import FORMATS
     from inception_rcnn.datasets import write_ground_truth as write_truth
     from inception_rcnn.datasets.detections import write_detections as write_found
-    from inception_rcnn.datasets.evaluation_set import choose_truth
+    from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
     from inception_rcnn.structures import InputError, write_json
 
@@ -122,13 +122,15 @@ def main(
         raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
     _check_sources(ground_truth, detections, write_ground_truth, runs)
     part = split or (None if dataset == "folder" else "val")
-    truth = choose_truth(dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken)
+    truth = evaluation_set_of(
+        dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken
+    )
     _print_problems(truth.problems)
     if write_ground_truth is not None:
-        write_truth(write_ground_truth, truth.file)
-        typer.echo(f"{len(truth.file.truth)} objects of {len(truth.positions)} images in {write_ground_truth}")
+        write_truth(write_ground_truth, truth.truth)
+        typer.echo(f"{len(truth.truth)} objects of {len(truth.truth.image_ids)} images in {write_ground_truth}")
         return
-    if truth.file.truth.ignored.all():
+    if truth.truth.ignored.all():
         raise InputError(f"{truth.title} has no objects to find, so nothing can be scored")
     pairs, journal = _read_blacklist(blacklist, truth, protocol), None
     if detections is not None:
@@ -145,7 +147,7 @@ def main(
     if store_threshold:
         _store_thresholds(weights or [], scores)
     if write_detections is not None:
-        write_found(write_detections, scores[0].detections, truth.file, dataset)
+        write_found(write_detections, scores[0].detections, truth.truth, dataset)
     if json_file is not None:
         write_json(json_file, result_to_dict(scores[0].result))
     if report is not None:
@@ -180,7 +182,7 @@ def _print_problems(problems: Sequence[str]) -> None:
         typer.echo(f"left out as broken: {len(problems)} images or objects, named on the error stream")
 
 
-def _read_blacklist(path: Path | None, truth: ChosenTruth, protocol: str) -> tuple[tuple[int, str], ...]:
+def _read_blacklist(path: Path | None, truth: EvaluationSet, protocol: str) -> tuple[tuple[int, str], ...]:
     """The pairs of the list; how many of them are of images in the set is printed."""
     from inception_rcnn.datasets import read_blacklist
     from inception_rcnn.structures import InputError
@@ -188,7 +190,7 @@ def _read_blacklist(path: Path | None, truth: ChosenTruth, protocol: str) -> tup
     if path is not None and protocol != "ilsvrc":
         raise InputError(f"--blacklist belongs to the protocol ilsvrc, not to {protocol}")
     pairs = () if path is None else read_blacklist(path)
-    ids = set(truth.file.truth.image_ids)
+    ids = set(truth.truth.image_ids)
     if pairs and not any(isinstance(image_id, int) for image_id in ids):
         raise InputError(f"{path} names images by their index, but these have none; give an --image-list with indices")
     if path is not None:
@@ -198,18 +200,18 @@ def _read_blacklist(path: Path | None, truth: ChosenTruth, protocol: str) -> tup
 
 
 def _score_file(
-    path: Path, form: str, truth: ChosenTruth, protocol: str, pairs: Collection[tuple[int, str]], *, skip_broken: bool
+    path: Path, form: str, truth: EvaluationSet, protocol: str, pairs: Collection[tuple[int, str]], *, skip_broken: bool
 ) -> _Score:
     from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.evaluation.protocols import evaluate_by
 
-    read = read_detections(path, truth.file, form, spoken=truth.spoken, skip_unknown=skip_broken)
-    result = evaluate_by(protocol, truth.file.truth, read.detections, blacklist=pairs)
+    read = read_detections(path, truth.truth, form, skip_unknown=skip_broken)
+    result = evaluate_by(protocol, truth.truth, read.detections, blacklist=pairs)
     return _Score(result, read.detections, read.known, dropped=read.dropped)
 
 
 def _detect(
-    truth: ChosenTruth,
+    truth: EvaluationSet,
     weights: Sequence[str] | None,
     settings: Mapping[str, Any],
     device: str,
@@ -237,12 +239,12 @@ def _detect(
     share, names = Share.from_environment(os.environ), list(weights or [DEFAULT_WEIGHTS])
     device = share.device(device, torch.cuda.device_count())
     detector = load_detector(names, device, settings=DetectionSettings(**settings))
-    known_classes(detector.ensemble.class_names, truth.file, truth.spoken)
+    known_classes(detector.ensemble.class_names, truth.truth)
     images = truth.photographs()
     run = SetRun(
         detector=detector,
         images=images,
-        image_ids=truth.file.truth.image_ids,
+        image_ids=truth.truth.image_ids,
         settings=describe_run(detector, names, proposals_file),
         proposals=None if proposals_file is None else proposals_from_file(proposals_file, images),
         members=tuple(names) if each and len(names) > 1 else (),
@@ -255,14 +257,14 @@ def _detect(
 
 
 def _score_stored(
-    stored: StoredDetections, truth: ChosenTruth, protocol: str, pairs: Collection[tuple[int, str]]
+    stored: StoredDetections, truth: EvaluationSet, protocol: str, pairs: Collection[tuple[int, str]]
 ) -> list[_Score]:
     from inception_rcnn.datasets.detections import known_classes
     from inception_rcnn.detector.set_evaluation import evaluate_stored, region_recall
 
-    known = known_classes(stored.class_names, truth.file, truth.spoken)
-    coverage = region_recall(stored, truth.file)
-    found = evaluate_stored(stored, truth.file, protocol=protocol, blacklist=pairs, spoken=truth.spoken)
+    known = known_classes(stored.class_names, truth.truth)
+    coverage = region_recall(stored, truth.truth)
+    found = evaluate_stored(stored, truth.truth, protocol=protocol, blacklist=pairs)
     settings = {name: str(value) for name, value in stored.settings.items() if not isinstance(value, dict | list)}
     return [
         _Score(one.result, one.detections, known, name, 0, coverage, one.threshold, stored.seconds, settings)
@@ -270,12 +272,12 @@ def _score_stored(
     ]
 
 
-def _print_score(score: _Score, truth: ChosenTruth, *, per_class: bool) -> None:
-    result, spoken = score.result, truth.spoken
+def _print_score(score: _Score, truth: EvaluationSet, *, per_class: bool) -> None:
+    result, display_names = score.result, truth.truth.display_names
     if score.name:
         typer.echo(f"--- {score.name}")
     if per_class:
-        _print_classes(result, spoken)
+        _print_classes(result, display_names)
     counted = [ap for ap in result.ap.values() if ap is not None]
     typer.echo(
         f"mAP@0.5 {100 * result.map:.2f} over {len(counted)} classes, median {100 * result.median_ap:.2f}, "
@@ -284,30 +286,30 @@ def _print_score(score: _Score, truth: ChosenTruth, *, per_class: bool) -> None:
     if isinstance(stats := getattr(result, "stats", None), dict):
         shown = (f"{name} {'-' if value is None else format(100 * value, '.2f')}" for name, value in stats.items())
         typer.echo(f"COCO: {'  '.join(shown)}")
-    _print_missing_classes(score, spoken)
-    objects = int((~truth.file.truth.ignored).sum())
+    _print_missing_classes(score, display_names)
+    objects = int((~truth.truth.ignored).sum())
     typer.echo(f"{result.images} images, {result.detections} detections, {objects} objects")
     if score.dropped:
         typer.echo(f"left out: {score.dropped} detections of images that are not in the set")
     _print_run(score)
 
 
-def _print_classes(result: EvaluationResult, spoken: Sequence[str]) -> None:
-    names = [name if name == said else f"{name} {said}" for name, said in zip(result.ap, spoken, strict=True)]
+def _print_classes(result: EvaluationResult, display_names: Sequence[str]) -> None:
+    names = [name if name == said else f"{name} {said}" for name, said in zip(result.ap, display_names, strict=True)]
     width = max(16, *map(len, names))
     for name, ap in zip(names, result.ap.values(), strict=True):
         typer.echo(f"  {name:<{width}} {'no objects' if ap is None else format(100 * ap, '6.1f')}")
 
 
-def _print_missing_classes(score: _Score, spoken: Sequence[str]) -> None:
+def _print_missing_classes(score: _Score, display_names: Sequence[str]) -> None:
     """Names the classes without objects, and those the detector does not know."""
-    without = [said for said, ap in zip(spoken, score.result.ap.values(), strict=True) if ap is None]
+    without = [said for said, ap in zip(display_names, score.result.ap.values(), strict=True) if ap is None]
     if without:
         typer.echo(f"classes without objects, left out of the mean: {len(without)} ({', '.join(without)})")
     if score.known is None:
         return
     counted = [(label, ap) for label, ap in enumerate(score.result.ap.values()) if ap is not None]
-    unknown = [spoken[label] for label, _ in counted if label not in score.known]
+    unknown = [display_names[label] for label, _ in counted if label not in score.known]
     aps = [ap for label, ap in counted if label in score.known]
     if unknown:
         typer.echo(f"classes that the detector does not know, with AP 0: {len(unknown)} ({', '.join(unknown)})")
@@ -341,7 +343,7 @@ def _store_thresholds(weights: Sequence[str], scores: Sequence[_Score]) -> None:
 
 
 def _write_report(
-    folder: Path, truth: ChosenTruth, score: _Score, weights: tuple[str, ...], detections: Path | None
+    folder: Path, truth: EvaluationSet, score: _Score, weights: tuple[str, ...], detections: Path | None
 ) -> None:
     from inception_rcnn.evaluation import analyse_errors
     from inception_rcnn.evaluation.report.inputs import ReportInput
@@ -351,11 +353,11 @@ def _write_report(
     shown = ReportInput(
         title=f"{what} on {truth.title}",
         result=score.result,
-        class_names=truth.spoken,
-        image_names=truth.file.image_names,
-        truths=truth.file.truth,
+        class_names=truth.truth.display_names,
+        image_names=truth.truth.image_names,
+        truths=truth.truth,
         detections=score.detections,
-        errors=analyse_errors(truth.file.truth, score.detections),
+        errors=analyse_errors(truth.truth, score.detections),
         coverage=score.coverage,
         seconds=score.seconds,
         photographs=None if truth.dataset is None else truth.photographs().load_image,

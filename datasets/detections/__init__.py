@@ -24,9 +24,8 @@ from inception_rcnn.datasets.detections.writing import (
     write_ilsvrc_detections,
     write_voc_detections,
 )
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile
-from inception_rcnn.structures import DataFormatError, InputError
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
+from inception_rcnn.structures.detections import DetectionTable
 
 DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored")
 
@@ -50,10 +49,9 @@ def detection_format(path: str | os.PathLike[str], usual: str) -> str:
 
 def read_detections(
     path: str | os.PathLike[str],
-    ground_truth: GroundTruthFile,
+    ground_truth: GroundTruthTable,
     usual: str,
     *,
-    spoken: Sequence[str] | None = None,
     skip_unknown: bool = False,
 ) -> DetectionFile:
     """Return the detections in a file or folder, as positions in the images and classes of the ground truth.
@@ -62,62 +60,59 @@ def read_detections(
         path: Plain or packed by gzip; see `detection_format`.
         ground_truth: What it is to be compared with.
         usual: The data set's format.
-        spoken: What people call the classes of the ground truth, for stored detections; see `class_positions`.
         skip_unknown: Leave out detections of other images and count them, instead of stopping at the first.
 
     Raises:
         InputError: There is no such file, or it was stored for fewer images or none of the classes.
         DataFormatError: It is broken, or has detections of other images; the text names the place.
     """
-    truth, form = ground_truth.truth, detection_format(path, usual)
+    truth, form = ground_truth, detection_format(path, usual)
     if form == "ilsvrc":
         return read_ilsvrc_detections(path, truth.image_ids, len(truth.class_names), skip_unknown=skip_unknown)
     if form == "voc":
         return read_voc_detections(path, truth.image_ids, truth.class_names, skip_unknown=skip_unknown)
     if form == "coco":
-        return read_coco_detections(path, truth.image_ids, ground_truth.class_numbers, skip_unknown=skip_unknown)
-    return _read_stored(Path(path), ground_truth, spoken, skip_unknown=skip_unknown)
+        return read_coco_detections(path, truth.image_ids, ground_truth.category_ids, skip_unknown=skip_unknown)
+    return _read_stored(Path(path), ground_truth, skip_unknown=skip_unknown)
 
 
 def write_detections(
-    path: str | os.PathLike[str], detections: DetectionTable, ground_truth: GroundTruthFile, form: str
+    path: str | os.PathLike[str], detections: DetectionTable, ground_truth: GroundTruthTable, form: str
 ) -> None:
     """Write detections in a data set's own format: ``"ilsvrc"`` and ``"coco"`` a file, else VOC's files in a folder.
 
     Raises:
         InputError: See the writers of the formats.
     """
-    truth = ground_truth.truth
+    truth = ground_truth
     if form == "ilsvrc":
         write_ilsvrc_detections(path, detections, truth.image_ids)
     elif form == "coco":
-        write_coco_detections(path, detections, truth.image_ids, ground_truth.class_numbers)
+        write_coco_detections(path, detections, truth.image_ids, ground_truth.category_ids)
     else:
         Path(path).mkdir(parents=True, exist_ok=True)
         write_voc_detections(path, detections, truth.image_ids, truth.class_names)
 
 
-def known_classes(names: Sequence[str], ground_truth: GroundTruthFile, spoken: Sequence[str] | None) -> frozenset[int]:
+def known_classes(names: Sequence[str], ground_truth: GroundTruthTable) -> frozenset[int]:
     """Return the positions of the ground truth's classes that a detector with these classes knows.
 
     Raises:
         InputError: It knows none of them.
     """
-    positions = class_positions(names, ground_truth.truth.class_names, spoken)
+    positions = class_positions(names, ground_truth.class_names, ground_truth.display_names)
     known = frozenset(positions[positions >= 0].tolist())
     if not known:
         raise InputError(
             f"the detector's {len(names)} classes ({', '.join(names[:3])} ...) are none of the data set's "
-            f"{len(ground_truth.truth.class_names)} ({', '.join(ground_truth.truth.class_names[:3])} ...)"
+            f"{len(ground_truth.class_names)} ({', '.join(ground_truth.class_names[:3])} ...)"
         )
     return known
 
 
-def _read_stored(
-    path: Path, ground_truth: GroundTruthFile, spoken: Sequence[str] | None, *, skip_unknown: bool
-) -> DetectionFile:
-    stored, truth = read_stored_detections(path), ground_truth.truth
-    known = known_classes(stored.class_names, ground_truth, spoken)
+def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bool) -> DetectionFile:
+    stored, truth = read_stored_detections(path), ground_truth
+    known = known_classes(stored.class_names, ground_truth)
     position_of = {image_id: position for position, image_id in enumerate(truth.image_ids)}
     lacking = position_of.keys() - set(stored.image_ids)
     if lacking:
@@ -132,7 +127,7 @@ def _read_stored(
             f"the image {other} is not in the list of images (--skip-broken or skip_unknown=True leaves it out)",
             path=path,
         )
-    table = stored.table(class_positions(stored.class_names, truth.class_names, spoken))
+    table = stored.table(class_positions(stored.class_names, truth.class_names, truth.display_names))
     place = image[table.image]
     kept = table[place >= 0]
     moved = DetectionTable(place[place >= 0], kept.label, kept.score, kept.box)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from inception_rcnn.datasets.flat_records import read_flat_records
 from inception_rcnn.datasets.number_lines import NumberLines, read_bytes, read_number_lines
 from inception_rcnn.structures import DataFormatError, InputError
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures.detections import DetectionTable
 
 _ILSVRC_WORDS = ("image", "class", "score", "xmin", "ymin", "xmax", "ymax")
 _VOC_WORDS = ("image", "score", "xmin", "ymin", "xmax", "ymax")

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from inception_rcnn.structures import DataFormatError, Detections, InputError, write_whole
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures.detections import DetectionTable
 
 FORMAT_VERSION: Final = 1
 _KEY: Final = "inception_rcnn_detections"

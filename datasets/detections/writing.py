@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from inception_rcnn.structures import InputError, write_whole
-from inception_rcnn.structures.tables import DetectionTable, undo_sum
+from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.detections import DetectionTable
 
 
 def write_ilsvrc_detections(

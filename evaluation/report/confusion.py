@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from inception_rcnn.evaluation.average_precision import FALSE, TRUE
 from inception_rcnn.evaluation.results import Matches
 from inception_rcnn.structures.boxes import overlap_ratio
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 OVERLAP: Final = 0.5
 _CANDIDATES: Final = 512
@@ -81,7 +82,7 @@ def best_threshold(matches: Matches) -> float:
     return float(candidates[int(total.argmax())])
 
 
-def confusion_matrix(matches: Matches, truths: TruthTable, found: DetectionTable, threshold: float) -> Confusion:
+def confusion_matrix(matches: Matches, truths: GroundTruthTable, found: DetectionTable, threshold: float) -> Confusion:
     """Return what the objects of each class were taken for.
 
     True detections, by the rules of the protocol, stand on the diagonal. From the best score to the worst, each false
@@ -105,7 +106,7 @@ def confusion_matrix(matches: Matches, truths: TruthTable, found: DetectionTable
 
 
 def _taken_for(
-    truths: TruthTable, found: DetectionTable, rows: NDArray[np.int64], free: NDArray[np.bool_]
+    truths: GroundTruthTable, found: DetectionTable, rows: NDArray[np.int64], free: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
     """Return for each detection the object of another class that it takes, -1 for none; `free` loses those taken."""
     left = np.flatnonzero(free)

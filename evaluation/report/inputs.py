@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from inception_rcnn.evaluation.error_analysis import ErrorAnalysis
 from inception_rcnn.evaluation.recall import ProposalRecall
 from inception_rcnn.evaluation.results import EvaluationResult
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,7 +39,7 @@ class ReportInput:
     result: EvaluationResult
     class_names: tuple[str, ...]
     image_names: tuple[str, ...]
-    truths: TruthTable
+    truths: GroundTruthTable
     detections: DetectionTable
     errors: ErrorAnalysis | None = None
     coverage: ProposalRecall | None = None

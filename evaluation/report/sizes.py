@@ -22,7 +22,8 @@ from inception_rcnn.evaluation.average_precision import (
 from inception_rcnn.evaluation.coco_tables import object_areas, sized_boxes
 from inception_rcnn.evaluation.pixel_matching import average_by_class
 from inception_rcnn.evaluation.results import EvaluationResult
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 _AVERAGE: Final[dict[str, Callable[[Curve, Curve], float]]] = {
     "ilsvrc": area_under,
@@ -50,7 +51,7 @@ class SizeGroup:
     map: float | None
 
 
-def by_pixels(result: EvaluationResult, truths: TruthTable, detections: DetectionTable) -> list[SizeGroup]:
+def by_pixels(result: EvaluationResult, truths: GroundTruthTable, detections: DetectionTable) -> list[SizeGroup]:
     """Return small, medium and large objects: below 32 x 32 pixels, below 96 x 96, and larger, as COCO divides them.
 
     The area is COCO's where the truth has it, else that of the box.
@@ -62,7 +63,7 @@ def by_pixels(result: EvaluationResult, truths: TruthTable, detections: Detectio
     ]
 
 
-def by_class_thirds(result: EvaluationResult, truths: TruthTable, detections: DetectionTable) -> list[SizeGroup]:
+def by_class_thirds(result: EvaluationResult, truths: GroundTruthTable, detections: DetectionTable) -> list[SizeGroup]:
     """Return the smallest, the middle and the largest third of each class's objects, by their area in pixels.
 
     Source: Hoiem et al. 2012, "Diagnosing Error in Object Detectors", section 2.2, which compares sizes within a class,
@@ -83,7 +84,7 @@ def by_class_thirds(result: EvaluationResult, truths: TruthTable, detections: De
     return [_group(name, result, truths, third == k, own_third == k) for k, name in enumerate(names)]
 
 
-def _areas(truths: TruthTable, detections: DetectionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _areas(truths: GroundTruthTable, detections: DetectionTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     sides = np.maximum(sized_boxes(detections.box)[:, 2:], 0)  # inverted boxes have no area
     return object_areas(truths, sized_boxes(truths.box)), sides[:, 0] * sides[:, 1]
 
@@ -91,7 +92,7 @@ def _areas(truths: TruthTable, detections: DetectionTable) -> tuple[NDArray[np.f
 def _group(
     name: str,
     result: EvaluationResult,
-    truths: TruthTable,
+    truths: GroundTruthTable,
     of_size: NDArray[np.bool_],
     own_size: NDArray[np.bool_],
 ) -> SizeGroup:

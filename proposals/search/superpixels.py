@@ -93,7 +93,7 @@ def sum_of(values: Any) -> Any:
 
 
 @kernel
-def fill_edges(smooth: Any, share: float, edges: Any, digits: Any) -> Any:
+def fill_edges(smooth: Any, share: Any, edges: Any, digits: Any) -> Any:
     """Write every edge of the grid with the code of its colour distance; returns the sum of the distances.
 
     Distances under 1/1024 of a grey level count as 1/1024 and the last bit is dropped, so a code has 27 bits: three
@@ -176,7 +176,7 @@ def number_segments(parent: Any, labels: Any) -> Any:
 
 
 @kernel
-def segment(edges: Any, width: int, k: float, min_size: int, labels: Any) -> Any:
+def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
     """Merge along the sorted edges, then merge what is too small; writes labels, returns their number.
 
     Edges are taken 64 at a time. First, without a branch, those are kept whose ends are not known to be in one

@@ -10,18 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inception_rcnn.datasets import GroundTruthFile
 from inception_rcnn.datasets.detections import detection_format, known_classes, read_detections, write_detections
 from inception_rcnn.datasets.detections.stored import StoredDetections, write_stored_detections
-from inception_rcnn.structures import DataFormatError, Detections, DetectionTable, InputError, TruthTable
+from inception_rcnn.structures import DataFormatError, Detections, DetectionTable, GroundTruthTable, InputError
 
 NAMES = ("sofa", "cat", "owl")
 
 
-def truth(*ids: int | str) -> GroundTruthFile:
+def truth(*ids: int | str) -> GroundTruthTable:
     """Images without objects."""
-    table = TruthTable(NAMES, ids, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)))
-    return GroundTruthFile(table, tuple(map(str, ids)), ((None, None),) * len(ids), (3, 8, 20))
+    table = GroundTruthTable(NAMES, ids, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)))
+    return GroundTruthTable(table, tuple(map(str, ids)), ((None, None),) * len(ids), (3, 8, 20))
 
 
 def found(*image: int) -> DetectionTable:

@@ -21,8 +21,8 @@ from inception_rcnn.datasets import (
     write_ilsvrc,
     write_voc,
 )
-from inception_rcnn.datasets.evaluation_set import choose_truth
-from inception_rcnn.structures import DataFormatError, InputError, TruthTable
+from inception_rcnn.datasets.evaluation_set import evaluation_set_of
+from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 XML = "<annotation><filename>{name}</filename><size><width>50</width><height>40</height></size>{objects}</annotation>"
@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows(truth: TruthTable) -> list[tuple[object, ...]]:
+def rows(truth: GroundTruthTable) -> list[tuple[object, ...]]:
     """Each object with the names of its image and class."""
     return [
         (truth.image_ids[image], truth.class_names[label], *box, ignore)
@@ -65,7 +65,7 @@ def test_a_folder_and_voc_in_float64(root: Path) -> None:
     plain = FolderDataset(root / "plain")
     read = plain.ground_truths()
     assert rows(read.truth) == EXPECTED and read.sizes == ((50, 40),) * 3
-    assert (read.image_names, read.class_numbers) == (("a", "b", "c"), (1, 2))
+    assert (read.image_names, read.category_ids) == (("a", "b", "c"), (1, 2))
     write_voc(plain, root / "voc", "val")
     again = rows(VocDataset(root / "voc", "val").ground_truths().truth)
     assert [row[:2] for row in again] == [row[:2] for row in EXPECTED]
@@ -95,21 +95,21 @@ def test_coco_has_the_numbers_of_its_file(root: Path) -> None:
     path.write_text(json.dumps(content))
     read = CocoDataset(root / "coco", "val").ground_truths()
     truth = read.truth
-    assert (read.class_numbers, truth.class_names) == ((3, 44, 90), ("cat", "owl", "dog"))
+    assert (read.category_ids, truth.class_names) == ((3, 44, 90), ("cat", "owl", "dog"))
     assert truth.box[0].tolist() == [0.1, 0.2, 0.1 + 0.7, 0.2 + 0.9]
     assert truth.area is not None and truth.area[0] == 0.6300000001
     assert (truth.ignored.tolist(), truth.label.tolist()) == ([False, False, True], [2, 0, 2])
     write_ground_truth(root / "truth.jsonl.gz", read)
-    again = choose_truth("coco", None, None, root / "truth.jsonl.gz").file
-    assert again.class_numbers == (3, 44, 90) and rows(again.truth)[1:] == rows(truth)[1:]
+    again = evaluation_set_of("coco", None, None, root / "truth.jsonl.gz").truth
+    assert again.category_ids == (3, 44, 90) and rows(again.truth)[1:] == rows(truth)[1:]
     assert again.truth.area is not None and again.truth.area.tolist() == truth.area.tolist()
     np.testing.assert_allclose(again.truth.box, truth.box, atol=1e-12)
     for entry in content["annotations"]:
         entry["category_id"] = 90
     path.write_text(json.dumps(content | {"categories": [{"id": 90, "name": "dog"}]}))
     write_ground_truth(root / "truth.jsonl", CocoDataset(root / "coco", "val").ground_truths())
-    again = choose_truth("coco", None, None, root / "truth.jsonl").file
-    assert (again.class_numbers, again.truth.class_names) == ((90,), ("dog",))
+    again = evaluation_set_of("coco", None, None, root / "truth.jsonl").truth
+    assert (again.category_ids, again.truth.class_names) == ((90,), ("dog",))
 
 
 @pytest.mark.parametrize("form", ["coco", "voc"])
@@ -118,7 +118,7 @@ def test_a_file_made_of_a_data_set_has_all_its_classes(form: str, root: Path) ->
     {"coco": write_coco, "voc": write_voc}[form](FolderDataset(root / "plain"), root / form, "val")
     whole = open_dataset(form, root / form, "val").ground_truths()
     write_ground_truth(root / "truth.jsonl", whole)
-    read = choose_truth(form, None, None, root / "truth.jsonl").file
+    read = evaluation_set_of(form, None, None, root / "truth.jsonl").truth
     assert read.truth.class_names == ("owl", "dog", "emu", "cat", "yak") == whole.truth.class_names
     assert rows(read.truth) == rows(whole.truth)
     assert (read.truth.image_ids, read.image_names, read.sizes) == (
@@ -133,29 +133,29 @@ def test_broken_lists_of_classes_are_named(root: Path) -> None:
     for classes in (5, [[1, "cat"], [1, "dog"]], [[1, "cat"], [2, "cat"]], [[0, "cat"]], [["1", "cat"]], [[1, 2]]):
         path.write_text(json.dumps({"id": "a", "objects": [], "classes": classes}))
         with pytest.raises(DataFormatError, match="line 1: classes should be lists of number"):
-            choose_truth("voc", None, None, path)
+            evaluation_set_of("voc", None, None, path)
     path.write_text(json.dumps({"id": "a", "objects": [[2, "dog", 0, 0, 9, 9]], "classes": [[1, "cat"]]}))
     with pytest.raises(DataFormatError, match="line 1: has 'dog' as class 2, but there are 1 classes"):
-        choose_truth("voc", None, None, path)
+        evaluation_set_of("voc", None, None, path)
 
 
 def test_a_list_chooses_images_in_its_order(root: Path) -> None:
     listed = root / "some.txt.gz"
     listed.write_bytes(gzip.compress(b"c\na\n"))
-    chosen = choose_truth("folder", root / "plain", None, None, image_list=listed)
-    assert (chosen.positions, chosen.file.image_names) == ((2, 0), ("c", "a"))
-    assert rows(chosen.file.truth) == [EXPECTED[2], EXPECTED[0], EXPECTED[1]]
+    chosen = evaluation_set_of("folder", root / "plain", None, None, image_list=listed)
+    assert (chosen.positions, chosen.truth.image_names) == ((2, 0), ("c", "a"))
+    assert rows(chosen.truth) == [EXPECTED[2], EXPECTED[0], EXPECTED[1]]
     assert [chosen.photographs().path(k).name for k in range(2)] == ["c.png", "a.png"]
-    first = choose_truth("folder", root / "plain", None, None, image_list=listed, limit=1)
-    assert rows(first.file.truth) == [EXPECTED[2]] and len(first.photographs()) == 1
+    first = evaluation_set_of("folder", root / "plain", None, None, image_list=listed, limit=1)
+    assert rows(first.truth) == [EXPECTED[2]] and len(first.photographs()) == 1
 
 
 def test_the_numbers_of_a_list_are_indices_only_where_there_are_none(root: Path) -> None:
     listed = root / "some.txt"
     listed.write_text("c 9\na 4\n")
-    assert choose_truth("folder", root / "plain", None, None, image_list=listed).file.truth.image_ids == (9, 4)
+    assert evaluation_set_of("folder", root / "plain", None, None, image_list=listed).truth.image_ids == (9, 4)
     listed.write_text("c 9\na 9\n")
-    assert choose_truth("folder", root / "plain", None, None, image_list=listed).file.truth.image_ids == ("c", "a")
+    assert evaluation_set_of("folder", root / "plain", None, None, image_list=listed).truth.image_ids == ("c", "a")
     write_coco(FolderDataset(root / "plain"), root / "coco", "val")
     content = json.loads((root / "coco" / "val.json").read_text())
     numbers = {image["file_name"][0]: 100 + k for k, image in enumerate(content["images"])}
@@ -165,30 +165,30 @@ def test_the_numbers_of_a_list_are_indices_only_where_there_are_none(root: Path)
         entry["image_id"] = numbers[entry["image_id"]]
     (root / "coco" / "val.json").write_text(json.dumps(content))
     listed.write_text("c 9\n100 4\n")  # by its photograph's name, and by its id
-    assert choose_truth("coco", root / "coco", "val", None, image_list=listed).file.truth.image_ids == (102, 100)
+    assert evaluation_set_of("coco", root / "coco", "val", None, image_list=listed).truth.image_ids == (102, 100)
 
 
 def test_images_of_the_list_that_are_not_there_are_named_or_counted(root: Path) -> None:
     listed = root / "some.txt"
     listed.write_text("c\nx\na\na\n")
     with pytest.raises(DataFormatError, match=r"some\.txt, line 4: the id 'a' is there twice"):
-        choose_truth("folder", root / "plain", None, None, image_list=listed)
-    chosen = choose_truth("folder", root / "plain", None, None, image_list=listed, skip_broken=True)
-    assert chosen.file.image_names == ("c", "a") and len(chosen.problems) == 2
+        evaluation_set_of("folder", root / "plain", None, None, image_list=listed)
+    chosen = evaluation_set_of("folder", root / "plain", None, None, image_list=listed, skip_broken=True)
+    assert chosen.truth.image_names == ("c", "a") and len(chosen.problems) == 2
     listed.write_text("x\n")
     with pytest.raises(DataFormatError, match=r"some\.txt, image x: is none of the images .*--skip-broken"):
-        choose_truth("folder", root / "plain", None, None, image_list=listed)
+        evaluation_set_of("folder", root / "plain", None, None, image_list=listed)
     with pytest.raises(InputError, match="no images in plain that"):
-        choose_truth("folder", root / "plain", None, None, image_list=listed, skip_broken=True)
+        evaluation_set_of("folder", root / "plain", None, None, image_list=listed, skip_broken=True)
 
 
 def test_one_source_of_the_truth(root: Path) -> None:
     for both in ((None, None), (root / "plain", root / "truth.jsonl")):
         with pytest.raises(InputError, match="give either --root DIR"):
-            choose_truth("folder", both[0], None, both[1])
+            evaluation_set_of("folder", both[0], None, both[1])
     write_ground_truth(root / "truth.jsonl", FolderDataset(root / "plain").ground_truths())
     with pytest.raises(InputError, match="there are no photographs"):
-        choose_truth("folder", None, None, root / "truth.jsonl").photographs()
+        evaluation_set_of("folder", None, None, root / "truth.jsonl").photographs()
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the files of ../shared are not here")
@@ -196,10 +196,10 @@ def test_one_source_of_the_truth(root: Path) -> None:
 def test_the_table_is_what_the_images_say_one_by_one(form: str, name: str) -> None:
     dataset = open_dataset(form, SHARED / name, "val")
     table = dataset.ground_truths()
-    slow = TruthTable.from_ground_truths([dataset.ground_truth(i) for i in range(len(dataset))])
-    assert table.truth.class_names == slow.class_names and len(table.truth) == len(slow) > 100
+    slow = GroundTruthTable.from_ground_truths([dataset.ground_truth(i) for i in range(len(dataset))])
+    assert table.class_names == slow.class_names and len(table) == len(slow) > 100
     for column in ("image", "label", "ignore"):
-        assert getattr(table.truth, column).tolist() == getattr(slow, column).tolist()
-    assert np.array_equal(table.truth.box.astype(np.float32), slow.box.astype(np.float32))
+        assert getattr(table, column).tolist() == getattr(slow, column).tolist()
+    assert np.array_equal(table.box.astype(np.float32), slow.box.astype(np.float32))
     truths = [dataset.ground_truth(i) for i in range(len(dataset))]
     assert list(table.sizes) == [(truth.width, truth.height) for truth in truths]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inception_rcnn.datasets.ground_truth_file import GroundTruthFile, read_ground_truth, write_ground_truth
+from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_ground_truth
 from inception_rcnn.structures import DataFormatError
-from inception_rcnn.structures.tables import TruthTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 VAL2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ilsvrc_det_val2"
 
@@ -51,7 +51,7 @@ def test_names_can_be_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["truth.jsonl", "truth.jsonl.gz"])
 @pytest.mark.parametrize("area", [None, [12.5, 7.0, 3.0]])
 def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> None:
-    truth = TruthTable(
+    truth = GroundTruthTable(
         ("cat", "dog"),
         (9, "x", 4),
         np.array([2, 0, 0]),
@@ -61,7 +61,7 @@ def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> 
         area,
     )
     write_ground_truth(
-        tmp_path / name, GroundTruthFile(truth, ("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
+        tmp_path / name, GroundTruthTable(truth, ("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
     )
     read = read_ground_truth(tmp_path / name, ("cat", "dog"))
     assert (read.image_names, read.sizes) == (("nine", "x", "four"), ((1, 2), (None, None), (3, None)))

@@ -54,15 +54,15 @@ def test_boxes_are_counted_from_0_and_made_exclusive_children_by_name(tmp_path: 
     found = dataset.ground_truth(0)
     assert found.boxes.tolist() == [[0, 0, 40, 20], [3, 4, 4, 10]]
     assert (found.names(), found.image_id, found.width, found.height) == ([DOG, CAT], "ILSVRC2012_val_00000001", 40, 20)
-    assert (dataset.english_names[found.labels[0]], dataset.english_names[found.labels[1]]) == ("dog", "domestic cat")
+    assert (dataset.display_names[found.labels[0]], dataset.display_names[found.labels[1]]) == ("dog", "domestic cat")
 
 
 def test_classes_are_the_200_in_official_order(tmp_path: Path) -> None:
     write_list(tmp_path, "val", "")
     dataset = IlsvrcDetDataset(tmp_path, "val")
-    assert (len(dataset.class_names), len(set(dataset.class_names)), len(set(dataset.english_names))) == (200,) * 3
-    assert (dataset.class_names[0], dataset.english_names[0]) == ("n02672831", "accordion")
-    assert (dataset.class_names[199], dataset.english_names[199]) == ("n02391049", "zebra")
+    assert (len(dataset.class_names), len(set(dataset.class_names)), len(set(dataset.display_names))) == (200,) * 3
+    assert (dataset.class_names[0], dataset.display_names[0]) == ("n02672831", "accordion")
+    assert (dataset.class_names[199], dataset.display_names[199]) == ("n02391049", "zebra")
     assert all(len(name) == 9 and name[0] == "n" and name[1:].isdecimal() for name in dataset.class_names)
 
 
@@ -72,7 +72,7 @@ def test_a_table_of_classes_comes_before_ours(tmp_path: Path) -> None:
     table = tmp_path / "classes.tsv"
     table.write_text(f"det_id\twnid\tname\n1\t{CAT}\tcat\n2\tn00000001\tother\n")
     dataset = IlsvrcDetDataset(tmp_path, "val")
-    assert (dataset.class_names, dataset.english_names) == ((CAT, "n00000001"), ("cat", "other"))
+    assert (dataset.class_names, dataset.display_names) == ((CAT, "n00000001"), ("cat", "other"))
     table.write_text("wnid\nn00000001\n")
     with pytest.raises(DataFormatError, match=rf"a\.xml, object 1 \({CAT}\): its class is none of the 1 classes"):
         IlsvrcDetDataset(tmp_path, "val")

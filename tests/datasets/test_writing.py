@@ -161,12 +161,12 @@ def test_ids_with_folders_keep_them_where_the_format_has_ids(tmp_path: Path) -> 
         check_same(open_dataset(form, tmp_path / form, "train"), given)
 
 
-def test_english_names_are_kept(tmp_path: Path) -> None:
+def test_display_names_are_kept(tmp_path: Path) -> None:
     write_ilsvrc(held(tmp_path / "given"), tmp_path / "first", "val")
     table = tmp_path / "first" / "classes.tsv"
     table.write_text(table.read_text().replace("zebra\tzebra", "zebra\tstriped horse"))
     write_ilsvrc(IlsvrcDetDataset(tmp_path / "first", "val"), tmp_path / "second", "val")
-    assert IlsvrcDetDataset(tmp_path / "second", "val").english_names[0] == "striped horse"
+    assert IlsvrcDetDataset(tmp_path / "second", "val").display_names[0] == "striped horse"
 
 
 @pytest.mark.parametrize("form", WRITERS)

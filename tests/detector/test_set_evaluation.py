@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inception_rcnn.datasets import GroundTruthFile
 from inception_rcnn.datasets.detections.stored import StoredDetections
 from inception_rcnn.detector.set_evaluation import evaluate_stored, ground_truths_of, region_recall
 from inception_rcnn.evaluation import best_f1_threshold, evaluate_coco, evaluate_voc, proposal_recall
 from inception_rcnn.evaluation.protocols import evaluate_by
-from inception_rcnn.structures import Detections, GroundTruth, Proposals, TruthTable
+from inception_rcnn.structures import Detections, GroundTruth, GroundTruthTable, Proposals
 
 NAMES = ("cat", "sofa", "owl")
 TRUTHS = [
@@ -20,7 +19,7 @@ TRUTHS = [
     GroundTruth([], [], NAMES, image_id=8),
     GroundTruth([[5, 5, 60, 60], [0, 0, 9, 9]], [1, 0], NAMES, ignore=[False, True], image_id=9),
 ]
-TRUTH = GroundTruthFile(TruthTable.from_ground_truths(TRUTHS), ("7", "8", "9"), ((None, None),) * 3)
+TRUTH = GroundTruthTable(GroundTruthTable.from_ground_truths(TRUTHS), ("7", "8", "9"), ((None, None),) * 3)
 
 
 def detections(shift: float) -> list[Detections]:
@@ -76,9 +75,9 @@ def test_protocols_are_the_public_evaluators() -> None:
 
 def test_spoken_names_match_and_the_blacklist_counts() -> None:
     wnids = replace(TRUTH, truth=replace(TRUTH.truth, class_names=("n1", "n2", "n3")))
-    (first, _) = evaluate_stored(STORED, wnids, protocol="ilsvrc", spoken=NAMES)
+    (first, _) = evaluate_stored(STORED, wnids, protocol="ilsvrc", display_names=NAMES)
     assert (first.result.map, first.result.ap) == (1.0, {"n1": 1.0, "n2": 1.0, "n3": None})
-    (_, second) = evaluate_stored(STORED, wnids, protocol="ilsvrc", spoken=NAMES, blacklist=[(7, "n1")])
+    (_, second) = evaluate_stored(STORED, wnids, protocol="ilsvrc", display_names=NAMES, blacklist=[(7, "n1")])
     assert second.result.ap["n1"] is None
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from inception_rcnn.evaluation import EvaluationResult, evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.evaluation.bootstrap import Interval, Resampled, drawn_images, resample_images
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
-Evaluator = Callable[[TruthTable, DetectionTable], EvaluationResult]
+Evaluator = Callable[[GroundTruthTable, DetectionTable], EvaluationResult]
 PROTOCOLS: dict[str, Evaluator] = {
     "ilsvrc": evaluate_ilsvrc,
     "voc2007": lambda truths, found: evaluate_voc(truths, found, year=2007),
@@ -23,7 +24,7 @@ PROTOCOLS: dict[str, Evaluator] = {
 NAMES = ("cat", "dog", "cow", "rare", "nowhere")
 
 
-def random_case(seed: int, images: int = 7) -> tuple[TruthTable, DetectionTable]:
+def random_case(seed: int, images: int = 7) -> tuple[GroundTruthTable, DetectionTable]:
     """Objects, some to ignore, and detections near them and elsewhere; many scores are equal, not within an image."""
     random = np.random.default_rng(seed)
     count = int(random.integers(8, 20))
@@ -31,7 +32,7 @@ def random_case(seed: int, images: int = 7) -> tuple[TruthTable, DetectionTable]
     box = np.hstack([corners, corners + random.integers(8, 40, (count, 2))]).astype(float)
     label = np.where(random.random(count) < 0.1, 3, random.integers(0, 3, count))
     image = random.integers(0, images, count)
-    truths = TruthTable(NAMES, tuple(range(10, 10 + images)), image, label, box, random.random(count) < 0.15)
+    truths = GroundTruthTable(NAMES, tuple(range(10, 10 + images)), image, label, box, random.random(count) < 0.15)
     near = random.integers(0, count, 40)
     moved = box[near] + random.integers(-6, 7, (40, 4))
     score = np.empty(40)
@@ -42,7 +43,9 @@ def random_case(seed: int, images: int = 7) -> tuple[TruthTable, DetectionTable]
     return truths, DetectionTable(image[near], wrong, score, moved)
 
 
-def rebuilt(truths: TruthTable, found: DetectionTable, times: NDArray[np.int64]) -> tuple[TruthTable, DetectionTable]:
+def rebuilt(
+    truths: GroundTruthTable, found: DetectionTable, times: NDArray[np.int64]
+) -> tuple[GroundTruthTable, DetectionTable]:
     """The data set in which each image is there so many times, its copies next to each other."""
     source = np.repeat(np.arange(len(times)), times)
     objects = [np.flatnonzero(truths.image == image) for image in source]
@@ -51,7 +54,7 @@ def rebuilt(truths: TruthTable, found: DetectionTable, times: NDArray[np.int64])
     where = np.repeat(np.arange(len(source)), [len(part) for part in rows])
     object_row, row = np.concatenate(objects), np.concatenate(rows)
     order = np.argsort(row, kind="stable")  # VOC: equal scores in the order of the file
-    new_truths = TruthTable(
+    new_truths = GroundTruthTable(
         truths.class_names,
         tuple(range(len(source))),
         home,

@@ -10,16 +10,17 @@ import pytest
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.evaluation.coco import CocoResult
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from reference.slow_coco import Found, Thing, slow_coco
 
 NAMES = ("cat", "dog", "cow")
 BOX = (0, 0, 10, 10)
 
 
-def truth(*things: Thing) -> TruthTable:
+def truth(*things: Thing) -> GroundTruthTable:
     boxes = np.array([thing.box for thing in things], np.float64).reshape(-1, 4)
-    return TruthTable(
+    return GroundTruthTable(
         class_names=NAMES,
         image_ids=(0, 1, 2),
         image=np.array([thing.image for thing in things], int),
@@ -115,7 +116,7 @@ def test_sides_are_undone_to_the_last_bit() -> None:
     box = np.stack([x[0], x[1], w[0], w[1]], axis=1)
     half = box * [1, 1, 0.5, 1]
     half[:, 2] = half[:, 2].round(2)
-    things = TruthTable(
+    things = GroundTruthTable(
         NAMES, tuple(range(400)), np.arange(400), np.zeros(400, int), np.hstack([box[:, :2], box[:, :2] + box[:, 2:]])
     )
     corners = np.hstack([half[:, :2], half[:, :2] + half[:, 2:]])

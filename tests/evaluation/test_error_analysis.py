@@ -10,7 +10,8 @@ import pytest
 from inception_rcnn.evaluation import ErrorAnalysis, analyse_errors
 from inception_rcnn.evaluation.error_analysis import ERROR_KINDS
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 CAT, DOG = 0, 1
 BOX = (0, 0, 10, 10)
@@ -23,7 +24,7 @@ def analyse(
     objects: list[Any], detections: list[Any], *, ignore: list[bool] | None = None, **options: Any
 ) -> ErrorAnalysis:
     """Objects as (label, box) in the first of two images, detections as (label, score, box) there."""
-    truth = TruthTable(
+    truth = GroundTruthTable(
         ("cat", "dog"),
         (1, 2),
         np.zeros(len(objects), int),
@@ -78,7 +79,7 @@ def test_place_is_asked_before_class() -> None:
 
 
 def test_without_objects_all_is_background() -> None:
-    truth = TruthTable(("cat",), (1, 2), np.array([1]), np.array([0]), np.array([BOX]))
+    truth = GroundTruthTable(("cat",), (1, 2), np.array([1]), np.array([0]), np.array([BOX]))
     found = DetectionTable(np.array([0, 1]), np.array([0, 0]), np.array([0.9, 0.8]), np.array([BOX, BOX]))
     result = analyse_errors(truth, found)
     assert errors(result) == {"Bkg": 1}

@@ -11,7 +11,8 @@ import pytest
 
 from inception_rcnn.evaluation import EvaluationResult, evaluate_ilsvrc
 from inception_rcnn.structures import Detections, GroundTruth, InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from reference.slow_ilsvrc import slow_ilsvrc
 
 NAMES = ("cat", "dog", "cow")
@@ -24,10 +25,12 @@ def exclusive(boxes: Sequence[Sequence[float]]) -> np.ndarray:
 
 def truth(
     *entries: tuple[Any, ...], ids: Sequence[int | str] = (1, 2, 3), names: tuple[str, ...] = NAMES
-) -> TruthTable:
+) -> GroundTruthTable:
     """Objects as (image, label, inclusive box)."""
     image, label = [entry[0] for entry in entries], [entry[1] for entry in entries]
-    return TruthTable(names, tuple(ids), np.array(image, int), np.array(label, int), exclusive([e[2] for e in entries]))
+    return GroundTruthTable(
+        names, tuple(ids), np.array(image, int), np.array(label, int), exclusive([e[2] for e in entries])
+    )
 
 
 def found(*entries: tuple[Any, ...]) -> DetectionTable:
@@ -294,7 +297,7 @@ def test_it_is_the_same_in_any_number_of_threads() -> None:
         random.integers(0, 50, count) / 50,
         np.cumsum(random.integers(1, 30, (count, 4)), axis=1)[:, [0, 1, 2, 3]],
     )
-    objects = TruthTable(
+    objects = GroundTruthTable(
         tuple(map(str, range(40))),
         tuple(range(300)),
         random.integers(0, 300, 2000),

@@ -10,16 +10,16 @@ import pytest
 from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.evaluation.coco import STAT_NAMES
 from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by, result_to_dict
-from inception_rcnn.structures import DetectionTable, InputError, TruthTable
+from inception_rcnn.structures import DetectionTable, GroundTruthTable, InputError
 
 
-def tables() -> tuple[TruthTable, DetectionTable]:
+def tables() -> tuple[GroundTruthTable, DetectionTable]:
     """Small objects found so badly that every protocol has figures of its own; one class without objects."""
     random = np.random.default_rng(3)
     corner, side = random.integers(0, 60, (60, 2)), random.integers(8, 30, (60, 2))
     box = np.hstack([corner, corner + side]).astype(np.float64)
     image, label = random.integers(0, 9, 60), random.integers(0, 3, 60)
-    truth = TruthTable(("cat", "dog", "owl", "yak"), tuple(range(9)), image, label, box)
+    truth = GroundTruthTable(("cat", "dog", "owl", "yak"), tuple(range(9)), image, label, box)
     moved = np.repeat(box, 2, axis=0) + random.normal(0, 3, (120, 4))
     return truth, DetectionTable(np.repeat(image, 2), np.repeat(label, 2), random.random(120), moved)
 

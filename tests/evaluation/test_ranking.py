@@ -8,7 +8,8 @@ import pytest
 from inception_rcnn.evaluation.average_precision import eleven_points, hundred_and_one_points, precision_recall
 from inception_rcnn.evaluation.ranking import arrange, image_order
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 SCORES = {
     "few": lambda random, count: random.integers(-2, 3, count) / 2,
@@ -28,7 +29,7 @@ def test_orders_are_those_of_stable_sorts(count: int, scores: str, ties_by_image
     found = DetectionTable(image, label, score, np.zeros((count, 4)))
     ids = tuple(random.permutation(5000).tolist())
     objects = np.stack([random.integers(0, 5000, 50), random.integers(0, 4, 50)])
-    truth = TruthTable(tuple("abcd"), ids, objects[0], objects[1], np.zeros((50, 4)))
+    truth = GroundTruthTable(tuple("abcd"), ids, objects[0], objects[1], np.zeros((50, 4)))
     order = arrange(truth, found, ties_by_image=ties_by_image)
     place = np.argsort(np.argsort(ids))
     tie = place[image] if ties_by_image else np.zeros(count)

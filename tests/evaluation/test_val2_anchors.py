@@ -12,19 +12,20 @@ import pytest
 from inception_rcnn.datasets.detections.base import read_ilsvrc_detections
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.evaluation import analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 VAL2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ilsvrc_det_val2"
 pytestmark = pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../shared are not here")
 
 
 @pytest.fixture(scope="module")
-def truth() -> TruthTable:
+def truth() -> GroundTruthTable:
     return read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz").truth
 
 
 @pytest.fixture(scope="module")
-def found(truth: TruthTable) -> DetectionTable:
+def found(truth: GroundTruthTable) -> DetectionTable:
     return read_ilsvrc_detections(VAL2 / "demo_detections_val2.txt.gz", truth.image_ids).detections
 
 
@@ -38,7 +39,7 @@ def table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_the_official_evaluation(truth: TruthTable, found: DetectionTable) -> None:
+def test_the_official_evaluation(truth: GroundTruthTable, found: DetectionTable) -> None:
     result = evaluate_ilsvrc(truth, found)
     assert (result.images, result.detections, len(found) - len(upright(found))) == (9917, 23590, 778)
     assert result.map == pytest.approx(0.60168348, abs=5e-9)
@@ -73,7 +74,7 @@ def test_every_row_of_the_anchors_is_here() -> None:
 
 
 @pytest.mark.parametrize("key", PROTOCOLS)
-def test_the_anchors_class_by_class(key: str, truth: TruthTable, found: DetectionTable) -> None:
+def test_the_anchors_class_by_class(key: str, truth: GroundTruthTable, found: DetectionTable) -> None:
     evaluate, options = PROTOCOLS[key]
     result = evaluate(truth, upright(found) if key == "coco_ap50_valid" else found, **options)
     row = next(row for row in table("anchors_val2.tsv") if row["key"] == key)
@@ -89,13 +90,13 @@ UPRIGHT = """.39441261 .62780842 .42059641 .04115555 .28382715 .56567038
              .36327047 .52451314 .52898271 .06340054 .36961806 .66679238"""
 
 
-def test_the_twelve_numbers_of_pycocotools(truth: TruthTable, found: DetectionTable) -> None:
+def test_the_twelve_numbers_of_pycocotools(truth: GroundTruthTable, found: DetectionTable) -> None:
     for detections, numbers in ((found, ALL), (upright(found), UPRIGHT)):
         stats = evaluate_coco(truth, detections).stats
         assert list(stats.values()) == [pytest.approx(float(number), abs=6e-9) for number in numbers.split()]
 
 
-def test_the_errors_of_tide(truth: TruthTable, found: DetectionTable) -> None:
+def test_the_errors_of_tide(truth: GroundTruthTable, found: DetectionTable) -> None:
     anchor = json.loads((VAL2 / "tide_anchor_val2.json").read_text(encoding="utf-8"))
     for detections, expected in ((found, anchor), (upright(found), anchor["valid_boxes_only"])):
         result = analyse_errors(truth, detections)

@@ -10,7 +10,8 @@ import pytest
 
 from inception_rcnn.evaluation import EvaluationResult, evaluate_voc
 from inception_rcnn.structures import Detections, GroundTruth, InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from reference.slow_voc import slow_voc
 
 NAMES = ("cat", "dog", "cow")
@@ -22,12 +23,12 @@ def exclusive(boxes: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(boxes, np.float64).reshape(-1, 4) + np.array([0, 0, 1, 1])
 
 
-def truth(*entries: tuple[Any, ...], difficult: Sequence[bool] | None = None) -> TruthTable:
+def truth(*entries: tuple[Any, ...], difficult: Sequence[bool] | None = None) -> GroundTruthTable:
     """Objects as (image, label, inclusive box)."""
     image, label = [entry[0] for entry in entries], [entry[1] for entry in entries]
     boxes = exclusive([entry[2] for entry in entries])
     flags = None if difficult is None else np.array(difficult)
-    return TruthTable(NAMES, (3, 2, 1), np.array(image, int), np.array(label, int), boxes, flags)
+    return GroundTruthTable(NAMES, (3, 2, 1), np.array(image, int), np.array(label, int), boxes, flags)
 
 
 def found(*entries: tuple[Any, ...]) -> DetectionTable:

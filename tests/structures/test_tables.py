@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inception_rcnn.structures import Detections, GroundTruth, InputError
-from inception_rcnn.structures.tables import DetectionTable, TruthTable, undo_sum
+from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 BOX = [[0, 0, 9, 9]]
 
@@ -33,14 +35,14 @@ def test_detections_of_images_become_rows_with_labels_by_name() -> None:
 def test_ground_truths_become_rows() -> None:
     one = GroundTruth(BOX, [1], ("cat", "dog"), [True], [50], image_id=7)
     two = GroundTruth([[0, 0, 4, 5]], [0], ("cat", "dog"), image_id=5)
-    table = TruthTable.from_ground_truths([one, two])
+    table = GroundTruthTable.from_ground_truths([one, two])
     assert (table.image_ids, table.image.tolist(), table.label.tolist()) == ((7, 5), [0, 1], [1, 0])
     assert table.ignored.tolist() == [True, False]
     assert table.area is not None and table.area.tolist() == [50, 20]
-    assert TruthTable.from_ground_truths([two]).area is None
-    assert TruthTable.from_ground_truths([one, one]).image_ids == (1, 2)
+    assert GroundTruthTable.from_ground_truths([two]).area is None
+    assert GroundTruthTable.from_ground_truths([one, one]).image_ids == (1, 2)
     with pytest.raises(InputError, match=r"ground_truths\[1\] has other class_names"):
-        TruthTable.from_ground_truths([one, GroundTruth(BOX, [0], ("cat",))])
+        GroundTruthTable.from_ground_truths([one, GroundTruth(BOX, [0], ("cat",))])
 
 
 def test_scores_and_boxes_keep_all_their_digits() -> None:
@@ -87,7 +89,7 @@ def test_wrong_columns_are_named(columns: Any, text: str) -> None:
 )
 def test_a_wrong_truth_is_named(columns: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        TruthTable(*columns)
+        GroundTruthTable(*columns)
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(0, 9), st.integers(-(10**9), 10**9), st.integers(0, 9))

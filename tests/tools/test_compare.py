@@ -16,7 +16,8 @@ from inception_rcnn.datasets import write_coco_detections
 from inception_rcnn.datasets.detections.writing import write_ilsvrc_detections
 from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc
 from inception_rcnn.evaluation.bootstrap import resample_images
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from inception_rcnn.tools import cli
 
 NAMES = ("cat", "dog", "cow", "rare", "nowhere")
@@ -30,14 +31,16 @@ def run(*arguments: str | Path | int) -> int:
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[TruthTable, DetectionTable, DetectionTable]:
+def both() -> tuple[GroundTruthTable, DetectionTable, DetectionTable]:
     """Objects, detections, and a worse half of them."""
     truths, found = tables()
     return truths, found[::2], found
 
 
 @pytest.fixture(scope="module")
-def root(both: tuple[TruthTable, DetectionTable, DetectionTable], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(
+    both: tuple[GroundTruthTable, DetectionTable, DetectionTable], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The data set in COCO's layout, and two results files in it."""
     truths, *found = both
     root = tmp_path_factory.mktemp("coco")
@@ -65,7 +68,9 @@ def root(both: tuple[TruthTable, DetectionTable, DetectionTable], tmp_path_facto
 
 
 @pytest.fixture(scope="module")
-def texts(both: tuple[TruthTable, DetectionTable, DetectionTable], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def texts(
+    both: tuple[GroundTruthTable, DetectionTable, DetectionTable], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A ground-truth file, and two files in ILSVRC's format, the second packed."""
     truths, half, found = both
     folder = tmp_path_factory.mktemp("texts")
@@ -87,7 +92,7 @@ def texts(both: tuple[TruthTable, DetectionTable, DetectionTable], tmp_path_fact
 
 def test_a_data_set_with_photographs(
     root: Path,
-    both: tuple[TruthTable, DetectionTable, DetectionTable],
+    both: tuple[GroundTruthTable, DetectionTable, DetectionTable],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -123,7 +128,7 @@ def test_a_data_set_with_photographs(
 
 def test_a_file_of_objects_is_enough(
     texts: Path,
-    both: tuple[TruthTable, DetectionTable, DetectionTable],
+    both: tuple[GroundTruthTable, DetectionTable, DetectionTable],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -16,7 +16,6 @@ from PIL import Image
 
 from inception_rcnn.datasets import (
     FolderDataset,
-    GroundTruthFile,
     open_dataset,
     read_ground_truth,
     write_coco,
@@ -30,7 +29,7 @@ from inception_rcnn.datasets import (
 from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
 from inception_rcnn.evaluation import evaluate_ilsvrc
 from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by, result_to_dict
-from inception_rcnn.structures import DetectionTable, TruthTable
+from inception_rcnn.structures import DetectionTable, GroundTruthTable
 from inception_rcnn.tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,19 +47,19 @@ def run(*arguments: str | Path | int) -> int:
     return int(exit_.value.code or 0)
 
 
-def scene(names: tuple[str, ...] = NAMES, classes: int = 3) -> tuple[GroundTruthFile, DetectionTable]:
+def scene(names: tuple[str, ...] = NAMES, classes: int = 3) -> tuple[GroundTruthTable, DetectionTable]:
     """Objects of the first classes on five images, and detections of them, some good; figures differ by protocol."""
     random = np.random.default_rng(5)
     corner, side = random.integers(0, 60, (40, 2)), random.integers(8, 40, (40, 2))
     box = np.hstack([corner, corner + side]).astype(np.float64)
     image, label = random.integers(0, 5, 40), random.integers(0, classes, 40)
-    truth = TruthTable(names, IDS, image, label, box)
+    truth = GroundTruthTable(names, IDS, image, label, box)
     moved = np.repeat(box, 2, axis=0) + random.normal(0, 4, (80, 4)).round(2)
     found = DetectionTable(np.repeat(image, 2), np.repeat(label, 2), random.random(80), moved)
-    return GroundTruthFile(truth, tuple(f"im{one}" for one in IDS), ((100, 100),) * 5), found
+    return GroundTruthTable(truth, tuple(f"im{one}" for one in IDS), ((100, 100),) * 5), found
 
 
-WRITERS: dict[str, Callable[[Path, DetectionTable, TruthTable], None]] = {
+WRITERS: dict[str, Callable[[Path, DetectionTable, GroundTruthTable], None]] = {
     "ilsvrc": lambda path, found, truth: write_ilsvrc_detections(path, found, truth.image_ids),
     "voc": lambda path, found, truth: (
         path.mkdir(),
@@ -78,12 +77,12 @@ def test_a_file_of_each_format_by_each_protocol(form: str, protocol: str, tmp_pa
     names = WNIDS if form == "ilsvrc" else NAMES
     truth, found = scene(names)
     path = tmp_path / "found"
-    WRITERS[form](path, found, truth.truth)
+    WRITERS[form](path, found, truth)
     write_ground_truth(tmp_path / "truth.jsonl.gz", truth)
     wanted = ("--dataset", form, "--detections", path, "--ground-truth", tmp_path / "truth.jsonl.gz")
     assert run(*wanted, "--protocol", protocol, "--json", tmp_path / "a.json") == 0
     figures = json.loads((tmp_path / "a.json").read_text())
-    assert figures == result_to_dict(evaluate_by(protocol, truth.truth, found))
+    assert figures == result_to_dict(evaluate_by(protocol, truth, found))
     assert 0 < figures["map"] < 1 and list(figures["ap"]) == list(names) and figures["ap"][names[3]] is None
     if protocol == {"ilsvrc": "ilsvrc", "voc": "voc2010", "coco": "coco"}[form]:
         assert run(*wanted, "--json", tmp_path / "b.json") == 0  # the data set's own protocol
@@ -125,7 +124,7 @@ def test_the_blacklist_takes_pairs_out(
     listed = tmp_path / "blacklist.txt"
     listed.write_text("".join(f"{index} {wnid}\n" for index, wnid in pairs))
     figures = figures_of(files, tmp_path, "--blacklist", listed)
-    assert figures == result_to_dict(evaluate_ilsvrc(truth.truth, found, blacklist=pairs))
+    assert figures == result_to_dict(evaluate_ilsvrc(truth, found, blacklist=pairs))
     assert figures != figures_of(files, tmp_path)
     assert "blacklist: 4 pairs of image and class, 3 of them in this set" in capsys.readouterr().out
     assert run(*files[1].split(), "--blacklist", listed, "--protocol", "voc2010") == 1
@@ -250,9 +249,9 @@ def test_a_data_set_on_disk_and_the_file_made_of_it_give_the_same(form: str, tmp
     box = np.array([[0, 0, 20, 18], [22, 2, 45, 20.5], [9, 9, 1, 1]], np.float64)
     found = DetectionTable(np.array([0, 0, 1]), np.array([0, 1, 0]), np.array([0.9, 0.5, 0.1]), box)
     if form == "coco":
-        write_coco_detections(tmp_path / "found", found, truth.truth.image_ids, truth.class_numbers)
+        write_coco_detections(tmp_path / "found", found, truth.image_ids, truth.category_ids)
     else:
-        WRITERS["ilsvrc" if form == "ilsvrc" else "voc"](tmp_path / "found", found, truth.truth)
+        WRITERS["ilsvrc" if form == "ilsvrc" else "voc"](tmp_path / "found", found, truth)
     for photograph in tmp_path.rglob("*.png"):
         photograph.write_bytes(b"nobody opens it")
     results = []

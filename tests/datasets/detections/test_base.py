@@ -22,7 +22,7 @@ from inception_rcnn.datasets.detections.writing import (
     write_voc_detections,
 )
 from inception_rcnn.structures import DataFormatError, InputError
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures.detections import DetectionTable
 
 NAMES = ("cat", "big_cat", "dog")
 

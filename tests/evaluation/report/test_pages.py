@@ -19,7 +19,7 @@ from inception_rcnn.evaluation.report.comparison_page import write_comparison
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.evaluation.report.pages import write_report
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.tables import DetectionTable
+from inception_rcnn.structures.detections import DetectionTable
 
 SECTIONS = [
     "summary",

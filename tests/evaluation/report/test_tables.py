@@ -19,14 +19,17 @@ from inception_rcnn.evaluation.report.sizes import by_class_thirds, by_pixels
 from inception_rcnn.evaluation.report.tables import sample_curves
 from inception_rcnn.structures import ImageError, InputError
 from inception_rcnn.structures.boxes import overlap_ratio
-from inception_rcnn.structures.tables import DetectionTable, TruthTable
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 BIG, SMALL = (0.0, 0.0, 100.0, 100.0), (200.0, 200.0, 220.0, 220.0)
 
 
-def case(objects: list[tuple], found: list[tuple], classes: int = 3) -> tuple[Matches, TruthTable, DetectionTable]:
+def case(
+    objects: list[tuple], found: list[tuple], classes: int = 3
+) -> tuple[Matches, GroundTruthTable, DetectionTable]:
     """Objects as (image, label, box), detections as (image, label, score, box), matched by VOC's rules."""
-    truths = TruthTable(
+    truths = GroundTruthTable(
         KEYS[:classes], (1, 2, 3), [o[0] for o in objects], [o[1] for o in objects], [o[2] for o in objects]
     )
     table = DetectionTable(*([f[k] for f in found] for k in range(4)))
