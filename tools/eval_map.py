@@ -228,7 +228,7 @@ def _detect(
     import torch
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
-    from inception_rcnn.datasets.detections import known_classes
+    from inception_rcnn.datasets.class_matching import known_classes
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
@@ -259,7 +259,7 @@ def _detect(
 def _score_stored(
     stored: StoredDetections, truth: EvaluationSet, protocol: str, pairs: Collection[tuple[int, str]]
 ) -> list[_Score]:
-    from inception_rcnn.datasets.detections import known_classes
+    from inception_rcnn.datasets.class_matching import known_classes
     from inception_rcnn.detector.set_evaluation import evaluate_stored, region_recall
 
     known = known_classes(stored.class_names, truth.truth)

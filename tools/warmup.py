@@ -1,6 +1,6 @@
 """inception-rcnn warmup
 
-Compiles the kernels of proposals, regions, evaluation and file reading ahead of their first use, and keeps them.
+Compiles the kernels of proposals, regions and evaluation ahead of their first use, and keeps them.
 
 The first call on a machine takes some seconds; later calls find the compiled kernels in numba's cache. Useful when an
 image of a machine is built, or before a measurement.
@@ -23,13 +23,11 @@ from inception_rcnn.tools.cli import run_command
 
 def main() -> None:
     """Compiles the kernels and prints how long that took."""
-    from inception_rcnn.datasets.warming import warm_up_readers
     from inception_rcnn.evaluation.warming import warm_up_evaluation
     from inception_rcnn.proposals import warm_up
 
     typer.echo(f"the kernels of selective search are ready: {warm_up():.1f} s")
     typer.echo(f"the kernels of evaluation are ready: {warm_up_evaluation():.1f} s")
-    typer.echo(f"the kernels of file reading are ready: {warm_up_readers():.1f} s")
     start = time.perf_counter()
     import inception_rcnn.detector.warp_kernel  # noqa: F401 - compiles as it is imported
 

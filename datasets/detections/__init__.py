@@ -94,22 +94,6 @@ def write_detections(
         write_voc_detections(path, detections, truth.image_ids, truth.class_names)
 
 
-def known_classes(names: Sequence[str], ground_truth: GroundTruthTable) -> frozenset[int]:
-    """Return the positions of the ground truth's classes that a detector with these classes knows.
-
-    Raises:
-        InputError: It knows none of them.
-    """
-    positions = class_positions(names, ground_truth.class_names, ground_truth.display_names)
-    known = frozenset(positions[positions >= 0].tolist())
-    if not known:
-        raise InputError(
-            f"the detector's {len(names)} classes ({', '.join(names[:3])} ...) are none of the data set's "
-            f"{len(ground_truth.class_names)} ({', '.join(ground_truth.class_names[:3])} ...)"
-        )
-    return known
-
-
 def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bool) -> DetectionFile:
     stored, truth = read_stored_detections(path), ground_truth
     known = known_classes(stored.class_names, ground_truth)
