@@ -6,18 +6,14 @@ import os
 from typing import Final
 
 from inception_rcnn.datasets.coco import CocoDataset, write_coco
-from inception_rcnn.datasets.detections.base import (
-    DetectionFile,
+from inception_rcnn.datasets.detections.base import DetectionFile
+from inception_rcnn.datasets.detections.coco import read_coco_detections, write_coco_detections
+from inception_rcnn.datasets.detections.ilsvrc import (
     read_blacklist,
-    read_coco_detections,
     read_ilsvrc_detections,
-    read_voc_detections,
-)
-from inception_rcnn.datasets.detections.writing import (
-    write_coco_detections,
     write_ilsvrc_detections,
-    write_voc_detections,
 )
+from inception_rcnn.datasets.detections.voc import read_voc_detections, write_voc_detections
 from inception_rcnn.datasets.folder import FolderDataset, write_folder
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_ground_truth
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset, write_ilsvrc

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from inception_rcnn.datasets.base import Problems, is_inside
-from inception_rcnn.datasets.number_lines import read_bytes
 from inception_rcnn.structures import DataFormatError
+from inception_rcnn.structures.files import read_bytes
 
 
 def read_image_list(

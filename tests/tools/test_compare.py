@@ -13,7 +13,7 @@ from report_cases import IMAGES, photograph, tables
 from report_pages import Page
 
 from inception_rcnn.datasets import write_coco_detections
-from inception_rcnn.datasets.detections.writing import write_ilsvrc_detections
+from inception_rcnn.datasets.detections.ilsvrc import write_ilsvrc_detections
 from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc
 from inception_rcnn.evaluation.bootstrap import resample_images
 from inception_rcnn.structures.detections import DetectionTable
