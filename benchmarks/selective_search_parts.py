@@ -11,12 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from inception_rcnn.proposals.overlaps import first_of_similar
-from inception_rcnn.proposals.search.colour_spaces import to_colour_space
 from inception_rcnn.proposals.search.grouping import group
 from inception_rcnn.proposals.search.ranking import Segmentation, agreement_order, gather, large_enough
 from inception_rcnn.proposals.search.region_features import describe_regions, pixel_texture
 from inception_rcnn.proposals.search.selective_search import working_size
-from inception_rcnn.proposals.search.strategies import strategy_of
+from inception_rcnn.proposals.search.strategies import strategy_of, to_colour_space
 from inception_rcnn.proposals.search.superpixels import SIGMA, PixelGraph, fill_edges, smoothed, sort_edges, superpixels
 from inception_rcnn.structures import resize_image
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.structures.kernels import kernel
 
@@ -22,32 +22,32 @@ STRONGEST_DERIVATIVE = 0.43
 class PixelTexture:
     """Texture bins above the lowest, pixel by pixel: bins[starts[p]:starts[p + 1]] are the columns of pixel p."""
 
-    starts: npt.NDArray[np.int32]
-    bins: npt.NDArray[np.uint8]
+    starts: NDArray[np.int32]
+    bins: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Contacts:
     """Pairs of regions that share a pixel's side, each pair once, in order of first contact in raster order."""
 
-    pairs: npt.NDArray[np.int32]  # (pairs, 2) smaller region first
-    lengths: npt.NDArray[np.float32]  # (pairs,) sides of pixels shared
-    strengths: npt.NDArray[np.float32]  # (pairs,) sum over these sides of the colour distance across
+    pairs: NDArray[np.int32]  # (pairs, 2) smaller region first
+    lengths: NDArray[np.float32]  # (pairs,) sides of pixels shared
+    strengths: NDArray[np.float32]  # (pairs,) sum over these sides of the colour distance across
 
 
 @dataclass(frozen=True)
 class Regions:
     """The n superpixels of one segmentation."""
 
-    sizes: npt.NDArray[np.int32]  # (n,) pixels
-    boxes: npt.NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
-    histograms: npt.NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
+    sizes: NDArray[np.int32]  # (n,) pixels
+    boxes: NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
+    histograms: NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
     colour_columns: int
     contacts: Contacts
-    contours: npt.NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
+    contours: NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
 
 
-def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
+def pixel_texture(picture: NDArray[np.uint8]) -> PixelTexture:
     """Return Gaussian-derivative bins of every pixel: 8 orientations a channel, 10 bins each.
 
     An isotropic Gaussian's derivative along a diagonal is (d/dx +- d/dy) / sqrt(2), so two filters give all four
@@ -67,7 +67,7 @@ def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
     return PixelTexture(starts, bins[:count].copy())
 
 
-def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+def _derivative(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Correlate with a Gaussian across and its derivative along `axis` (0: x, 1: y)."""
     taps = np.arange(-4, 5, dtype=np.float64)
     gaussian = np.exp(-0.5 * (taps / TEXTURE_SIGMA) ** 2)
@@ -79,10 +79,10 @@ def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.fl
 
 
 def describe_regions(
-    picture: npt.NDArray[np.uint8],
+    picture: NDArray[np.uint8],
     texture: PixelTexture,
-    smooth: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
+    smooth: NDArray[np.float32],
+    labels: NDArray[np.int32],
     count: int,
 ) -> Regions:
     """Return sizes, boxes, histograms and contacts of the segments 0..count-1 of `labels`."""
@@ -100,7 +100,7 @@ def describe_regions(
     return Regions(sizes, boxes, histograms, colour_columns, contacts, contours_of(contacts, count))
 
 
-def contours_of(contacts: Contacts, count: int) -> npt.NDArray[np.float32]:
+def contours_of(contacts: Contacts, count: int) -> NDArray[np.float32]:
     """Return (n, 2) length and strength of each region's contour: the sums over its contacts."""
     ends = contacts.pairs.T.reshape(-1)
     columns = (contacts.lengths, contacts.strengths)
@@ -108,7 +108,7 @@ def contours_of(contacts: Contacts, count: int) -> npt.NDArray[np.float32]:
     return np.stack(sums, axis=1).astype(np.float32)
 
 
-def find_contacts(labels: npt.NDArray[np.int32], count: int, smooth: npt.NDArray[np.float32]) -> Contacts:
+def find_contacts(labels: NDArray[np.int32], count: int, smooth: NDArray[np.float32]) -> Contacts:
     """Return which of the regions 0..count-1 touch along how many pixel sides, and the contrast across these.
 
     Args:

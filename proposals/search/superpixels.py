@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.structures.kernels import kernel
 
@@ -23,8 +23,8 @@ class PixelGraph:
     right. The code is the float32 weight's bit pattern less that of the smallest weight, halved.
     """
 
-    edges: npt.NDArray[np.uint64]
-    smooth: npt.NDArray[np.float32]  # (C, H, W) the smoothed picture
+    edges: NDArray[np.uint64]
+    smooth: NDArray[np.float32]  # (C, H, W) the smoothed picture
     mean_weight: float
 
     @property
@@ -38,7 +38,7 @@ class PixelGraph:
         return int(self.smooth.shape[2])
 
 
-def pixel_graph(picture: npt.NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
+def pixel_graph(picture: NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
     """Return the 8-connected graph of the smoothed picture, its edges sorted by colour distance.
 
     Args:
@@ -59,7 +59,7 @@ def pixel_graph(picture: npt.NDArray[np.uint8], sigma: float = SIGMA) -> PixelGr
     return PixelGraph(edges, smooth, max(float(total) / max(1, count), LEAST_WEIGHT))
 
 
-def smoothed(picture: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.float32]:
+def smoothed(picture: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
     """Return the (C, H, W) float32 picture after a Gaussian, 4 sigma on either side, edge pixels repeated."""
     side = 2 * int(np.ceil(4 * sigma)) + 1
     height, width, channels = picture.shape
@@ -70,7 +70,7 @@ def smoothed(picture: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.flo
     return result
 
 
-def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[npt.NDArray[np.int32], int]:
+def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[NDArray[np.int32], int]:
     """Return (H, W) labels 0..n-1 in raster order of each segment's first pixel, and n.
 
     Args:
