@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.search.selective_search import available_processors, selective_search
+from inception_rcnn.proposals.search.selective_search import available_processors
 from inception_rcnn.proposals.stored import ImageSet, compute_stored, read_stored
 from inception_rcnn.structures import InputError, ProgressBar, Proposals, sha256_of
 
@@ -127,15 +126,3 @@ def proposals_from_file(path: str | Path, images: ImageSet) -> list[Proposals]:
         if sha256_of(file) != checksums[file.name]:
             raise InputError(f"{file} has changed since its proposals were stored in {path}; make them again")
     return found
-
-
-def search_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides what selective search proposes, as JSON values: what is given, and defaults for the rest."""
-    from inception_rcnn import __version__
-
-    parameters = inspect.signature(selective_search).parameters.values()
-    defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
-    del defaults["threads"]  # decides nothing
-    if unknown := sorted(set(given) - set(defaults)):
-        raise InputError(f"selective search has no setting {unknown[0]!r}; known: {', '.join(defaults)}")
-    return {"method": "selective-search", "version": __version__, **defaults, **given}

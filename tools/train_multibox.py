@@ -126,7 +126,8 @@ def _sources(data: list[str], part: list[str], split: str, output: Path, *, quie
 def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequence[Proposals]:
     """What selective search proposes for each photograph, stored in `path` and read from there the next time."""
     from inception_rcnn.proposals import selective_search
-    from inception_rcnn.proposals.image_sets import propose_for_images, search_settings
+    from inception_rcnn.proposals.image_sets import propose_for_images
+    from inception_rcnn.proposals.proposer import search_settings
     from inception_rcnn.structures import progress_bar
 
     with progress_bar(len(dataset), f"proposals for {path.stem}", quiet=quiet) as bar:

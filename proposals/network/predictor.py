@@ -15,9 +15,8 @@ from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
-from inception_rcnn.proposals.network.samples import stretch
 from inception_rcnn.structures import InputError, Proposals, load_image
-from inception_rcnn.structures.images import ImageSource
+from inception_rcnn.structures.images import ImageSource, stretch
 
 SOURCE_NAME = "multibox"
 # Boxes looked at when near-duplicates are suppressed: five times as many as are wanted leave enough.

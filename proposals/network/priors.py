@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.cluster.vq import kmeans2
 
 from inception_rcnn.structures import InputError
 
@@ -98,7 +97,7 @@ def common_ratios(boxes: ArrayLike, count: int = 3, seed: int = 0) -> tuple[floa
     logs = np.clip(np.log((corners[:, 2] - corners[:, 0]) / (corners[:, 3] - corners[:, 1])), -2, 2)
     found = np.unique(logs.round(6))
     if len(found) > count:
-        found = np.sort(kmeans2(logs[:, None], count, minit="++", seed=seed)[0][:, 0])
+        found = np.sort(_centres(logs[:, None], count, 10, seed)[:, 0])
     return tuple(round(float(ratio), 3) for ratio in np.exp(found))
 
 
@@ -107,8 +106,7 @@ def common_boxes(boxes: ArrayLike, count: int, seed: int = 0) -> Boxes:
 
     Source: Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks", whose priors they are.
     """
-    found, _ = kmeans2(_with_area(boxes), count, iter=50, minit="++", seed=seed)
-    return np.asarray(found, dtype=np.float32)
+    return _centres(_with_area(boxes), count, 50, seed).astype(np.float32)
 
 
 def as_shares(boxes: Boxes, width: int, height: int) -> Boxes:
@@ -122,6 +120,14 @@ def as_pixels(boxes: Boxes, width: int, height: int) -> Boxes:
     size = np.array([width, height, width, height], dtype=np.float32)
     pixels: Boxes = np.clip(boxes * size, 0, size)
     return pixels
+
+
+def _centres(points: NDArray[np.float64], count: int, iterations: int, seed: int) -> NDArray[np.float64]:
+    """Return the (count, D) centres that k-means finds among points (N, D)."""
+    from scipy.cluster.vq import kmeans2  # loads much of scipy, and proposing does without
+
+    centres: NDArray[np.float64] = kmeans2(points, count, iter=iterations, minit="++", seed=seed)[0]
+    return centres
 
 
 def _with_area(boxes: ArrayLike) -> NDArray[np.float64]:

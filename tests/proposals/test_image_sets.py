@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from inception_rcnn import __version__
 from inception_rcnn.proposals.image_sets import (
     FirstImages,
     TimedProposer,
     proposals_from_file,
     propose_for_images,
-    search_settings,
 )
 from inception_rcnn.proposals.search.selective_search import available_processors
 from inception_rcnn.proposals.stored import read_stored
@@ -103,17 +100,6 @@ def test_an_image_that_has_changed_has_no_stored_proposals(tmp_path: Path) -> No
     Image.new("RGB", (3, 2)).save(tmp_path / "3.png")
     with pytest.raises(InputError, match=r"3\.png has changed since its proposals were stored"):
         proposals_from_file(path, images)
-
-
-def test_settings_name_method_version_and_every_parameter_but_the_threads() -> None:
-    settings = search_settings({"width": 640})
-    assert (settings["method"], settings["version"], settings["width"]) == ("selective-search", __version__, 640)
-    assert {"mode", "superpixel_scale", "ranking", "seed", "min_side", "max_boxes", "engine"} < set(settings)
-    assert "threads" not in settings and "image" not in settings
-    assert search_settings({})["width"] == 500
-    assert json.loads(json.dumps(settings)) == settings
-    with pytest.raises(InputError, match="no setting 'colour'; known: mode"):
-        search_settings({"colour": 1})
 
 
 def test_there_is_at_least_one_core() -> None:

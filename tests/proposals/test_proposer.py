@@ -17,6 +17,7 @@ from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer, merge
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.predictor import View
 from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.proposals.proposer import search_settings
 from inception_rcnn.structures import CheckpointError, InputError, Proposals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,3 +165,15 @@ def test_the_network_is_loaded_where_it_is_needed(
     write_checkpoint(path, "googlenet", {}, {})
     with pytest.raises(CheckpointError, match="'multibox' is needed here"):
         Proposer.load(replace(SETTINGS, multibox=str(path)), cpu)
+
+
+def test_settings_name_method_and_every_parameter_but_the_threads() -> None:
+    settings = search_settings({"width": 640})
+    assert (settings["method"], settings["width"]) == ("selective-search", 640)
+    assert {"mode", "superpixel_scale", "ranking", "seed", "min_side", "max_boxes", "engine"} < set(settings)
+    assert "version" not in settings  # or every release would refuse the proposals stored before it
+    assert "threads" not in settings and "image" not in settings
+    assert search_settings({})["width"] == 500
+    assert json.loads(json.dumps(settings)) == settings
+    with pytest.raises(InputError, match="no setting 'colour'; known: mode"):
+        search_settings({"colour": 1})
