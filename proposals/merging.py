@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inception_rcnn.proposals.overlaps import first_of_similar, pick_apart
-from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.proposals.overlaps import pick_apart
+from inception_rcnn.structures import InputError, Proposals, nms
 from inception_rcnn.structures.checks import column
 
 # With scores on one scale, a box gives way to a better one that it overlaps: by up to so much, in units of the score,
@@ -43,14 +43,15 @@ def merge_proposals(*sources: Proposals, scores: ArrayLike | None = None, duplic
     if not 0 <= duplicate_iou <= 1:
         raise InputError(f"duplicate_iou should lie in [0, 1], got {duplicate_iou}")
     boxes = np.concatenate([one.boxes for one in sources])
-    cells = _on_grid(boxes)
     if scores is None:
         turns = np.concatenate([np.arange(len(one)) for one in sources])
         order, values = np.argsort(turns, kind="stable"), -np.sort(turns).astype(np.float32)
     else:
-        order, values = pick_apart(cells, column(scores, "scores", len(boxes), np.float32), APART_FROM, APART_PENALTY)
+        order, values = pick_apart(
+            _on_grid(boxes), column(scores, "scores", len(boxes), np.float32), APART_FROM, APART_PENALTY
+        )
     if duplicate_iou < 1:
-        kept = first_of_similar(cells[order], duplicate_iou)
+        kept = nms(boxes[order], values, duplicate_iou)
         order, values = order[kept], values[kept]
     names, source = _named(sources)
     objectness = _objectness(sources)

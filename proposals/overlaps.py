@@ -28,20 +28,6 @@ def pick_apart(
     return order, values
 
 
-def first_of_similar(boxes: NDArray[np.int32], limit: float) -> NDArray[np.int64]:
-    """Return the positions, ascending, of the boxes that no box staying before them overlaps by more than `limit`.
-
-    Args:
-        boxes: (N, 4), best first, each with an area.
-        limit: IoU.
-    """
-    by_left = np.argsort(boxes[:, 0], kind="stable")
-    starts, others, _ = overlapping_pairs(boxes[by_left], by_left, limit)
-    gone = np.zeros(len(boxes), dtype=np.bool_)
-    drop_similar(starts, others, gone)
-    return np.flatnonzero(~gone)
-
-
 def overlapping_pairs(
     boxes: NDArray[np.int32], names: NDArray[np.int64], least: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
@@ -97,7 +83,7 @@ def fill_pairs(boxes: Any, names: Any, least: Any, ends: Any, overlaps: Any) -> 
 
 @kernel
 def list_pairs(ends: Any, overlaps: Any, starts: Any, others: Any, of_others: Any) -> Any:
-    """Sort pairs into one list a box."""
+    """Sort pairs into one list for each box."""
     for pair in range(overlaps.size):
         starts[ends[pair, 0] + 1] += 1
         starts[ends[pair, 1] + 1] += 1
@@ -160,12 +146,3 @@ def sift_down(values: Any, items: Any, count: int, value: Any, item: Any) -> Non
         place = below
     values[place] = value
     items[place] = item
-
-
-@kernel
-def drop_similar(starts: Any, others: Any, gone: Any) -> None:
-    """Mark what lies behind a similar box that is not marked itself."""
-    for box in range(gone.size):
-        if not gone[box]:
-            for at in range(starts[box], starts[box + 1]):
-                gone[others[at]] = True  # those before this box have gone already, or it would have

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.proposals.overlaps import first_of_similar
 from inception_rcnn.proposals.search.grouping import group
 from inception_rcnn.proposals.search.ranking import (
     RANKINGS,
@@ -24,7 +23,7 @@ from inception_rcnn.proposals.search.ranking import (
 from inception_rcnn.proposals.search.region_features import PixelTexture, describe_regions, pixel_texture
 from inception_rcnn.proposals.search.strategies import Strategy, strategy_of, to_colour_space
 from inception_rcnn.proposals.search.superpixels import PixelGraph, pixel_graph, superpixels
-from inception_rcnn.structures import InputError, Proposals, load_image, resize_image
+from inception_rcnn.structures import InputError, Proposals, load_image, nms, resize_image
 from inception_rcnn.structures.images import ImageSource
 
 ENGINES = ("native", "opencv", "selectivesearch")
@@ -110,7 +109,7 @@ def selective_search(
     else:
         order, scores = agreement_order(candidates, work_width, work_height)
     if duplicate_iou < 1:
-        apart = first_of_similar(candidates.boxes[order], duplicate_iou)
+        apart = nms(candidates.boxes[order], scores, duplicate_iou, limit=max_boxes)
         order, scores = order[apart], scores[apart]
     kept = slice(0, max_boxes)
     return Proposals(_map_back(candidates.boxes[order[kept]], picture, original), scores[kept])
