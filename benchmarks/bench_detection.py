@@ -32,7 +32,7 @@ from inception_rcnn.detector import DetectionSettings, Detector, load_detector
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
 from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
 from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
-from inception_rcnn.proposals import warm_up
+from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import Proposals, progress_bar
 from inception_rcnn.structures.progress import StageClock
@@ -183,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     keep_freed_memory()
-    warm_up()
+    selective_search(np.zeros((32, 32, 3), np.uint8))  # compiles its kernels, if need be
     detector = load_detector(arguments.weights, arguments.device, settings=DetectionSettings(max_proposals=None))
     checksum = read_description(weights_path(arguments.weights))["data_sha256"]
     folder = Path("runs", "bench_detection", checksum[:16], arguments.root.name)
