@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import HUNDRED_AND_ONE_RECALLS
 from inception_rcnn.evaluation.coco_tables import CocoTables, object_areas, sized_boxes
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.ranking import arrange
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError

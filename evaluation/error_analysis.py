@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import envelope
 from inception_rcnn.evaluation.coco_tables import sized_boxes
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.ranking import image_order
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.detections import DetectionTable

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import NEUTRAL, area_under
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.pixel_matching import COUNTED_FROM_0, average_by_class, match, summed_up
 from inception_rcnn.evaluation.ranking import arrange
 from inception_rcnn.evaluation.results import EvaluationResult, Matches

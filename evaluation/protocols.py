@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from inception_rcnn.evaluation.coco import CocoResult, evaluate_coco
 from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput
 from inception_rcnn.evaluation.results import EvaluationResult
 from inception_rcnn.evaluation.voc import evaluate_voc
 from inception_rcnn.structures import InputError
