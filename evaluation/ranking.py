@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from inception_rcnn.structures import Detections, GroundTruth, InputError
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
+from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.kernels import kernel
 
 TruthInput = GroundTruthTable | Sequence[GroundTruth]
@@ -119,7 +119,7 @@ def arrange(
     by_image, _ = _sorted_rows(np.arange(len(truth), dtype=np.int32), truth_image, len(place))
     truth_rows, truth_starts = _sorted_rows(by_image, truth.label, len(truth.class_names))
     grouped = np.empty_like(ranked)
-    workers = 1 if len(found) < _WORTH_A_THREAD else threads or os.cpu_count() or 1
+    workers = 1 if len(found) < _WORTH_A_THREAD else threads or available_processors()
     bits = (found.score + 0.0).view(np.uint64)  # adding 0 makes -0.0 equal to 0.0
     digits = max(len(place) - 1, 1).bit_length() // 11 + 1
     _in_ranges(workers, starts, rank_classes, bits, image, starts, digits, ranked, grouped)
