@@ -26,12 +26,12 @@ from machine import machine_line
 from inception_rcnn.backbones import read_description
 from inception_rcnn.backbones.runtime import keep_freed_memory
 from inception_rcnn.datasets import CocoDataset
+from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.datasets.detections.stored import StoredDetections
 from inception_rcnn.datasets.evaluation_set import ChosenTruth, choose_truth
 from inception_rcnn.detector import DetectionSettings, Detector, load_detector
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
-from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
-from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
+from inception_rcnn.evaluation import CocoResult, evaluate_coco, proposal_recall, recall_by_size
 from inception_rcnn.proposals import warm_up
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import Proposals, progress_bar
@@ -123,7 +123,7 @@ class Collected:
         self.found.append(tuple(found))
 
 
-def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[SetEvaluation]:
+def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[CocoResult]:
     """The score of each list."""
     stored = StoredDetections(
         settings={},
@@ -134,7 +134,8 @@ def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[
         found=tuple(found.found),  # type: ignore[arg-type]
         regions=(),
     )
-    return evaluate_stored(stored, truth.file, protocol="coco")
+    labels = class_positions(stored.class_names, truth.file.class_names, truth.file.display_names)
+    return [evaluate_coco(truth.file, stored.table(labels, run)) for run in range(len(stored.runs))]
 
 
 def time_of_a_region(detector: Detector, dataset: CocoDataset, regions: Sequence[Proposals]) -> float:
@@ -156,21 +157,16 @@ def print_table(found: Collected, detector: Detector, truth: ChosenTruth, per_re
     heads = ["regions", "recall", "small", "medium", "large", "mAP@0.5 by class", "times objectness", "mAP@0.5:0.95"]
     heads += ["best mean F1", "at score"]
     print(f"| proposals | {' | '.join(heads)} | s an image |\n|{'---|' * (len(heads) + 2)}")
-    truths = ground_truths_of(truth.file)
     scores = evaluated(found, detector, truth)
     for (name, regions), plain, one in zip(found.regions.items(), scores[::2], scores[1::2], strict=True):
-        recall, sized = proposal_recall(truths, regions), recall_by_size(truths, regions)
+        recall, sized = proposal_recall(truth.file, regions), recall_by_size(truth.file, regions)
         shares = [recall, *(sized[size] for size in ("small", "medium", "large"))]
         cells = [f"{recall.boxes_per_image:.0f}", *("-" if r is None else f"{100 * r.recall[0.5]:.1f}" for r in shares)]
-        cells += [f"{100 * plain.result.map:.2f}", f"{100 * one.result.map:.2f}", f"{100 * (coco_ap(one) or 0):.2f}"]
-        cells += [f"{one.threshold.f1:.3f}", f"{one.threshold.threshold:.3f}"]
+        cells += [f"{100 * plain.map:.2f}", f"{100 * one.map:.2f}", f"{100 * (one.stats['AP'] or 0):.2f}"]
+        best = one.kept_matches().best_f1()
+        cells += [f"{best.f1:.3f}", f"{best.threshold:.3f}"]
         seconds = found.clock.seconds[name.partition(",")[0]] / images + per_region * recall.boxes_per_image
         print(f"| {name} | {' | '.join(cells)} | {seconds:.2f} |")
-
-
-def coco_ap(one: SetEvaluation) -> float | None:
-    """COCO's mean over IoU thresholds."""
-    return one.result.stats["AP"] if isinstance(one.result, CocoResult) else None
 
 
 def main() -> None:

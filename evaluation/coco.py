@@ -31,7 +31,7 @@ ENGINES: Final = ("native", "pycocotools")
 class CocoResult(EvaluationResult):
     """How good the detections are by COCO's rules.
 
-    Attributes:
+    Args:
         map: Mean of `ap` over the classes that have objects, in [0, 1]: what COCO calls AP50.
         ap: For each class its average precision at IoU 0.5, objects of any size, at most 100 detections per image;
             None for classes without objects.

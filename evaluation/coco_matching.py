@@ -297,7 +297,8 @@ def score_classes(
         room = len(rows) if truth_end > near else 0
         hits, skips = np.empty((room, len(ranges)), np.uint16), np.empty((room, len(ranges)), np.uint16)
         found_at = np.zeros((2, len(thresholds)), np.int64)
-        used = np.int64(0)  # a bare 0 would be a type of its own, and `match_image` compiled for it
+        # A bare 0 would be a type of its own, for which `match_image` would be compiled a second time.
+        used: int = np.int64(0)  # type: ignore[assignment]
         # Detections and objects both stand image by image: walk along both at the same time.
         while here < end:
             at = image[grouped[here]]

@@ -33,12 +33,12 @@ _RECALLS: Final = np.arange(101) / 100
 class ErrorAnalysis:
     """What kinds of errors there are and what they cost.
 
-    Attributes:
+    Args:
         ap: Mean average precision at the positive threshold, in [0, 1]; unlike COCO's, the best detections of an image
             count over all classes together.
         counts: How many errors there are of each kind.
-        cost: For each kind how much `ap` would rise if all errors of that kind were mended. They do not add up.
-        steps: For each kind how much `ap` rises if the kinds are mended one after another. They add up to ``1 - ap``.
+        cost: For each kind how much `ap` would rise if all errors of that kind were corrected. They do not add up.
+        steps: For each kind how much `ap` rises if the kinds are corrected one by one. They add up to ``1 - ap``.
         false_positives: How much `ap` would rise if all false detections scored below all true ones.
         false_negatives: How much `ap` would rise if the objects not found did not exist.
         kind: (M,) int8 by row of the detection table: 0 true, 1..5 the first five of `ERROR_KINDS`, 6 to ignore, 7 not
@@ -72,8 +72,9 @@ def analyse_errors(
     `positive` or more. A false one is, by the first of these that holds: Bkg if the image has no objects; Loc if it
     overlaps an object of its class by `background` to `positive`; Cls if it overlaps one of another class by `positive`
     or more; Dupe if it overlaps a taken one of its class so much; Bkg if it overlaps none by more than `background`;
-    else Both. An object not found that no Cls or Loc points at is a Miss. Mended, a Cls or Loc becomes true unless its
-    object is found or a better error points at it; other false detections vanish; a Miss is one object less to find.
+    else Both. An object not found that no Cls or Loc points at is a Miss. Corrected, a Cls or Loc becomes true unless
+    its object is found or a better error points at it; other false detections vanish; a Miss is one object less to
+    find.
 
     Args:
         ground_truths: One for each image, or a table of all. False detections that lie by more than `positive` in an
@@ -115,7 +116,7 @@ def _differences(values: list[float]) -> list[float]:
 
 
 class _Errors:
-    """The detections that count and the objects, mended as one likes."""
+    """The detections that count and the objects, with some kinds of errors corrected."""
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class _Errors:
         self.truth_label = truth.label
         self.real, self.lost = ~truth.ignored, ~truth.ignored & ~taken
         points = np.isin(self.kind, (CLASS, LOCATION))
-        self.mended = self._best_at_each_object(points & self._meets(self.lost))
+        self.corrected = self._best_at_each_object(points & self._meets(self.lost))
         usable = np.zeros(len(truth), np.bool_)
         usable[self.target[points]] = True
         self.missed = self.lost & ~usable
@@ -158,11 +159,11 @@ class _Errors:
         numbers = np.bincount(self.kind, minlength=_MISS)[1:_MISS].tolist()
         return dict(zip(ERROR_KINDS, [*numbers, int(self.missed.sum())], strict=True))
 
-    def mean_ap(self, mended: Iterable[int] = (), *, sorted_by_truth: bool = False, only_found: bool = False) -> float:
-        """Return mean AP after mending the kinds (1..6), or with one of the two changes to all."""
-        kinds = tuple(mended)
+    def mean_ap(self, kinds: Iterable[int] = (), *, sorted_by_truth: bool = False, only_found: bool = False) -> float:
+        """Return mean AP with the kinds corrected (1..6), or with one of the two changes to all."""
+        kinds = tuple(kinds)
         chosen = np.isin(self.kind, [kind for kind in kinds if kind != _MISS])
-        made_true = chosen & self.mended
+        made_true = chosen & self.corrected
         true = (self.kind == TRUE) | made_true
         label = np.where(made_true, self.truth_label[self.target], self.label)
         stay = ~chosen | made_true

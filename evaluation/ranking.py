@@ -22,7 +22,8 @@ DetectionInput = DetectionTable | Sequence[Detections]
 
 _WORTH_A_THREAD = 50_000  # detections; below, starting threads costs more than it saves
 _FEW = 48  # below so many, insertion beats counting digits
-_DIGIT = 2048  # 11 bits: six digits make a float64, and the counters stay in the processor's first cache
+_DIGIT = 2048  # 11 bits: the counters of a digit stay in the processor's first cache
+_SCORE_DIGITS = 6  # of 11 bits make a float64
 
 
 def as_tables(ground_truths: TruthInput, detections: DetectionInput) -> tuple[GroundTruthTable, DetectionTable]:
@@ -122,7 +123,7 @@ def arrange(
     workers = 1 if len(found) < _WORTH_A_THREAD else threads or available_processors()
     bits = (found.score + 0.0).view(np.uint64)  # adding 0 makes -0.0 equal to 0.0
     digits = max(len(place) - 1, 1).bit_length() // 11 + 1
-    _in_ranges(workers, starts, rank_classes, bits, image, starts, digits, ranked, grouped)
+    _in_ranges(workers, starts, rank_classes, bits, image, starts, _SCORE_DIGITS, digits, ranked, grouped)
     return Arrangement(image, ranked, grouped, starts, truth_image, truth_rows, truth_starts, workers)
 
 
@@ -225,6 +226,7 @@ def rank_classes(
     score_bits: NDArray[np.uint64],
     image: NDArray[np.int32],
     starts: NDArray[np.int64],
+    score_digits: int,
     image_digits: int,
     ranked: NDArray[np.int32],
     grouped: NDArray[np.int32],
@@ -236,12 +238,11 @@ def rank_classes(
         score_bits: (M,) the scores' float64 as whole numbers.
         image: (M,) which image a row belongs to.
         starts: (C + 1,) where each class begins in `ranked` and `grouped`.
-        image_digits: How many digits of 11 bits `image` needs.
+        score_digits, image_digits: How many digits of 11 bits the scores and `image` need.
         ranked: (M,) holds the rows by class on entry; rows of equal score keep that order.
         grouped: (M,) is written.
     """
     sign = np.uint64(1) << np.uint64(63)
-    score_digits = np.int64(6)  # a bare 6 would be a type of its own, and compiled for itself
     for label in range(first, last):
         rows = ranked[starts[label] : starts[label + 1]]
         keys, spare_keys = np.empty(len(rows), np.uint64), np.empty(len(rows), np.uint64)
