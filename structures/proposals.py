@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -96,6 +97,59 @@ class Proposals:
     def top(self, n: int) -> Proposals:
         """Return the first `n` proposals, all of them if there are fewer."""
         return self[: max(n, 0)]
+
+
+def proposals_to_arrays(proposals: Sequence[Proposals]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return the proposals of many images as arrays for a file, images one after the other, and their source names.
+
+    Returns:
+        `boxes` (N, 4) float32, `scores` (N,) float32, `source` (N,) uint8, perhaps `objectness` (N,) float32, and
+        `counts` (images,) int64.
+
+    Raises:
+        InputError: The proposals have different source names, or some have objectness and others not. Images without
+            proposals have neither.
+    """
+    some = [one for one in proposals if len(one)]
+    names = some[0].source_names if some else ("selective-search",)
+    if any(one.source_names != names for one in some):
+        raise InputError("proposals of one file should all have the same source names")
+    objectness = [one.objectness for one in some if one.objectness is not None]
+    if objectness and len(objectness) != len(some):
+        raise InputError("proposals of one file should all have objectness, or none of them")
+    arrays: dict[str, NDArray[Any]] = {
+        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in some)]),
+        "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in some)]),
+        "source": np.concatenate([np.zeros(0, np.uint8), *(one.source for one in some)]),
+        "counts": np.array([len(one) for one in proposals], np.int64),
+    }
+    return arrays | ({"objectness": np.concatenate(objectness)} if objectness else {}), names
+
+
+def proposals_from_arrays(arrays: Mapping[str, NDArray[Any]], source_names: Sequence[str]) -> tuple[Proposals, ...]:
+    """Return what `proposals_to_arrays` was given.
+
+    Raises:
+        InputError: The arrays are others, or do not fit each other.
+    """
+    if set(arrays) - {"objectness"} != {"boxes", "scores", "source", "counts"}:
+        raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
+    counts, objectness = arrays["counts"], arrays.get("objectness")
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
+        raise InputError(f"counts should be whole numbers, 0 or more, got {counts.dtype} {counts.shape}")
+    if any(len(array) != counts.sum() for name, array in arrays.items() if name != "counts"):
+        raise InputError(f"the counts add up to {counts.sum()}, there are {len(arrays['boxes'])} boxes")
+    parts = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True))
+    return tuple(
+        Proposals(
+            arrays["boxes"][rows],
+            arrays["scores"][rows],
+            arrays["source"][rows],
+            tuple(source_names),
+            None if objectness is None else objectness[rows],
+        )
+        for rows in parts
+    )
 
 
 def _shares(objectness: ArrayLike | None, length: int) -> NDArray[np.float32] | None:
