@@ -26,8 +26,8 @@ def propose_for_set(images: ImageSet, proposer: Proposer, path: Path, *, quiet: 
         InputError: the file was made with other settings or from other images.
         DataFormatError: the file is damaged.
     """
-    with progress_bar(len(images), "proposals", quiet=quiet) as bar:
-        return propose_for_images(images, lambda image: proposer(image, threads=1), path, proposer.describe(), bar=bar)
+    with progress_bar(len(images), "proposals", quiet=quiet) as bar, proposer.side_by_side() as propose:
+        return propose_for_images(images, propose, path, proposer.describe(), bar=bar)
 
 
 def other_setting(path: str | Path, proposer: Proposer) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,6 +153,15 @@ class Proposer:
             sources, scores = self.multibox.rank(view, own, searched)
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[Callable[[NDArray[np.uint8]], Proposals]]:
+        """Yield image -> proposals for several images at a time: each call keeps to the thread it is made on.
+
+        The threads should be started within the block.
+        """
+        with self.multibox.one_thread_each() if self.multibox else nullcontext():
+            yield partial(self, threads=1)
 
     def _own(self, multibox: MultiBox, image: NDArray[np.uint8]) -> tuple[View, Proposals]:
         """Return what MultiBox saw in the image, and its proposals: one look at each pixel, one more with crops."""

@@ -131,12 +131,13 @@ def _cover_set(
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
     from inception_rcnn.proposals.image_sets import FirstImages, propose_for_images
-    from inception_rcnn.proposals.search.selective_search import available_processors
+    from inception_rcnn.structures.jobs import available_processors
     from inception_rcnn.structures import progress_bar, write_json
 
     images = FirstImages(dataset, limit)
-    timed, workers = _warm(proposer), threads or available_processors()
-    with progress_bar(len(images), "proposals", quiet=quiet) as bar:
+    workers = threads or available_processors()
+    with proposer.side_by_side() as propose, progress_bar(len(images), "proposals", quiet=quiet) as bar:
+        timed = _warm(propose)
         proposals = propose_for_images(images, timed, output, proposer.describe(), bar=bar, threads=workers)
     truths = [dataset.ground_truth(index) for index in range(len(images))]
     whole, seconds = _coverage(truths, proposals), timed.seconds_per_image()
@@ -175,14 +176,11 @@ def _proposer(given: dict[str, Any], device: str) -> Proposer:
     return Proposer.load(settings, choose_runtime(device))
 
 
-def _warm(proposer: Proposer) -> TimedProposer:
-    """Selective search on one thread; its kernels are compiled, or found, before anything is measured."""
+def _warm(propose: Callable[[NDArray[np.uint8]], Proposals]) -> TimedProposer:
+    """Return `propose` with a clock; its kernels are compiled, or found, before anything is measured."""
     import numpy as np
 
     from inception_rcnn.proposals.image_sets import TimedProposer
-
-    def propose(image: NDArray[np.uint8]) -> Proposals:
-        return proposer(image, threads=1)
 
     propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
     return TimedProposer(propose)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,6 +77,20 @@ class MultiBox:
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
         # The boxes themselves are computed in float32, whatever the network's type.
         self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)
+
+    @contextmanager
+    def one_thread_each(self) -> Iterator[None]:
+        """Have each thread that starts within the block compute by itself.
+
+        torch otherwise gives each of them a pool with a thread for every core. Alone they share the cores best, and
+        their numbers are the same on every machine: how many threads add up decides how sums are rounded.
+        """
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @torch.inference_mode()
     def look(self, images: Sequence[NDArray[np.uint8]]) -> list[View]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from inception_rcnn.proposals.search.strategies import Strategy, strategy_of, to
 from inception_rcnn.proposals.search.superpixels import PixelGraph, pixel_graph, superpixels
 from inception_rcnn.structures import InputError, Proposals, load_image, nms, resize_image
 from inception_rcnn.structures.images import ImageSource
+from inception_rcnn.structures.jobs import available_processors
 
 ENGINES = ("native", "opencv", "selectivesearch")
 WORKING_PIXELS = 1_500_000
@@ -160,13 +160,6 @@ def build_hierarchies(picture: NDArray[np.uint8], strategy: Strategy, threads: i
             jobs = [pool.submit(build, space, k) for space in spaces for k in strategy.ks]
             done += [job.result() for job in jobs]
     return done
-
-
-def available_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _candidates(picture: NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
@@ -99,6 +101,29 @@ def test_the_network_looks_once_and_its_objectness_stays_with_the_boxes(
 
 def test_selective_search_alone_has_no_objectness(untrained: MultiBox, photograph: Pixels) -> None:
     assert proposer(untrained, source="selective-search")(photograph, threads=1).objectness is None
+
+
+def test_side_by_side_every_thread_keeps_to_itself(untrained: MultiBox, photograph: Pixels) -> None:
+
+    pools: list[int] = []
+
+    class Watched(MultiBox):
+        def look(self, images: Sequence[Pixels]) -> list[View]:
+            pools.append(torch.get_num_threads())
+            return super().look(images)
+
+    one = proposer(Watched(untrained.network, untrained.spec, untrained.runtime))
+    torch.set_num_threads(3)
+    try:
+        with one.side_by_side() as propose, ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(propose, [photograph] * 4))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert pools == [1] * 4
+    assert all(same(each, one(photograph, threads=1)) for each in found)
+    with proposer(untrained, source="selective-search").side_by_side() as propose:
+        assert same(propose(photograph), searched(photograph))
 
 
 @pytest.mark.parametrize("source", ["selective-search", "multibox", "both"])
