@@ -137,6 +137,7 @@ def main(
         scores = [_score_file(detections, dataset, truth, protocol, pairs, skip_broken=skip_broken)]
     else:
         settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "weigh_by_objectness": objectness}
+        settings["max_detections"] = None  # AP counts every detection; only those of a class are limited
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
         stored, journal = _detect(truth, weights, settings, device, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
@@ -232,7 +233,7 @@ def _detect(
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
-    from inception_rcnn.proposals.image_sets import proposals_from_file
+    from inception_rcnn.proposals.stored import proposals_from_file
     from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from inception_rcnn.datasets import DetectionDataset
     from inception_rcnn.evaluation import ProposalRecall
     from inception_rcnn.proposals import Proposer
-    from inception_rcnn.proposals.image_sets import TimedProposer
     from inception_rcnn.structures import GroundTruth, Proposals
 
 _DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
@@ -130,23 +130,35 @@ def _cover_set(
     quiet: bool,
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
-    from inception_rcnn.proposals.image_sets import FirstImages, propose_for_images
-    from inception_rcnn.structures.jobs import available_processors
-    from inception_rcnn.structures import progress_bar, write_json
+    import numpy as np
 
-    images = FirstImages(dataset, limit)
-    workers = threads or available_processors()
+    from inception_rcnn.proposals.stored import propose_for_set
+    from inception_rcnn.structures import progress_bar, write_json
+    from inception_rcnn.structures.dataset import Subset
+    from inception_rcnn.structures.jobs import available_processors
+    from inception_rcnn.structures.progress import StageClock
+
+    images = Subset(dataset, range(len(dataset) if limit is None else min(limit, len(dataset))))
+    calls, clock, workers = count(), StageClock(), threads or available_processors()
     with proposer.side_by_side() as propose, progress_bar(len(images), "proposals", quiet=quiet) as bar:
-        timed = _warm(propose)
-        proposals = propose_for_images(images, timed, output, proposer.describe(), bar=bar, threads=workers)
-    truths = [dataset.ground_truth(index) for index in range(len(images))]
-    whole, seconds = _coverage(truths, proposals), timed.seconds_per_image()
+        # Kernels are compiled, or found, before anything is measured.
+        propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
+
+        def counted(image: NDArray[np.uint8]) -> Proposals:
+            next(calls)
+            return propose(image)
+
+        made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
+    proposals, computed = made.proposals, next(calls)
+    truths = [images.ground_truth(index) for index in range(len(images))]
+    whole = _coverage(truths, proposals)
+    seconds = sum(clock.seconds.values()) / computed if computed else None
     if json_file is not None:
         write_json(json_file, _as_json(whole, proposals, seconds))
     if quiet:
         return
-    count = sum(map(len, proposals)) / len(proposals)
-    typer.echo(f"{len(images)} images, {count:.1f} boxes an image" + (f", in {output}" if output else ""))
+    boxes = sum(map(len, proposals)) / len(proposals)
+    typer.echo(f"{len(images)} images, {boxes:.1f} boxes an image" + (f", in {output}" if output else ""))
     _print_time(seconds, workers)
     _print_coverage(whole, truths, proposals)
 
@@ -174,16 +186,6 @@ def _proposer(given: dict[str, Any], device: str) -> Proposer:
 
     keep_freed_memory()
     return Proposer.load(settings, choose_runtime(device))
-
-
-def _warm(propose: Callable[[NDArray[np.uint8]], Proposals]) -> TimedProposer:
-    """Return `propose` with a clock; its kernels are compiled, or found, before anything is measured."""
-    import numpy as np
-
-    from inception_rcnn.proposals.image_sets import TimedProposer
-
-    propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
-    return TimedProposer(propose)
 
 
 def _coverage(truths: Sequence[GroundTruth], proposals: Sequence[Proposals]) -> ProposalRecall | None:

@@ -63,18 +63,13 @@ def main(
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.datasets import CocoDataset
     from inception_rcnn.detector.pretrained import pretrained_network
-    from inception_rcnn.detector.proposing import (
-        REGION_INPUT,
-        ProposalSettings,
-        Proposer,
-        other_setting,
-        propose_for_set,
-    )
-    from inception_rcnn.detector.region_classifier import ClassifierDescription
+    from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.training.sampling import SamplingSettings
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
-    from inception_rcnn.proposals.image_sets import proposals_from_file
+    from inception_rcnn.proposals import ProposalSettings, Proposer
+    from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
+    from inception_rcnn.structures import progress_bar
 
     keep_freed_memory()
     runtime = choose_runtime(device)
@@ -102,10 +97,13 @@ def main(
     proposer = Proposer.load(proposing, runtime)
     output.mkdir(parents=True, exist_ok=True)
     if proposals_file is None:
-        proposals = propose_for_set(dataset, proposer, output / f"proposals-{split}.safetensors", quiet=quiet)
+        stored = output / f"proposals-{split}.safetensors"
+        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar, proposer.side_by_side() as propose:
+            made = propose_for_set(dataset, propose, proposer.describe(), stored, bar=bar)
+        proposals = list(made.proposals)
     else:
         proposals = proposals_from_file(proposals_file, dataset)
-        if difference := other_setting(proposals_file, proposer):
+        if difference := other_setting(proposals_file, proposer.describe()):
             typer.echo(f"note: {difference}, which the result will be used with (see --source)", err=True)
     description = ClassifierDescription(
         class_names=dataset.class_names,

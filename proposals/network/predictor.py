@@ -165,10 +165,6 @@ class MultiBox:
         view = image if isinstance(image, View) else self.look([image])[0]
         return _sigmoid(self.logits(view, boxes))
 
-    def judge(self, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the same as `objectness`."""
-        return self.objectness(image, boxes)
-
     def rank(self, view: View, own: Proposals, *others: Proposals) -> tuple[list[Proposals], NDArray[np.float32]]:
         """Return all sources with their objectness, and scores of all boxes on one scale, for `merge_proposals`.
 
