@@ -235,25 +235,9 @@ def _print_coverage(
         typer.echo("no objects are known, so coverage is not either")
         return
     from inception_rcnn.evaluation import recall_by_size
+    from inception_rcnn.evaluation.report.text import coverage_lines
 
-    _print_table([whole, *recall_by_size(truths, proposals).values()])
-
-
-def _print_table(columns: Sequence[ProposalRecall | None]) -> None:
-    """Prints a column for all objects and one for each size, a dash where there are none of it."""
-    thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)
-    counts = (50, 100, 200, 300, 500, 1000)
-    rows: list[tuple[str, Callable[[ProposalRecall], float]]] = [
-        *((f"% at IoU {threshold:g}", lambda one, at=threshold: one.recall[at]) for threshold in thresholds),
-        ("average recall, %", lambda one: one.average_recall),
-        ("average best overlap, %", lambda one: one.average_best_overlap),
-        *((f"% at IoU 0.5, first {count}", lambda one, first=count: one.recall_at[first]) for count in counts),
-    ]
-    typer.echo(f"{'':<24}{'all':>8}{'small':>8}{'medium':>8}{'large':>8}   (small: area < 32², large: > 96² pixels)")
-    typer.echo(f"{'objects':<24}" + "".join(f"{0 if one is None else one.truths:8d}" for one in columns))
-    for name, share in rows:
-        values = (f"{'-':>8}" if one is None else f"{100 * share(one):8.1f}" for one in columns)
-        typer.echo(f"{name:<24}" + "".join(values))
+    typer.echo("\n".join(coverage_lines(whole, list(recall_by_size(truths, proposals).values()))))
 
 
 def _draw_all(

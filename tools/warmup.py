@@ -42,7 +42,7 @@ def _propose() -> None:
 def _evaluate() -> None:
     import numpy as np
 
-    from inception_rcnn.evaluation import analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
+    from inception_rcnn.evaluation import Evaluation, analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
     from inception_rcnn.evaluation.bootstrap import resample_images
     from inception_rcnn.structures import DetectionTable, GroundTruthTable, nms
 
@@ -54,7 +54,7 @@ def _evaluate() -> None:
     for evaluate in (evaluate_ilsvrc, evaluate_voc, evaluate_coco):
         result = evaluate(truths, found)
     analyse_errors(truths, found)
-    resample_images(result, truths, found)
+    resample_images(Evaluation(title="", result=result, truths=truths, detections=found), resamples=1)
 
 
 def _warp() -> None:
