@@ -20,7 +20,7 @@ ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, per
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
