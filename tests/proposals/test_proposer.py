@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
@@ -25,7 +27,7 @@ from inception_rcnn.structures import CheckpointError, InputError, Proposals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = ProposalSettings(mode="single", width=100, min_side=8, top_k=15)
-Pixels = npt.NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def proposer(untrained: MultiBox, **changes: object) -> Proposer:
@@ -235,3 +237,18 @@ def test_settings_name_the_method_and_every_parameter_but_the_threads() -> None:
     assert json.loads(json.dumps(settings)) == settings
     with pytest.raises(InputError, match="no setting 'colour'; known: mode"):
         search_settings({"colour": 1})
+
+
+def test_proposing_loads_no_loss_no_training_and_no_scipy() -> None:
+    code = """
+import sys
+import inception_rcnn.detector, inception_rcnn.proposals.network.checkpoints, inception_rcnn.proposals.proposer
+heavy = ("scipy", "numba", "skimage", "pycocotools")
+own = ("training", "samples", "loss")
+print([m for m in sys.modules if m in heavy or m.startswith("inception_rcnn.proposals") and m.endswith(own)])
+"""
+    path = [str(Path(__file__).resolve().parents[2] / "src"), *sys.path]
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(path)}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
