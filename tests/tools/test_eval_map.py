@@ -295,7 +295,7 @@ def test_nothing_to_find_is_said_before_anything_is_done(tmp_path: Path, capsys:
 @pytest.mark.parametrize("options", ["--dataset yolo", "--dataset voc --protocol voc"])
 def test_unknown_names_are_wrong_usage(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*options.split(), "--root", "x") == 2
-    assert f"'{options.split()[-1]}' is not a known" in capsys.readouterr().err
+    assert f"'{options.split()[-1]}' is unknown; known: " in capsys.readouterr().err
 
 
 @needs_val2
