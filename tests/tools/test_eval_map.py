@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from report_pages import Page
 
 from inception_rcnn.datasets import (
     FolderDataset,
@@ -115,6 +116,18 @@ def test_classes_without_objects_are_counted_and_named(
     assert "n02672831 accordion" in printed and "over 3 classes" in printed and "by the rules of ilsvrc" in printed
     assert "classes without objects, left out of the mean: 197 (antelope, apple, armadillo" in printed
     assert "5 images, 80 detections, 40 objects" in printed and "left out:" not in printed
+
+
+def test_terminal_and_report_name_the_same_threshold(
+    files: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, found = scene(WNIDS)
+    best = evaluate_ilsvrc(truth, found).kept_matches().best_f1()
+    assert run(*files[1].split(), "--report", tmp_path) == 0
+    assert f"best mean F1 {best.f1:.3f} at score {best.threshold:.3f} (precision" in capsys.readouterr().out
+    assert (
+        f"those at the score {best.threshold:.3f}, which gives the best mean F1" in Page(tmp_path / "index.html").text
+    )
 
 
 def test_the_blacklist_takes_pairs_out(
