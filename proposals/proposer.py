@@ -177,7 +177,11 @@ class Proposer:
 
 
 def search_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that decides what selective search proposes, as JSON values: what is given, defaults for the rest."""
+    """Return all that decides what selective search proposes, as JSON values: what is given, defaults for the rest.
+
+    Raises:
+        InputError: Selective search has no such setting.
+    """
     parameters = inspect.signature(selective_search).parameters.values()
     defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
     del defaults["threads"]  # decides nothing
