@@ -31,7 +31,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import bundled_photograph, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -249,7 +249,7 @@ def _draw_all(
     if images:
         jobs = picture_files(images, "proposals", output)
     else:
-        jobs = picture_files([_bundled_photograph()], "proposals", output or Path("runs"))
+        jobs = picture_files([bundled_photograph("astronaut.png")], "proposals", output or Path("runs"))
     entries = []
     with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
         for source, picture in jobs:
@@ -276,12 +276,6 @@ def _draw(source: Path, picture: Path, proposer: Proposer, *, quiet: bool) -> di
     if not quiet:
         typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
     return {**entry, "width": pixels.shape[1], "height": pixels.shape[0], "boxes": found.boxes.tolist()}
-
-
-def _bundled_photograph() -> Path:
-    import skimage
-
-    return Path(skimage.__file__).parent / "data" / "astronaut.png"
 
 
 if __name__ == "__main__":
