@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from inception_rcnn.datasets import read_ground_truth, read_ilsvrc_detections
+from inception_rcnn.datasets.detections.ilsvrc import read_ilsvrc_detections
+from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.evaluation import analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable

@@ -27,7 +27,7 @@ from inception_rcnn.datasets import (
     write_voc,
     write_voc_detections,
 )
-from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
+from inception_rcnn.datasets.ilsvrc import det_classes
 from inception_rcnn.evaluation import evaluate_ilsvrc
 from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by, result_to_dict
 from inception_rcnn.structures import DetectionTable, GroundTruthTable
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXTRACT = ROOT / "tests" / "evaluation" / "data"
 VAL2 = ROOT.parent / "shared" / "data" / "ilsvrc_det_val2"
 needs_val2 = pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../shared are not here")
-WNIDS = tuple(wnid for wnid, _ in DET_CLASSES)
+WNIDS = tuple(wnid for wnid, _ in det_classes())
 NAMES = ("cat", "dog", "owl", "yak")
 IDS = (40, 7, 300, 12, 5)
 
