@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../
 
 @pytest.fixture(scope="module")
 def truth() -> GroundTruthTable:
-    return read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz").truth
+    return read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz")
 
 
 @pytest.fixture(scope="module")
