@@ -63,7 +63,7 @@ def plain(table: DetectionTable) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("form", "name"),
+    ("format", "name"),
     [
         ("ilsvrc", "a.txt"),
         ("ilsvrc", "a.txt.gz"),
@@ -73,9 +73,9 @@ def plain(table: DetectionTable) -> list[tuple[Any, ...]]:
         ("coco", "a.json.gz"),
     ],
 )
-def test_every_format_comes_back(form: str, name: str, tmp_path: Path) -> None:
-    write_detections(tmp_path / name, found(2, 0, 1, 1, 0), truth(7, 40, 5), form)
-    read = read_detections(tmp_path / name, truth(7, 40, 5), form)
+def test_every_format_comes_back(format: str, name: str, tmp_path: Path) -> None:
+    write_detections(tmp_path / name, found(2, 0, 1, 1, 0), truth(7, 40, 5), format)
+    read = read_detections(tmp_path / name, truth(7, 40, 5), format)
     assert plain(read.detections) == plain(found(2, 0, 1, 1, 0)) and read.known is None
 
 
