@@ -68,7 +68,7 @@ def main(
         bool, typer.Option(help="Multiply class probabilities by MultiBox's objectness, where the detector has it.")
     ] = True,
     proposals_file: Annotated[
-        Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing anew.")
+        Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     output: Annotated[Path | None, typer.Option(help="File to keep the detections in, *.safetensors.")] = None,
