@@ -98,10 +98,8 @@ def main(
     output.mkdir(parents=True, exist_ok=True)
     if proposals_file is None:
         stored = output / f"proposals-{split}.safetensors"
-        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar:
-            made = propose_for_set(
-                dataset, lambda image: proposer(image, threads=1), proposer.describe(), stored, bar=bar
-            )
+        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar, proposer.side_by_side() as propose:
+            made = propose_for_set(dataset, propose, proposer.describe(), stored, bar=bar)
         proposals = list(made.proposals)
     else:
         proposals = proposals_from_file(proposals_file, dataset)
