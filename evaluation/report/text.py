@@ -37,12 +37,14 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 
 def score(value: float) -> str:
-    """Return a score with three digits behind the point, or more before it.
+    """Return a score with three digits behind the point; of a very small or large one the first three or four digits.
 
-    >>> score(0.99971), score(-1234.5)
-    ('1.000', '-1234')
+    >>> score(0.99971), score(0.0), score(0.0000312), score(-1234.5)
+    ('1.000', '0.000', '3.12e-05', '-1234')
     """
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    if value == 0 or 0.001 <= abs(value) < 100:
+        return f"{value:.3f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
 
 
 def class_lines(evaluation: Evaluation) -> list[str]:
