@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import Selection, check_descending, column, descending, rows, whole_numbers
+from inception_rcnn.structures.checks import (
+    Selection,
+    check_descending,
+    column,
+    descending,
+    rows,
+    share_column,
+    source_column,
+)
 from inception_rcnn.structures.errors import InputError
 
 
@@ -52,9 +60,9 @@ class Proposals:
         check_descending(scores, "Proposals")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
-        object.__setattr__(self, "source", _sources(self.source, len(boxes), names))
+        object.__setattr__(self, "source", source_column(self.source, len(boxes), names))
         object.__setattr__(self, "source_names", names)
-        object.__setattr__(self, "objectness", _shares(self.objectness, len(boxes)))
+        object.__setattr__(self, "objectness", share_column(self.objectness, "objectness", len(boxes)))
 
     @classmethod
     def ordered(
@@ -70,11 +78,11 @@ class Proposals:
         values = column(scores, "scores", len(checked), np.float32)
         names = tuple(source_names)
         order = descending(values)
-        shares = _shares(objectness, len(checked))
+        shares = share_column(objectness, "objectness", len(checked))
         return cls(
             checked[order],
             values[order],
-            _sources(source, len(checked), names)[order],
+            source_column(source, len(checked), names)[order],
             names,
             None if shares is None else shares[order],
         )
@@ -150,25 +158,3 @@ def proposals_from_arrays(arrays: Mapping[str, NDArray[Any]], source_names: Sequ
         )
         for rows in parts
     )
-
-
-def _shares(objectness: ArrayLike | None, length: int) -> NDArray[np.float32] | None:
-    """Return the objectness of each box (length,), or None if it was not computed."""
-    if objectness is None:
-        return None
-    values = column(objectness, "objectness", length, np.float32)
-    outside = (values < 0) | (values > 1)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise InputError(f"objectness should be in [0, 1], but entry {row} is {values[row]}")
-    return values
-
-
-def _sources(source: ArrayLike, length: int, names: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Return who proposed each box (length,); none given means that the first name proposed all."""
-    if len(names) > 256 or (length and not names):
-        raise InputError(f"source_names should hold 1 to 256 names, got {len(names)}")
-    given = whole_numbers(source, "source", len(names), "source_names")
-    if given.size == 0:
-        return np.zeros(length, np.uint8)
-    return column(given, "source", length, np.uint8)
