@@ -112,7 +112,8 @@ def _shortened(threshold: float) -> float:
     if threshold <= 0:
         return 0.0
     digits = 3 - math.floor(math.log10(threshold))
-    return round(math.floor(threshold * 10**digits) / 10**digits, digits)
+    scale = 10.0**digits
+    return round(math.floor(threshold * scale) / scale, digits)
 
 
 def weights_path(weights: str | Path) -> Path:

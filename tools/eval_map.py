@@ -213,7 +213,7 @@ def evaluate_stored(
     }
     what = ", ".join(weights) or "the shipped model"
     return {
-        name: Evaluate(stored.table(labels, run), what, scored_set, protocol, blacklist, **beside)
+        name: evaluate(stored.table(labels, run), what, scored_set, protocol, blacklist, **beside)
         for run, name in enumerate(stored.runs)
     }
 
