@@ -62,7 +62,6 @@ def main(
     """Parses, calls, prints."""
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.datasets import CocoDataset
-    from inception_rcnn.detector.pretrained import pretrained_network
     from inception_rcnn.detector.proposing import (
         REGION_INPUT,
         ProposalSettings,
@@ -71,6 +70,7 @@ def main(
         propose_for_set,
     )
     from inception_rcnn.detector.region_classifier import ClassifierDescription
+    from inception_rcnn.detector.training.initial_weights import pretrained_network
     from inception_rcnn.detector.training.sampling import SamplingSettings
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune

@@ -12,24 +12,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
-from inception_rcnn.detector.training.initial_weights import fit_linear_softmax
+from inception_rcnn.detector.training.initial_weights import start_linear
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.detector.training.region_loader import cut_batch
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings
+from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
 from inception_rcnn.structures import GroundTruth, InputError, Proposals
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.progress import progress_bar
-
-# Batches for the linear start are numbered apart from those of the training, so that none is drawn twice.
-_LINEAR_OFFSET = 1_000_000_000
 
 
 class TrainingSet(Protocol):
@@ -144,50 +138,6 @@ def _check_fit(
         )
     if description.class_names != dataset.class_names:
         raise InputError("the description's class_names are not the data set's, or in another order")
-
-
-def start_linear(
-    network: GoogLeNet,
-    sampler: RegionSampler,
-    images: ImageCache,
-    spec: InputSpec,
-    runtime: Runtime,
-    batches: int,
-    *,
-    quiet: bool = False,
-) -> None:
-    """Gives the network's last layer the linear softmax fitted to the frozen features of `batches` batches."""
-    features, labels = frozen_features(network, sampler, images, spec, runtime, batches, quiet=quiet)
-    fitted = fit_linear_softmax(features, labels, network.num_classes)
-    classifier = network.classifier
-    if classifier is not None:
-        with torch.no_grad():
-            classifier.weight.copy_(fitted.weight)
-            classifier.bias.copy_(fitted.bias)
-
-
-def frozen_features(
-    network: GoogLeNet,
-    sampler: RegionSampler,
-    images: ImageCache,
-    spec: InputSpec,
-    runtime: Runtime,
-    batches: int,
-    *,
-    quiet: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """The pooled features (N, 1024) and labels (N,) of `batches` drawn batches, float32 and int64, on the CPU."""
-    network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
-    features, labels = [], []
-    autocast = torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
-    with torch.no_grad(), autocast, progress_bar(batches, "frozen features", quiet=quiet) as bar:
-        for number in range(batches):
-            batch = sampler.draw(_LINEAR_OFFSET + number)
-            crops = torch.from_numpy(cut_batch(images, batch, spec)).to(runtime.device)
-            features.append(network.pooled(network.trunk(spec.apply(crops, runtime.dtype))).float().cpu())
-            labels.append(torch.from_numpy(batch.labels))
-            bar.advance(1)
-    return torch.cat(features), torch.cat(labels)
 
 
 def _loop(

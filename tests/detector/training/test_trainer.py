@@ -16,15 +16,13 @@ from skimage import data
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
-from inception_rcnn.detector.training.region_loader import cut_batch
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings
+from inception_rcnn.detector.training.initial_weights import frozen_features, start_linear
+from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.step import FineTuning, StepResult, TrainingSettings
 from inception_rcnn.detector.training.trainer import (
     FineTuneSettings,
     fine_tune,
-    frozen_features,
     region_pool,
-    start_linear,
 )
 from inception_rcnn.structures import CheckpointError, GroundTruth, InputError, Proposals, load_image
 from inception_rcnn.structures.dataset import ImageCache
