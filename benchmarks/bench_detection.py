@@ -31,11 +31,11 @@ from inception_rcnn.datasets.evaluation_set import ChosenTruth, choose_truth
 from inception_rcnn.detector import DetectionSettings, Detector, load_detector
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
 from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
-from inception_rcnn.detector.stage_clock import StageClock
 from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
 from inception_rcnn.proposals import warm_up
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import Proposals, progress_bar
+from inception_rcnn.structures.progress import StageClock
 
 Boxes = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float32]

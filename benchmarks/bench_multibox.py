@@ -65,7 +65,7 @@ class Sources:
             found.doubled.append(selective_search(image))
             view = network.look([image])[0]
             found.own.append(network.proposals(view))
-            found.scores.append(network.rank(view, found.own[-1], found.doubled[-1]))
+            found.scores.append(network.rank(view, found.own[-1], found.doubled[-1])[1])
         return found
 
     def fixed(self, boxes: npt.NDArray[np.float32]) -> list[Proposals]:

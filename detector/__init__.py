@@ -10,8 +10,8 @@ from inception_rcnn.detector.loading import load_detector
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.detector.region_warp import warp_regions
-from inception_rcnn.detector.stage_clock import StageClock
 from inception_rcnn.proposals.proposer import ProposalSettings
+from inception_rcnn.structures.progress import StageClock
 
 __all__ = [
     "ClassifierDescription",

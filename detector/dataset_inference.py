@@ -25,11 +25,11 @@ from inception_rcnn.datasets.detections.stored import (
 from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.detector.ensemble import average
 from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.sharing import Share
-from inception_rcnn.detector.stage_clock import StageClock
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.proposals.stored import ImageSet
 from inception_rcnn.structures import InputError, ProgressBar, Proposals, progress_bar, sha256_of
+from inception_rcnn.structures.jobs import Share
+from inception_rcnn.structures.progress import StageClock
 
 MOST_IMAGES_PER_PART: Final = 16
 PARTS: Final = 256  # or more, if the set is large enough: enough to share out, and to lose little by a kill

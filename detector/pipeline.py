@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from inception_rcnn.detector.ensemble import Ensemble, average
 from inception_rcnn.detector.region_warp import RegionWarp
-from inception_rcnn.detector.stage_clock import StageClock
 from inception_rcnn.structures import Detections, ImageSource, InputError, Proposals, load_image, nms, nms_per_class
+from inception_rcnn.structures.progress import StageClock
 
 Image = npt.NDArray[np.uint8]
 Boxes = npt.NDArray[np.float32]

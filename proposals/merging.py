@@ -23,7 +23,7 @@ def merge_proposals(*sources: Proposals, scores: npt.ArrayLike | None = None, du
 
     With `scores`, which compare all boxes with each other, the best come first, those alike apart: a box loses up to
     `APART_PENALTY` for its overlap with the most similar box before it. Without, the sources take turns, so that the
-    first 2 n hold the first n of each of two.
+    first 2 n hold the first n of each of two. Boxes keep their objectness where every source with boxes has it.
 
     Args:
         sources: of the same image.
@@ -53,7 +53,8 @@ def merge_proposals(*sources: Proposals, scores: npt.ArrayLike | None = None, du
         kept = first_of_similar(cells[order], duplicate_iou)
         order, values = order[kept], values[kept]
     names, source = _named(sources)
-    return Proposals(boxes[order], values, source[order], names)
+    objectness = _objectness(sources)
+    return Proposals(boxes[order], values, source[order], names, None if objectness is None else objectness[order])
 
 
 def _on_grid(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
@@ -65,6 +66,13 @@ def _on_grid(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
     cells: npt.NDArray[np.int32] = np.rint((boxes - np.tile(low, 2)) * np.tile(scale, 2)).astype(np.int32)
     cells[:, 2:] = np.maximum(cells[:, 2:], cells[:, :2] + 1)
     return cells
+
+
+def _objectness(sources: Sequence[Proposals]) -> npt.NDArray[np.float32] | None:
+    """Return the objectness of all boxes, one source after the other; None if it is not known of all."""
+    parts = [one.objectness for one in sources if len(one) or one.objectness is not None]
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known and len(known) == len(parts) else None
 
 
 def _named(sources: Sequence[Proposals]) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:

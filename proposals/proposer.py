@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.image_sets import search_settings
 from inception_rcnn.proposals.merging import merge_proposals
@@ -132,7 +132,7 @@ class Proposer:
 
         return cls(settings, load_multibox(settings.multibox, runtime, side=settings.side))
 
-    def __call__(self, image: npt.NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
+    def __call__(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
         """The proposals of one image, best first.
 
         Args:
@@ -142,18 +142,21 @@ class Proposer:
         settings = self.settings
         if self.multibox is None or settings.source == "selective-search":
             return selective_search(image, threads=threads, **settings.search_options())
-        view = self.multibox.look([image])[0]
-        own = self._own(self.multibox, view, image)
+        view, own = self._own(self.multibox, image)
         if settings.source == "multibox":
-            return own if settings.max_boxes is None else own.top(settings.max_boxes)
-        sources = (own, selective_search(image, threads=threads, **settings.search_options()))
-        scores = self.multibox.rank(view, *sources) if settings.objectness else None
-        merged = merge_proposals(*sources, scores=scores)
+            merged = replace(own, objectness=self.multibox.objectness(view, own.boxes))
+        else:
+            searched = selective_search(image, threads=threads, **settings.search_options())
+            sources, scores = self.multibox.rank(view, own, searched)
+            merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
 
-    def _own(self, multibox: MultiBox, view: View, image: npt.NDArray[np.uint8]) -> Proposals:
-        top_k = self.settings.top_k
-        return multibox.with_crops(image, top_k) if self.settings.crops else multibox.proposals(view, top_k)
+    def _own(self, multibox: MultiBox, image: NDArray[np.uint8]) -> tuple[View, Proposals]:
+        """Return what MultiBox saw in the image, and its proposals: one look at each pixel, one more with crops."""
+        from inception_rcnn.proposals.network.predictor import corner_crops
+
+        view, *windows = multibox.look([image, *corner_crops(image)] if self.settings.crops else [image])
+        return view, multibox.proposals(view, self.settings.top_k, windows)
 
     def describe(self) -> dict[str, Any]:
         """All that decides what is proposed, as JSON values, the network's weights by their checksum."""

@@ -1,21 +1,17 @@
-"""What travels between the rooms: images, boxes, proposals, detections, ground truth, and the errors they raise.
+"""What travels between the rooms, and what all rooms stand on; nothing here knows a network, and nothing needs torch.
 
-NumPy and Pillow only; nothing here knows a network.
+Images, boxes, proposals, detections, ground truth, the protocol of a data set; non-maximum suppression, compiled
+kernels, checked files, resumable jobs, progress, errors.
 """
 
-from inception_rcnn.structures.annotated_pictures import picture_files, write_picture
 from inception_rcnn.structures.boxes import (
     as_boxes,
     box_area,
     clip_boxes,
     pairwise_iou,
-    scale_boxes,
-    unique_boxes,
-    xywh_to_xyxy,
-    xyxy_to_xywh,
 )
 from inception_rcnn.structures.detections import DetectionRecord, Detections, DetectionTable
-from inception_rcnn.structures.drawing import class_colour, draw_boxes, draw_detections
+from inception_rcnn.structures.drawing import class_colour, draw_boxes, draw_detections, picture_files, write_picture
 from inception_rcnn.structures.errors import (
     CheckpointError,
     DataFormatError,
@@ -60,12 +56,8 @@ __all__ = [
     "picture_files",
     "progress_bar",
     "resize_image",
-    "scale_boxes",
     "sha256_of",
-    "unique_boxes",
     "write_json",
     "write_picture",
     "write_whole",
-    "xywh_to_xyxy",
-    "xyxy_to_xywh",
 ]

@@ -80,7 +80,7 @@ def pairwise_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float32]:
 def overlap_ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the intersection over union of float64 boxes that broadcast against each other: (..., 4) -> (...).
 
-    This is the one formula of the project; `pairwise_iou` and `nms` both call it. It checks nothing.
+    It checks nothing.
     """
     width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])
@@ -89,6 +89,21 @@ def overlap_ratio(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.
     # A box without area shares nothing with any box, so 0 / max(union, tiny) is the 0 that is promised.
     ratio: NDArray[np.float64] = shared / np.maximum(union, np.finfo(np.float64).tiny)
     return np.minimum(ratio, 1.0)
+
+
+def share_inside(boxes: NDArray[np.float64], regions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what share of each box's area lies inside each region: (N, 4), (M, 4) -> (N, M), in [0, 1].
+
+    A box without area lies inside nothing. It checks nothing.
+
+    >>> share_inside(np.array([[0.0, 0, 10, 10]]), np.array([[5.0, 0, 50, 50], [20.0, 0, 30, 9]])).tolist()
+    [[0.5, 0.0]]
+    """
+    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=2)
+    share: NDArray[np.float64] = shared / np.maximum(_areas(boxes), 1e-12)[:, None]
+    return share
 
 
 def clip_boxes(boxes: ArrayLike, width: float, height: float) -> NDArray[np.float32]:
@@ -101,53 +116,6 @@ def clip_boxes(boxes: ArrayLike, width: float, height: float) -> NDArray[np.floa
         raise InputError(f"width and height should be 0 or more, got {width} and {height}")
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(as_boxes(boxes), np.float32(0), limits)
-
-
-def scale_boxes(boxes: ArrayLike, sx: float, sy: float) -> NDArray[np.float32]:
-    """Return the boxes (N, 4) with x multiplied by `sx` and y by `sy`, as after resizing the image.
-
-    >>> scale_boxes([[0, 10, 20, 30]], sx=2, sy=0.5)
-    array([[ 0.,  5., 40., 15.]], dtype=float32)
-    """
-    if not (np.isfinite(sx) and np.isfinite(sy) and sx > 0 and sy > 0):
-        raise InputError(f"sx and sy should be finite and positive, got {sx} and {sy}")
-    return as_boxes((as_boxes(boxes) * np.array([sx, sy, sx, sy], np.float64)), "scaled boxes")
-
-
-def xyxy_to_xywh(boxes: ArrayLike) -> NDArray[np.float32]:
-    """Return x y width height (N, 4) for boxes given by corners.
-
-    >>> xyxy_to_xywh([[10, 20, 40, 60]])
-    array([[10., 20., 30., 40.]], dtype=float32)
-    """
-    corners = as_boxes(boxes).astype(np.float64)
-    return np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).astype(np.float32)
-
-
-def xywh_to_xyxy(boxes: ArrayLike) -> NDArray[np.float32]:
-    """Return x1 y1 x2 y2 (N, 4) for boxes given as x y width height.
-
-    >>> xywh_to_xyxy([[10, 20, 30, 40]])
-    array([[10., 20., 40., 60.]], dtype=float32)
-    """
-    sized = as_boxes(boxes).astype(np.float64)
-    return np.hstack([sized[:, :2], sized[:, :2] + sized[:, 2:]]).astype(np.float32)
-
-
-def unique_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
-    """Return the positions (int64) of the first occurrence of each distinct box, ascending.
-
-    >>> unique_boxes([[1, 1, 2, 2], [0, 0, 9, 9], [1, 1, 2, 2]])
-    array([0, 1])
-    """
-    array = as_boxes(boxes)
-    if len(array) == 0:
-        return np.zeros(0, np.int64)
-    order = np.lexsort(array.T)  # stable: equal boxes stay in order of position
-    in_order = array[order]
-    starts = np.ones(len(array), bool)
-    starts[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)
-    return np.sort(order[starts]).astype(np.int64)
 
 
 def undo_sum(total: NDArray[np.float64], part: NDArray[np.float64] | float) -> NDArray[np.float64]:

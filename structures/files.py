@@ -1,17 +1,19 @@
-"""Files that are either whole or not there."""
+"""Files written whole or not at all, read plain or packed by gzip, and known by their checksum."""
 
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import json
 import os
 import secrets
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.errors import DataFormatError, InputError
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -43,6 +45,35 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
             temporary.unlink()
         raise
     _sync_folder(target.parent)
+
+
+def write_packed(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` into the file `path`, packed by gzip if its name ends in ``.gz``; whole, or not at all.
+
+    Raises:
+        InputError: See `write_whole`.
+        OSError: See `write_whole`.
+    """
+    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a file, unpacked if it is packed by gzip, whatever its name.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: It is packed and damaged.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise InputError(f"there is no file {file}")
+    data = file.read_bytes()
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataFormatError(f"is a damaged gzip file: {error}; is the download complete?", path=file) from error
 
 
 def write_json(path: str | os.PathLike[str], obj: object, *, indent: int | None = 2) -> None:

@@ -68,7 +68,7 @@ def load_image(
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return the picture as uint8 (height, width, 3), resized by antialiased bicubic interpolation.
 
-    This is the one resize outside the networks: training, inference and proposals must see the same pixels.
+    Selective search works on such an image; the region warp and MultiBox's input are resampled by their own functions.
 
     Args:
         image: uint8 RGB (H, W, 3).
@@ -91,7 +91,7 @@ def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[n
 
 
 def check_rgb(image: NDArray[np.uint8], name: str = "image") -> None:
-    """Return nothing if `image` is a picture as the project carries it.
+    """Raise if `image` is not an image as the project carries it.
 
     Raises:
         InputError: It is not a uint8 array (H, W, 3) with at least one pixel; the text names `load_image`.

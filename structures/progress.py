@@ -1,10 +1,12 @@
-"""How far a long job has come, on the error stream, so that results can be piped."""
+"""How far a long job has come, on the error stream so that results can be piped, and where its time goes."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -128,3 +130,30 @@ class ProgressBar:
 
 def _show(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@dataclass
+class StageClock:
+    """Seconds by stage, in the order in which the stages first came.
+
+    >>> ticks = iter([0.0, 2.0, 2.0, 5.0])
+    >>> clock = StageClock(now=lambda: next(ticks))
+    >>> with clock.stage("warp"):
+    ...     pass
+    >>> with clock.stage("network"):
+    ...     pass
+    >>> clock.seconds
+    {'warp': 2.0, 'network': 3.0}
+    """
+
+    now: Callable[[], float] = time.perf_counter
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the seconds spent in the `with` block to the stage of that name."""
+        start = self.now()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + self.now() - start

@@ -1,4 +1,4 @@
-"""Boxes that may hold an object, before anyone has looked what is in them."""
+"""Boxes that may hold an object, whatever it is."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ class Proposals:
         scores: (N,) float32, descending: a higher score stands earlier. Only the order has a meaning.
         source: (N,) uint8 positions in `source_names`, who proposed the box; left out, the first one proposed all.
         source_names: Names of the methods.
+        objectness: (N,) float32 in [0, 1], how likely each box fits an object, as MultiBox's network says; None where
+            it has not been computed.
 
     Raises:
-        InputError: Lengths differ, a number is not finite, scores rise, or a source has no name.
+        InputError: Lengths differ, a number is not finite, scores rise, objectness is outside [0, 1], or a source has
+            no name.
 
     >>> proposals = Proposals.ordered([[0, 0, 9, 9], [5, 5, 20, 20]], [0.1, 0.7])
     >>> proposals.scores.tolist() == [np.float32(0.7), np.float32(0.1)], len(proposals.top(1))
@@ -39,6 +42,7 @@ class Proposals:
     scores: NDArray[np.float32]
     source: NDArray[np.uint8] = field(default_factory=_no_source)
     source_names: tuple[str, ...] = ("selective-search",)
+    objectness: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes, "proposals' boxes")
@@ -49,6 +53,7 @@ class Proposals:
         object.__setattr__(self, "scores", scores)
         object.__setattr__(self, "source", _sources(self.source, len(boxes), names))
         object.__setattr__(self, "source_names", names)
+        object.__setattr__(self, "objectness", _shares(self.objectness, len(boxes)))
 
     @classmethod
     def ordered(
@@ -57,13 +62,21 @@ class Proposals:
         scores: ArrayLike,
         source: ArrayLike = (),
         source_names: Sequence[str] = ("selective-search",),
+        objectness: ArrayLike | None = None,
     ) -> Proposals:
         """Return proposals sorted by score, descending; equal scores keep their order."""
         checked = as_boxes(boxes, "proposals' boxes")
         values = column(scores, "scores", len(checked), np.float32)
         names = tuple(source_names)
         order = descending(values)
-        return cls(checked[order], values[order], _sources(source, len(checked), names)[order], names)
+        shares = _shares(objectness, len(checked))
+        return cls(
+            checked[order],
+            values[order],
+            _sources(source, len(checked), names)[order],
+            names,
+            None if shares is None else shares[order],
+        )
 
     @classmethod
     def empty(cls, source_names: Sequence[str] = ("selective-search",)) -> Proposals:
@@ -77,11 +90,24 @@ class Proposals:
     def __getitem__(self, keep: Selection) -> Proposals:
         """Return the proposals that a slice, a boolean mask or ascending positions select."""
         chosen = rows(keep, len(self))
-        return Proposals(self.boxes[chosen], self.scores[chosen], self.source[chosen], self.source_names)
+        objectness = None if self.objectness is None else self.objectness[chosen]
+        return Proposals(self.boxes[chosen], self.scores[chosen], self.source[chosen], self.source_names, objectness)
 
     def top(self, n: int) -> Proposals:
         """Return the first `n` proposals, all of them if there are fewer."""
         return self[: max(n, 0)]
+
+
+def _shares(objectness: ArrayLike | None, length: int) -> NDArray[np.float32] | None:
+    """Return the objectness of each box (length,), or None if it was not computed."""
+    if objectness is None:
+        return None
+    values = column(objectness, "objectness", length, np.float32)
+    outside = (values < 0) | (values > 1)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise InputError(f"objectness should be in [0, 1], but entry {row} is {values[row]}")
+    return values
 
 
 def _sources(source: ArrayLike, length: int, names: tuple[str, ...]) -> NDArray[np.uint8]:

@@ -1,19 +1,26 @@
-"""Non-maximum suppression: of boxes that overlap much, only the best one stays.
+"""Non-maximum suppression: of boxes that overlap much, only the best one stays. One compiled pass serves all.
 
 Source: Girshick et al. 2014, "Rich feature hierarchies ..." (R-CNN), section 2.2: greedy, each class by itself.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inception_rcnn.structures.boxes import as_boxes, overlap_ratio
+from inception_rcnn.structures.boxes import as_boxes
 from inception_rcnn.structures.checks import column, descending
 from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.kernels import kernel
+
+_FIRST_SORTED = 4096  # entries sorted at first; more only if fewer than max_detections of these stay
 
 
-def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.3) -> NDArray[np.int64]:
+def nms(
+    boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.3, *, limit: int | None = None
+) -> NDArray[np.int64]:
     """Return the positions of the boxes that stay, by score descending, equal scores by position.
 
     A box goes when its intersection over union with a better box that stays is greater than the threshold; at
@@ -23,12 +30,13 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.3) -> NDAr
         boxes: (N, 4).
         scores: (N,), any finite numbers.
         iou_threshold: In [0, 1].
+        limit: At most so many stay, the best ones; the rest is not looked at. None: all.
 
     Returns:
         int64 (K,). Memory grows with N, never with N x N.
 
     Raises:
-        InputError: Shapes do not fit, a number is not finite, or the threshold is outside [0, 1].
+        InputError: Shapes do not fit, a number is not finite, the threshold is outside [0, 1], or the limit is below 0.
 
     >>> nms([[0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10]], [0.8, 0.9, 0.1])
     array([1, 2])
@@ -36,7 +44,8 @@ def nms(boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.3) -> NDAr
     checked = as_boxes(boxes)
     order = descending(column(scores, "scores", len(checked), np.float32))
     _check_threshold(iou_threshold)
-    return _greedy(checked.astype(np.float64), order, iou_threshold, limit=len(checked))
+    most = _limit(limit, "limit", len(checked))
+    return order[_kept(checked, order, np.zeros(len(order), np.int64), 1, iou_threshold, most, most)]
 
 
 def nms_per_class(
@@ -45,8 +54,8 @@ def nms_per_class(
     *,
     score_threshold: float,
     iou_threshold: float,
-    max_per_class: int,
-    max_detections: int,
+    max_per_class: int | None = None,
+    max_detections: int | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Return (box positions, labels, scores) of what stays when each class suppresses by itself.
 
@@ -55,8 +64,8 @@ def nms_per_class(
         scores: (N, C), one column for each class, without background.
         score_threshold: Entries below it are dropped first; at exactly the threshold they stay.
         iou_threshold: As in `nms`, in [0, 1].
-        max_per_class: At most so many of one class.
-        max_detections: At most so many of all classes together.
+        max_per_class: At most so many of one class; None: all.
+        max_detections: At most so many of all classes together; None: all.
 
     Returns:
         int64 (K,), int64 (K,), float32 (K,), by score descending, equal scores by box position, then label.
@@ -67,53 +76,108 @@ def nms_per_class(
     checked = as_boxes(boxes)
     table = _score_table(scores, len(checked))
     _check_threshold(iou_threshold)
-    if max_per_class < 0 or max_detections < 0:
-        raise InputError(f"max_per_class and max_detections should be 0 or more: {max_per_class}, {max_detections}")
     if np.isnan(score_threshold):
         raise InputError("score_threshold should be a number, got NaN")
-    exact = checked.astype(np.float64)
-    lowest = np.float32(score_threshold)
-    best = np.zeros(0, np.float32)  # the max_detections highest scores so far, ascending
-    positions, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for label in descending(table.max(axis=0, initial=-np.inf)).tolist():
-        chosen = _one_class(exact, table[:, label], lowest, iou_threshold, max_per_class)
-        positions.append(chosen)
-        labels.append(np.full(len(chosen), label, np.int64))
-        best = np.sort(np.append(best, table[chosen, label]))[-max_detections:]
-        if len(best) == max_detections > 0:  # what scores less cannot come in any more, in no class: most work is saved
-            lowest = max(lowest, best[0])
-    position, which = np.concatenate(positions), np.concatenate(labels)
-    score = table[position, which]
-    order = np.lexsort((which, position, -score))[:max_detections]
-    return position[order], which[order], score[order]
+    classes = table.shape[1]
+    per_class = _limit(max_per_class, "max_per_class", len(checked))
+    most = _limit(max_detections, "max_detections", table.size)
+    candidates = np.flatnonzero(table.ravel() >= np.float32(score_threshold))  # position * classes + label
+    values = table.ravel()[candidates]
+    # The classes do not meet, so one pass over all entries, best first, does what a pass for each class would do; and
+    # it is over when enough stay, which with a limit is long before all entries are sorted.
+    first = _FIRST_SORTED if most < table.size else len(values)
+    while True:
+        order = candidates[_best(values, first)]
+        kept = order[_kept(checked, order // classes, order % classes, classes, iou_threshold, per_class, most)]
+        if len(kept) >= most or len(order) == len(values):
+            return kept // classes, kept % classes, table.ravel()[kept]
+        first *= 8
 
 
-def _one_class(
-    boxes: NDArray[np.float64], scores: NDArray[np.float32], lowest: np.float32, iou_threshold: float, limit: int
+def _best(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the positions of the `count` highest values and of all equal to the last of them, best first."""
+    if count >= len(values):
+        return descending(values)
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    among = np.flatnonzero(values >= least)
+    return among[descending(values[among])]
+
+
+def _kept(
+    boxes: NDArray[np.float32],
+    position: NDArray[np.int64],
+    label: NDArray[np.int64],
+    classes: int,
+    iou_threshold: float,
+    per_class: int,
+    most: int,
 ) -> NDArray[np.int64]:
-    """Return the positions that stay of one class, at most `limit`."""
-    candidates = np.flatnonzero(scores >= lowest)
-    order = candidates[descending(scores[candidates])]
-    return _greedy(boxes, order, iou_threshold, limit)
+    """Return which entries stay, ascending; entry i is box `position[i]` as class `label[i]`, best first."""
+    corners = boxes[position].astype(np.float64)
+    kept = np.empty(min(most, len(position)), np.int64)
+    count = greedy(corners, label, classes, float(iou_threshold), per_class, kept)
+    return kept[:count]
 
 
-def _greedy(
-    boxes: NDArray[np.float64], order: NDArray[np.int64], iou_threshold: float, limit: int
-) -> NDArray[np.int64]:
-    """Return at most `limit` entries of `order`, each with no better kept one overlapping above the threshold."""
-    kept: list[int] = []
-    left = boxes[order]  # [remaining, 4], shrinks with every box that stays
-    while len(order) and len(kept) < limit:
-        kept.append(int(order[0]))
-        free = overlap_ratio(left[0], left[1:]) <= iou_threshold
-        order, left = order[1:][free], left[1:][free]
-    return np.array(kept, dtype=np.int64)
+@kernel
+def greedy(boxes: Any, label: Any, classes: int, threshold: float, per_class: int, kept: Any) -> int:
+    """Write which boxes stay into `kept` until it is full, and return how many; boxes (M, 4) float64, best first."""
+    newest = np.full(classes, -1, dtype=np.int64)  # class -> the last place in `kept` that it has
+    before = np.empty(kept.size, dtype=np.int64)  # place in `kept` -> the one before it of the same class
+    of_class = np.zeros(classes, dtype=np.int64)
+    corners = np.empty((kept.size, 5), dtype=np.float64)  # of the boxes kept, and their areas
+    # What is clearly below the threshold needs no division: the margin is far above what rounding can change.
+    clearly = threshold * (1 - 1e-9)
+    count = 0
+    for entry in range(label.size):
+        if count == kept.size:
+            break
+        own = label[entry]
+        if of_class[own] >= per_class:
+            continue
+        x1, y1, x2, y2 = boxes[entry, 0], boxes[entry, 1], boxes[entry, 2], boxes[entry, 3]
+        area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
+        # A box that overlaps this one is most likely near in score, too: the newest first.
+        place = newest[own]
+        stays = True
+        while place >= 0:
+            other = corners[place]
+            place = before[place]
+            if min(area, other[4]) <= clearly * max(area, other[4]):
+                continue  # the smaller lies inside the larger at best
+            width = min(x2, other[2]) - max(x1, other[0])
+            height = min(y2, other[3]) - max(y1, other[1])
+            if width > 0 and height > 0:
+                shared = width * height
+                union = area + other[4] - shared
+                # Inverted boxes have no area, yet their corners may seem to overlap: they were left out above.
+                if shared > clearly * union and min(shared / union, 1.0) > threshold:
+                    stays = False
+                    break
+        if stays:
+            kept[count] = entry
+            corners[count, 0], corners[count, 1], corners[count, 2], corners[count, 3] = x1, y1, x2, y2
+            corners[count, 4] = area
+            before[count] = newest[own]
+            newest[own] = count
+            of_class[own] += 1
+            count += 1
+    return count
+
+
+def _limit(given: int | None, name: str, default: int) -> int:
+    """Return a limit as a number, the default for None."""
+    if given is None:
+        return int(default)
+    if given < 0:
+        raise InputError(f"{name} should be 0 or more, or None for no limit, got {given}")
+    return int(given)
 
 
 def _score_table(scores: ArrayLike, length: int) -> NDArray[np.float32]:
-    """Return the scores as a finite float32 array (length, C)."""
+    """Return the scores as a finite, contiguous float32 array (length, C)."""
     try:
-        table = np.asarray(scores, dtype=np.float32)
+        table = np.ascontiguousarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"scores should be numbers of shape ({length}, C): {error}") from error
     if table.ndim != 2 or len(table) != length:

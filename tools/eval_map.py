@@ -232,8 +232,8 @@ def _detect(
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
-    from inception_rcnn.detector.sharing import Share
     from inception_rcnn.proposals.image_sets import proposals_from_file
+    from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()
     share, names = Share.from_environment(os.environ), list(weights or [DEFAULT_WEIGHTS])

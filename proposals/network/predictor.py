@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.ops import nms as suppressed
 
@@ -79,7 +79,7 @@ class MultiBox:
         self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)
 
     @torch.inference_mode()
-    def look(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[View]:
+    def look(self, images: Sequence[NDArray[np.uint8]]) -> list[View]:
         """What the network sees in photographs, which may differ in size."""
         views = []
         for start in range(0, len(images), self.runtime.batch):
@@ -93,78 +93,84 @@ class MultiBox:
         return views
 
     def propose(self, image: ImageSource, *, top_k: int = 200, crops: bool = False) -> Proposals:
-        """At most `top_k` proposals of one image, most confident first.
+        """Return at most `top_k` proposals of one image, most confident first.
 
         Args:
-            image: whatever `load_image` reads.
-            top_k: how many.
-            crops: look at four overlapping windows of the photograph too, closer up: five times the work.
+            image: Whatever `load_image` reads.
+            top_k: How many.
+            crops: Look at four overlapping windows of the image too, closer up: five times the work.
         """
         pixels = load_image(image)
-        return self.with_crops(pixels, top_k) if crops else self.proposals(self.look([pixels])[0], top_k)
+        view, *windows = self.look([pixels, *corner_crops(pixels)] if crops else [pixels])
+        return self.proposals(view, top_k, windows)
 
     def propose_batch(self, images: Sequence[ImageSource], *, top_k: int = 200) -> list[Proposals]:
-        """The proposals of several images, which go through the network together."""
+        """Return the proposals of several images, which go through the network together."""
         return [self.proposals(view, top_k) for view in self.look([load_image(image) for image in images])]
 
-    def proposals(self, view: View, top_k: int = 200) -> Proposals:
-        """The most confident boxes of a view, near-duplicates left out."""
-        return self._best(view.boxes, view.logits, view.width, view.height, top_k)
-
-    def with_crops(self, image: npt.NDArray[np.uint8], top_k: int = 200) -> Proposals:
-        """Proposals from the whole photograph and four windows of it, without boxes that a window's border cuts."""
-        height, width = image.shape[:2]
-        windows = _corner_windows(width, height)
-        parts = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows.tolist()]
-        views = self.look([image, *parts])
-        boxes, logits = [views[0].boxes], [views[0].logits]
-        size = torch.tensor([width, height, width, height], device=self.runtime.device)
-        for view, window in zip(views[1:], windows, strict=True):
-            corner = torch.from_numpy(np.tile(window[:2], 2)).to(self.runtime.device)
-            extent = torch.from_numpy(np.tile(window[2:] - window[:2], 2)).to(self.runtime.device)
-            moved = ((view.boxes * extent + corner) / size).float()
-            uncut = _uncut(view.boxes, window, width, height)
-            boxes.append(moved[uncut])
-            logits.append(view.logits[uncut])
-        return self._best(torch.cat(boxes), torch.cat(logits), width, height, top_k)
-
-    @torch.inference_mode()
-    def objectness(self, view: View, boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(N,) how well each box fits an object, as a logit; higher is better.
+    def proposals(self, view: View, top_k: int = 200, windows: Sequence[View] = ()) -> Proposals:
+        """Return the most confident boxes that the network saw in an image, near-duplicates left out.
 
         Args:
-            view: of the photograph.
-            boxes: (N, 4) in its pixels, whoever proposed them.
+            view: Of the whole image.
+            top_k: How many boxes at most, at least 1.
+            windows: Views of its `corner_crops`; boxes that a window's border cuts are left out.
+        """
+        boxes, logits = [view.boxes], [view.logits]
+        size = torch.tensor([view.width, view.height] * 2, device=self.runtime.device)
+        corners = _corner_windows(view.width, view.height) if windows else ()
+        for closer, window in zip(windows, corners, strict=True):
+            corner = torch.from_numpy(np.tile(window[:2], 2)).to(self.runtime.device)
+            extent = torch.from_numpy(np.tile(window[2:] - window[:2], 2)).to(self.runtime.device)
+            moved = ((closer.boxes * extent + corner) / size).float()
+            uncut = _uncut(closer.boxes, window, view.width, view.height)
+            boxes.append(moved[uncut])
+            logits.append(closer.logits[uncut])
+        return self._best(torch.cat(boxes), torch.cat(logits), view.width, view.height, top_k)
+
+    @torch.inference_mode()
+    def logits(self, view: View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how well each box fits an object as a logit (N,); higher is better.
+
+        Args:
+            view: Of the image.
+            boxes: (N, 4) in pixels of the image, whoever proposed them.
         """
         shares = torch.from_numpy(as_shares(boxes, view.width, view.height)).to(self.runtime.device, torch.float32)
         return self.network.objectness(view.regions, [shares]).cpu().numpy()
 
-    def judge(self, image: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """(N,) how likely each box fits an object, in 0..1: the objectness in a photograph not looked at before.
+    def objectness(self, image: NDArray[np.uint8] | View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return how likely each box fits an object, (N,) in [0, 1].
 
         Args:
-            image: (H, W, 3) uint8 RGB.
-            boxes: (N, 4) in its pixels, whoever proposed them.
+            image: (H, W, 3) uint8 RGB, which the network then looks at; or what it saw in it before.
+            boxes: (N, 4) in pixels of the image, whoever proposed them.
         """
         if not len(boxes):
             return np.zeros(0, dtype=np.float32)
-        logits = torch.from_numpy(self.objectness(self.look([image])[0], boxes))
-        share: npt.NDArray[np.float32] = logits.sigmoid().numpy()
-        return share
+        view = image if isinstance(image, View) else self.look([image])[0]
+        return _sigmoid(self.logits(view, boxes))
 
-    def rank(self, view: View, own: Proposals, *others: Proposals) -> npt.NDArray[np.float32]:
-        """Scores on one scale for MultiBox's own proposals and those of other sources, for `merge_proposals`.
+    def judge(self, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the same as `objectness`."""
+        return self.objectness(image, boxes)
 
-        Others are judged by their objectness alone; its own by the mean of objectness and confidence, and a lead.
+    def rank(self, view: View, own: Proposals, *others: Proposals) -> tuple[list[Proposals], NDArray[np.float32]]:
+        """Return all sources with their objectness, and scores of all boxes on one scale, for `merge_proposals`.
+
+        The scores of others' boxes are their objectness alone, as logits; those of its own the mean of objectness and
+        confidence, and a lead.
 
         Args:
-            view: of the photograph.
-            own: what `proposals` gave.
-            others: of the same photograph.
+            view: Of the image.
+            own: What `proposals` gave.
+            others: Of the same image.
         """
-        judged = [self.objectness(view, one.boxes) for one in (own, *others)]
-        judged[0] = np.float32(0.5) * (judged[0] + own.scores) + np.float32(_LEAD)
-        return np.concatenate(judged)
+        sources = (own, *others)
+        logits = [self.logits(view, one.boxes) for one in sources]
+        known = [replace(one, objectness=_sigmoid(each)) for one, each in zip(sources, logits, strict=True)]
+        logits[0] = np.float32(0.5) * (logits[0] + own.scores) + np.float32(_LEAD)
+        return known, np.concatenate(logits)
 
     def _best(self, boxes: Tensor, logits: Tensor, width: int, height: int, top_k: int) -> Proposals:
         if top_k < 1:
@@ -183,14 +189,25 @@ def _wide_enough(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[keep], scores[keep]
 
 
-def _corner_windows(width: int, height: int) -> npt.NDArray[np.int64]:
+def corner_crops(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Return four overlapping windows of an image (H, W, 3), one from each corner, for a closer look."""
+    windows = _corner_windows(image.shape[1], image.shape[0])
+    return [image[y1:y2, x1:x2] for x1, y1, x2, y2 in windows.tolist()]
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shares: NDArray[np.float32] = torch.from_numpy(logits).sigmoid().numpy()
+    return shares
+
+
+def _corner_windows(width: int, height: int) -> NDArray[np.int64]:
     """(4, 4) x1 y1 x2 y2 in whole pixels: one window in each corner."""
     across, down = max(1, round(width * _CROP_SHARE)), max(1, round(height * _CROP_SHARE))
     corners = [(x, y) for y in (0, height - down) for x in (0, width - across)]
     return np.array([[x, y, x + across, y + down] for x, y in corners])
 
 
-def _uncut(boxes: Tensor, window: npt.NDArray[np.int64], width: int, height: int) -> Tensor:
+def _uncut(boxes: Tensor, window: NDArray[np.int64], width: int, height: int) -> Tensor:
     """(K,) which boxes, as shares of a window, keep away from those of its sides that lie inside the photograph."""
     inside = window != np.array([0, 0, width, height])
     margin = torch.from_numpy(np.where(inside, 0.02, -np.inf)).to(boxes)

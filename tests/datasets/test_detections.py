@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ NAMES = ("sofa", "cat", "owl")
 
 def truth(*ids: int | str) -> GroundTruthTable:
     """Images without objects."""
-    table = GroundTruthTable(NAMES, ids, np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)))
-    return GroundTruthTable(table, tuple(map(str, ids)), ((None, None),) * len(ids), (3, 8, 20))
+    none = np.zeros(0, int)
+    return GroundTruthTable(NAMES, ids, none, none, np.zeros((0, 4)), category_ids=(3, 8, 20))
 
 
 def found(*image: int) -> DetectionTable:
@@ -117,7 +118,7 @@ def test_stored_detections_are_matched_by_image_and_class(tmp_path: Path) -> Non
 
 
 def test_a_detector_of_none_of_the_classes_is_refused() -> None:
-    assert known_classes(["couch", "owl"], truth(1), None) == {0, 2}
-    assert known_classes(["meow"], truth(1), ["sofa", "meow", "owl"]) == {1}
+    assert known_classes(["couch", "owl"], truth(1)) == {0, 2}
+    assert known_classes(["meow"], replace(truth(1), display_names=("sofa", "meow", "owl"))) == {1}
     with pytest.raises(InputError, match=r"the detector's 1 classes .dog .* none of the data set's 3 .sofa, cat, owl"):
-        known_classes(["dog"], truth(1), None)
+        known_classes(["dog"], truth(1))

@@ -29,19 +29,18 @@ def image(**change: Any) -> dict[str, Any]:
 
 def test_what_a_line_means(tmp_path: Path) -> None:
     second = {"id": "b", "objects": [[3, "dog", 0.5, 0, 9, 9, 1], [1, "cat", 2, 2, 2, 2]], "val2_index": 88}
-    read = read_ground_truth(written(tmp_path, image(), second))
-    truth = read.truth
+    truth = read_ground_truth(written(tmp_path, image(), second))
     assert (truth.class_names, truth.image_ids) == (("cat", "class 2", "dog"), (7, "b"))
     assert (truth.image.tolist(), truth.label.tolist()) == ([0, 1, 1], [0, 2, 0])
     assert truth.box.tolist() == [[0, 1, 4, 5], [0.5, 0, 10, 10], [2, 2, 3, 3]]
     assert truth.ignored.tolist() == [False, True, False]
     assert truth.area is None
-    assert (read.image_names, read.sizes) == (("a", "b"), ((5, 6), (None, None)))
+    assert (truth.image_names, truth.sizes) == (("a", "b"), ((5, 6), (None, None)))
 
 
 def test_names_can_be_given(tmp_path: Path) -> None:
     path = written(tmp_path, image())
-    assert read_ground_truth(path, ["cat", "dog"]).truth.class_names == ("cat", "dog")
+    assert read_ground_truth(path, ["cat", "dog"]).class_names == ("cat", "dog")
     with pytest.raises(DataFormatError, match="line 1: has 'cat' as class 1, but class 1 is 'dog'"):
         read_ground_truth(path, ["dog"])
     with pytest.raises(DataFormatError, match="but there are 0"):
@@ -59,17 +58,17 @@ def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> 
         np.array([[0, 0, 10, 10], [0.3, 1, 1.3, 2.25], [5, 5, 6, 6]]),
         np.array([False, True, False]),
         area,
+        image_names=("nine", "x", "four"),
+        sizes=((1, 2), (None, None), (3, None)),
     )
-    write_ground_truth(
-        tmp_path / name, GroundTruthTable(truth, ("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
-    )
+    write_ground_truth(tmp_path / name, truth)
     read = read_ground_truth(tmp_path / name, ("cat", "dog"))
     assert (read.image_names, read.sizes) == (("nine", "x", "four"), ((1, 2), (None, None), (3, None)))
-    assert read.truth.image_ids == (9, "x", 4)
+    assert read.image_ids == (9, "x", 4)
     order = [1, 2, 0]  # by image
     for column in ("image", "label", "box", "ignore"):
-        assert getattr(read.truth, column).tolist() == getattr(truth, column)[order].tolist()
-    assert (None if read.truth.area is None else read.truth.area.tolist()) == (area and [7.0, 3.0, 12.5])
+        assert getattr(read, column).tolist() == getattr(truth, column)[order].tolist()
+    assert (None if read.area is None else read.area.tolist()) == (area and [7.0, 3.0, 12.5])
 
 
 @pytest.mark.parametrize(
@@ -101,7 +100,7 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../shared are not here")
 def test_the_file_of_val2_is_of_this_format(tmp_path: Path) -> None:
     read = read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz")
-    assert (len(read.image_names), len(read.truth), len(read.truth.class_names)) == (9917, 26782, 200)
+    assert (len(read.image_names), len(read), len(read.class_names)) == (9917, 26782, 200)
     write_ground_truth(tmp_path / "again.jsonl.gz", read)
     with gzip.open(VAL2 / "ground_truth_val2.jsonl.gz", "rt", encoding="utf-8") as file:
         original = [json.loads(line) for line in file]

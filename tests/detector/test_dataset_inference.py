@@ -34,9 +34,9 @@ from inception_rcnn.detector.dataset_inference import (
     forget_run,
     unfinished_run,
 )
-from inception_rcnn.detector.sharing import Share
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import InputError, Proposals, load_image
+from inception_rcnn.structures.jobs import Share
 
 COUNT = 5
 

@@ -19,7 +19,7 @@ TRUTHS = [
     GroundTruth([], [], NAMES, image_id=8),
     GroundTruth([[5, 5, 60, 60], [0, 0, 9, 9]], [1, 0], NAMES, ignore=[False, True], image_id=9),
 ]
-TRUTH = GroundTruthTable(GroundTruthTable.from_ground_truths(TRUTHS), ("7", "8", "9"), ((None, None),) * 3)
+TRUTH = GroundTruthTable.from_ground_truths(TRUTHS)
 
 
 def detections(shift: float) -> list[Detections]:
@@ -74,10 +74,10 @@ def test_protocols_are_the_public_evaluators() -> None:
 
 
 def test_spoken_names_match_and_the_blacklist_counts() -> None:
-    wnids = replace(TRUTH, truth=replace(TRUTH.truth, class_names=("n1", "n2", "n3")))
-    (first, _) = evaluate_stored(STORED, wnids, protocol="ilsvrc", display_names=NAMES)
+    wnids = replace(TRUTH, class_names=("n1", "n2", "n3"), display_names=NAMES)
+    (first, _) = evaluate_stored(STORED, wnids, protocol="ilsvrc")
     assert (first.result.map, first.result.ap) == (1.0, {"n1": 1.0, "n2": 1.0, "n3": None})
-    (_, second) = evaluate_stored(STORED, wnids, protocol="ilsvrc", display_names=NAMES, blacklist=[(7, "n1")])
+    (_, second) = evaluate_stored(STORED, wnids, protocol="ilsvrc", blacklist=[(7, "n1")])
     assert second.result.ap["n1"] is None
 
 

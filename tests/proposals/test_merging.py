@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -127,6 +129,26 @@ def test_names_of_all_sources_each_once() -> None:
     assert found.source_names == ("by hand", "multibox", "selective-search")
     assert np.bincount(found.source).tolist() == [1, 3, 2]
     assert [name for _, name in described(found)][:3] == ["by hand", "multibox", "multibox"]
+
+
+def with_objectness(found: Proposals) -> Proposals:
+    """Each box's left side in pixels, over 100, as its objectness."""
+    return replace(found, objectness=found.boxes[:, 0] / np.float32(100))
+
+
+@pytest.mark.parametrize("scores", [None, np.arange(13) % 5])
+def test_objectness_stays_with_its_box(scores: npt.NDArray[np.int64] | None) -> None:
+    found = merge_proposals(with_objectness(some(5, 0, "multibox")), with_objectness(some(6, 1)), scores=scores)
+    assert found.objectness is not None and len(set(found.objectness.tolist())) > 2
+    np.testing.assert_array_equal(found.objectness, found.boxes[:, 0] / np.float32(100))
+
+
+def test_objectness_that_one_source_lacks_is_not_kept() -> None:
+    known = with_objectness(some(5, 0, "multibox"))
+    assert merge_proposals(known, some(5, 1)).objectness is None
+    assert merge_proposals(some(5, 1), known).objectness is None
+    assert merge_proposals(known, Proposals.empty()).objectness is not None  # which lacks nothing
+    assert merge_proposals(Proposals.empty()).objectness is None
 
 
 @pytest.mark.parametrize("scores", [None, []])

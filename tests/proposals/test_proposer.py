@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer, merge_proposals, selective_search
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
+from inception_rcnn.proposals.network.predictor import View
 from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.structures import CheckpointError, InputError, Proposals
 
@@ -68,9 +70,34 @@ def test_objectness_orders_the_boxes_of_both_alike(untrained: MultiBox, photogra
     found = proposer(untrained, crops=crops)(photograph, threads=1)
     asked = (untrained.propose(photograph, top_k=15, crops=crops), searched(photograph))
     every = np.concatenate([one.boxes for one in asked])
-    scores = untrained.rank(untrained.look([photograph])[0], *asked)
+    _, scores = untrained.rank(untrained.look([photograph])[0], *asked)
     assert same(found, merge_proposals(*asked, scores=scores))
     assert found.boxes[0].tolist() == every[scores.argmax()].tolist()
+
+
+class Counting(MultiBox):
+    """Counts the pictures that the network looks at."""
+
+    def look(self, images: Sequence[Pixels]) -> list[View]:
+        self.looks = getattr(self, "looks", 0) + len(images)
+        return super().look(images)
+
+
+@pytest.mark.parametrize(("source", "objectness"), [("both", True), ("both", False), ("multibox", True)])
+@pytest.mark.parametrize(("crops", "looks"), [(False, 1), (True, 5)])
+def test_the_network_looks_once_and_its_objectness_stays_with_the_boxes(
+    untrained: MultiBox, photograph: Pixels, source: str, objectness: bool, crops: bool, looks: int
+) -> None:
+    counting = Counting(untrained.network, untrained.spec, untrained.runtime)
+    found = proposer(counting, source=source, objectness=objectness, crops=crops, max_boxes=20)(photograph, threads=1)
+    assert counting.looks == looks and len(found) > 10 and found.objectness is not None
+    expected = untrained.objectness(photograph, found.boxes)  # of another look, so not to the bit
+    np.testing.assert_allclose(found.objectness, expected, rtol=1e-3, atol=1e-5)
+    assert np.ptp(expected) > 0.01
+
+
+def test_selective_search_alone_has_no_objectness(untrained: MultiBox, photograph: Pixels) -> None:
+    assert proposer(untrained, source="selective-search")(photograph, threads=1).objectness is None
 
 
 @pytest.mark.parametrize("source", ["selective-search", "multibox", "both"])

@@ -16,11 +16,8 @@ from inception_rcnn.structures import (
     box_area,
     clip_boxes,
     pairwise_iou,
-    scale_boxes,
-    unique_boxes,
-    xywh_to_xyxy,
-    xyxy_to_xywh,
 )
+from inception_rcnn.structures.boxes import share_inside
 
 side = st.integers(-3, 9)
 any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
@@ -98,30 +95,15 @@ def test_clipping_uses_width_for_x_and_height_for_y() -> None:
     assert clip_boxes([[-1, -1, 100, 100]], width=30, height=20).tolist() == [[0, 0, 30, 20]]
 
 
-@given(box_lists)
-def test_corners_and_sizes_translate_back(boxes: list[tuple[int, int, int, int]]) -> None:
-    assert xywh_to_xyxy(xyxy_to_xywh(boxes)).tolist() == as_boxes(boxes).tolist()
-    assert xyxy_to_xywh(xywh_to_xyxy(boxes)).tolist() == as_boxes(boxes).tolist()
-
-
-def test_scaling_uses_sx_for_x_and_sy_for_y() -> None:
-    assert scale_boxes([[1, 2, 3, 4]], sx=10, sy=0.5).tolist() == [[10, 1, 30, 2]]
-
-
-@pytest.mark.parametrize("factors", [(0, 1), (1, -1), (float("nan"), 1), (1, float("inf"))])
-def test_scaling_refuses_factors_that_make_no_boxes(factors: tuple[float, float]) -> None:
-    with pytest.raises(InputError, match="finite and positive"):
-        scale_boxes([[1, 2, 3, 4]], *factors)
-
-
-@given(st.lists(st.tuples(*[st.sampled_from([0.0, -0.0, 1.0, 2.5])] * 4), max_size=12))
-def test_unique_boxes_are_the_first_occurrences_in_order(boxes: list[tuple[float, ...]]) -> None:
-    first: dict[tuple[float, ...], int] = {}
-    for position, box in enumerate(boxes):
-        first.setdefault(box, position)  # 0.0 and -0.0 are the same key
-    found = unique_boxes(boxes)
-    assert found.tolist() == list(first.values())
-    assert found.dtype == np.int64
+@given(box_lists, box_lists)
+def test_share_inside_is_shared_pixels_over_the_boxs_own(
+    first: list[tuple[int, int, int, int]], second: list[tuple[int, int, int, int]]
+) -> None:
+    found = share_inside(as_boxes(first).astype(np.float64), as_boxes(second).astype(np.float64))
+    for row, one in enumerate(first):
+        for column, other in enumerate(second):
+            shared = len(pixels(one) & pixels(other))
+            assert found[row, column] == pytest.approx(shared / len(pixels(one)) if pixels(one) else 0)
 
 
 @pytest.mark.parametrize(
@@ -130,10 +112,6 @@ def test_unique_boxes_are_the_first_occurrences_in_order(boxes: list[tuple[float
         box_area,
         lambda b: pairwise_iou(b, b),
         lambda b: clip_boxes(b, 5, 5),
-        lambda b: scale_boxes(b, 2, 2),
-        xyxy_to_xywh,
-        xywh_to_xyxy,
-        unique_boxes,
     ],
 )
 def test_arguments_are_never_changed(function: Callable[[Any], Any]) -> None:
@@ -150,7 +128,6 @@ def test_no_boxes_are_boxes(empty: Any) -> None:
     assert boxes.shape == (0, 4)
     assert boxes.dtype == np.float32
     assert pairwise_iou(empty, [[0, 0, 1, 1]]).shape == (0, 1)
-    assert unique_boxes(empty).shape == (0,)
 
 
 def test_right_boxes_are_not_copied() -> None:

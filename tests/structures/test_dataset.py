@@ -1,11 +1,16 @@
-"""Photographs kept in memory."""
+"""Parts of a data set, and photographs kept in memory."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
+import pytest
 
-from inception_rcnn.structures.dataset import ImageCache
+from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError
+from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset
 
 
 class Album:
@@ -43,3 +48,46 @@ def test_one_photograph_is_kept_however_small_the_limit() -> None:
     images = ImageCache(album.load, limit=1)
     images[1], images[1], images[2], images[2]
     assert album.loaded == [1, 2]
+
+
+class Grey:
+    """Four photographs, photograph i of grey i with i objects."""
+
+    class_names = ("cat", "dog")
+    display_names = ("Cat", "Dog")
+    category_ids = (7, 9)
+    image_ids = ("a", "b", "c", "d")
+    problems: ClassVar = ["e: is missing"]
+
+    def __len__(self) -> int:
+        return 4
+
+    def path(self, i: int, /) -> Path:
+        return Path(f"{self.image_ids[i]}.png")
+
+    def load_image(self, i: int, /) -> npt.NDArray[np.uint8]:
+        return np.full((2, 2, 3), i, np.uint8)
+
+    def ground_truth(self, i: int, /) -> GroundTruth:
+        boxes = np.tile(np.array([[0, 0, 1, 1]], np.float32), (i, 1))
+        return GroundTruth(boxes, np.full(i, i % 2), self.class_names, image_id=self.image_ids[i])
+
+    def ground_truths(self) -> GroundTruthTable:
+        return GroundTruthTable.from_ground_truths([self.ground_truth(i) for i in range(4)])
+
+
+def test_a_part_of_a_set_is_a_set() -> None:
+    part: DetectionDataset = Subset(Grey(), [3, 1])
+    assert (len(part), part.image_ids, part.class_names) == (2, ("d", "b"), ("cat", "dog"))
+    assert (part.display_names, part.category_ids, part.problems) == (("Cat", "Dog"), (7, 9), ["e: is missing"])
+    assert part.path(0) == Path("d.png") and int(part.load_image(1)[0, 0, 0]) == 1
+    assert len(part.ground_truth(0)) == 3
+    table = part.ground_truths()
+    assert table.image_ids == ("d", "b") and table.image.tolist() == [0, 0, 0, 1]
+    assert Subset(part, [1]).image_ids == ("b",)
+
+
+@pytest.mark.parametrize(("rows", "text"), [([4], "0..3, got 4..4"), ([-1, 2], "got -1..2"), ([1, 1], "differ")])
+def test_rows_that_make_no_part_are_refused(rows: list[int], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        Subset(Grey(), rows)

@@ -172,6 +172,15 @@ def test_selected_proposals_keep_their_sources() -> None:
     assert (len(proposals.top(2)), len(proposals.top(9)), len(proposals.top(-3)), len(proposals[[]])) == (2, 3, 0, 0)
 
 
+def test_objectness_stays_with_its_box() -> None:
+    proposals = Proposals.ordered(BOXES, [1, 3, 1], objectness=[0.25, 1, 0])
+    assert proposals.objectness is not None and proposals.objectness.dtype == np.float32
+    assert proposals.objectness.tolist() == [1, 0.25, 0]
+    for chosen, expected in ((proposals[1:], [0.25, 0]), (proposals[[0, 2]], [1, 0]), (proposals.top(1), [1])):
+        assert chosen.objectness is not None and chosen.objectness.tolist() == expected
+    assert Proposals.ordered(BOXES, [1, 3, 1])[1:].objectness is None
+
+
 def test_empty_proposals() -> None:
     nothing = Proposals.empty(("a",))
     assert (len(nothing), nothing.boxes.shape, nothing.source_names) == (0, (0, 4), ("a",))
@@ -187,6 +196,9 @@ def test_empty_proposals() -> None:
         ({"source_names": ()}, "source_names should hold"),
         ({"source_names": tuple(map(str, range(257)))}, "got 257"),
         ({"boxes": [[0, 0, 1, float("nan")]] * 3}, "proposals' boxes should be finite"),
+        ({"objectness": [0.5, 0.5]}, "objectness should have shape"),
+        ({"objectness": [0.5, 1.5, -1]}, r"objectness should be in \[0, 1\], but entry 1 is 1.5"),
+        ({"objectness": [0.5, 1, float("nan")]}, "objectness should be finite"),
     ],
 )
 def test_proposals_refuse_columns_that_do_not_fit(change: dict[str, Any], text: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inception_rcnn.structures import InputError, nms, nms_per_class
+from inception_rcnn.structures.suppression import greedy
 from reference.slow_nms import slow_iou, slow_nms, slow_nms_per_class
 
 corner = st.integers(0, 12)
@@ -147,3 +148,32 @@ def test_per_class_wrong_arguments_are_named(change: dict[str, Any], text: str) 
     }
     with pytest.raises(InputError, match=text):
         nms_per_class(**(arguments | change))
+
+
+def test_a_limit_gives_the_first_of_what_stays_without() -> None:
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 80, (300, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(5, 40, (300, 2))])
+    scores = rng.integers(0, 20, 300) / 20  # many ties
+    whole = nms(boxes, scores, 0.5)
+    for limit in (0, 1, 7, len(whole), 10_000):
+        assert nms(boxes, scores, 0.5, limit=limit).tolist() == whole[:limit].tolist()
+    with pytest.raises(InputError, match="limit should be 0 or more, or None for no limit, got -1"):
+        nms(boxes, scores, 0.5, limit=-1)
+
+
+def test_a_limit_of_all_classes_is_reached_when_the_best_entries_suppress_each_other() -> None:
+    """More entries are sorted than at first if too few of these stay: 9,000 equal boxes come before ten others."""
+    boxes = np.concatenate([np.tile([[0, 0, 10, 10]], (9_000, 1)), [[20 * k, 0, 20 * k + 9, 9] for k in range(1, 11)]])
+    scores = np.concatenate([np.full(9_000, 0.9), np.linspace(0.5, 0.4, 10)])[:, None]
+    settings = {"score_threshold": 0.1, "iou_threshold": 0.3}
+    position, _, _ = nms_per_class(boxes, scores, **settings, max_detections=8)
+    assert position.tolist() == [0, *range(9_000, 9_007)]
+    assert nms_per_class(boxes, scores, **settings)[0].tolist() == [0, *range(9_000, 9_010)]
+
+
+def test_one_type_of_arguments_reaches_the_kernel() -> None:
+    nms([[0, 0, 1, 1]], [1])
+    nms(np.zeros((0, 4)), [])
+    nms_per_class([[0, 0, 1, 1]], [[1.0, 0.5]], score_threshold=0, iou_threshold=1)
+    assert len(greedy.dispatcher.signatures) == 1  # type: ignore[attr-defined]

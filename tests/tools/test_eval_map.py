@@ -53,10 +53,11 @@ def scene(names: tuple[str, ...] = NAMES, classes: int = 3) -> tuple[GroundTruth
     corner, side = random.integers(0, 60, (40, 2)), random.integers(8, 40, (40, 2))
     box = np.hstack([corner, corner + side]).astype(np.float64)
     image, label = random.integers(0, 5, 40), random.integers(0, classes, 40)
-    truth = GroundTruthTable(names, IDS, image, label, box)
+    image_names = tuple(f"im{one}" for one in IDS)
+    truth = GroundTruthTable(names, IDS, image, label, box, image_names=image_names, sizes=((100, 100),) * 5)
     moved = np.repeat(box, 2, axis=0) + random.normal(0, 4, (80, 4)).round(2)
     found = DetectionTable(np.repeat(image, 2), np.repeat(label, 2), random.random(80), moved)
-    return GroundTruthTable(truth, tuple(f"im{one}" for one in IDS), ((100, 100),) * 5), found
+    return truth, found
 
 
 WRITERS: dict[str, Callable[[Path, DetectionTable, GroundTruthTable], None]] = {
@@ -167,7 +168,7 @@ def test_detections_of_other_images_are_named_or_dropped_and_counted(
     truth, found = scene(WNIDS)
     kept = found[np.isin(found.image, (0, 2))]
     table = DetectionTable(np.where(kept.image == 2, 0, 1), kept.label, kept.score, kept.box)
-    assert figures == result_to_dict(evaluate_ilsvrc(truth.chosen((2, 0)).truth, table))
+    assert figures == result_to_dict(evaluate_ilsvrc(truth.of_images((2, 0)), table))
     assert f"left out: {80 - len(kept)} detections of images that are not in the set" in capsys.readouterr().out
 
 
@@ -224,7 +225,7 @@ def test_what_is_broken_on_disk_is_named_or_counted(
     truth = tmp_path / "truth.jsonl"
     wanted = ("--dataset", form, "--root", tmp_path / form, "--write-ground-truth", truth)
     assert run(*wanted) == 0
-    assert len(read_ground_truth(truth, WNIDS).truth) == 4
+    assert len(read_ground_truth(truth, WNIDS)) == 4
     truth.unlink()
     damage(tmp_path, form)
     assert run(*wanted) == 1
@@ -235,7 +236,7 @@ def test_what_is_broken_on_disk_is_named_or_counted(
     assert where in printed.err and printed.err.count("left out:") == left_out
     assert f"left out as broken: {left_out} images or objects" in printed.out
     assert f"{objects} objects of {images} images in {truth}" in printed.out
-    assert len(read_ground_truth(truth, WNIDS).truth) == objects
+    assert len(read_ground_truth(truth, WNIDS)) == objects
 
 
 @pytest.mark.parametrize("form", ["ilsvrc", "voc", "coco", "folder"])

@@ -153,11 +153,11 @@ def test_odd_pictures(untrained: MultiBox, shape: tuple[int, int], crops: bool) 
 def test_the_score_of_a_box_is_its_own_whatever_its_place_in_the_list(untrained: MultiBox, photograph: Pixels) -> None:
     view = untrained.look([photograph])[0]
     boxes = untrained.proposals(view, 40).boxes
-    scores = untrained.objectness(view, boxes)
+    scores = untrained.logits(view, boxes)
     assert scores.shape == (40,) and scores.dtype == np.float32 and len(np.unique(scores)) == 40
     order = np.random.default_rng(0).permutation(40)
-    np.testing.assert_allclose(untrained.objectness(view, boxes[order]), scores[order], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(untrained.objectness(view, boxes[7:8]), scores[7:8], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(untrained.logits(view, boxes[order]), scores[order], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(untrained.logits(view, boxes[7:8]), scores[7:8], rtol=1e-4, atol=1e-5)
 
 
 def test_boxes_are_scored_in_pixels_of_the_photograph(untrained: MultiBox, photograph: Pixels) -> None:
@@ -166,23 +166,27 @@ def test_boxes_are_scored_in_pixels_of_the_photograph(untrained: MultiBox, photo
     view, stretched = untrained.look([photograph, wide])
     stretched = replace(stretched, regions=view.regions)
     boxes = np.array([[10, 10, 40, 60], [0, 0, 80, 90]], np.float32)
-    scores, wider = untrained.objectness(view, boxes), (boxes * [2, 1, 2, 1]).astype(np.float32)
-    np.testing.assert_allclose(untrained.objectness(stretched, wider), scores, rtol=1e-4, atol=1e-5)
-    assert abs(untrained.objectness(stretched, boxes) - scores).min() > 1e-3
+    scores, wider = untrained.logits(view, boxes), (boxes * [2, 1, 2, 1]).astype(np.float32)
+    np.testing.assert_allclose(untrained.logits(stretched, wider), scores, rtol=1e-4, atol=1e-5)
+    assert abs(untrained.logits(stretched, boxes) - scores).min() > 1e-3
 
 
 def test_no_boxes_have_no_scores(untrained: MultiBox, photograph: Pixels) -> None:
-    assert untrained.judge(photograph, np.zeros((0, 4), np.float32)).shape == (0,)
+    none = np.zeros((0, 4), np.float32)
     view = untrained.look([photograph])[0]
-    assert untrained.objectness(view, np.zeros((0, 4), np.float32)).shape == (0,)
+    assert untrained.logits(view, none).shape == (0,)
+    for seen in (photograph, view):
+        assert untrained.objectness(seen, none).shape == (0,)
 
 
-def test_judged_boxes_get_the_share_that_their_score_means(untrained: MultiBox, photograph: Pixels) -> None:
+def test_objectness_is_the_share_that_the_logit_means(untrained: MultiBox, photograph: Pixels) -> None:
     boxes = np.array([[0, 0, 60, 50], [20, 10, 50, 70], [5, 5, 9, 9]], dtype=np.float32)
-    logits = untrained.objectness(untrained.look([photograph])[0], boxes).astype(np.float64)
-    shares = untrained.judge(photograph, boxes)
-    assert shares.dtype == np.float32 and len(set(shares.tolist())) == 3
-    np.testing.assert_allclose(shares, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    view = untrained.look([photograph])[0]
+    logits = untrained.logits(view, boxes).astype(np.float64)
+    for seen in (photograph, view):
+        shares = untrained.objectness(seen, boxes)
+        assert shares.dtype == np.float32 and len(set(shares.tolist())) == 3
+        np.testing.assert_allclose(shares, 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 # --- bad input
@@ -204,11 +208,15 @@ def test_a_specification_of_another_side_is_refused(untrained: MultiBox, cpu: Ru
         MultiBox(untrained.network, InputSpec(side=128), cpu)
 
 
-def test_own_boxes_lead_and_the_others_are_judged_by_objectness(untrained: MultiBox, photograph: Pixels) -> None:
+def test_own_boxes_lead_and_the_others_are_ordered_by_objectness(untrained: MultiBox, photograph: Pixels) -> None:
     view = untrained.look([photograph])[0]
     own = untrained.proposals(view, 9)
     other = Proposals(own.boxes[::-1], np.zeros(len(own), np.float32))
-    scores = untrained.rank(view, own, other)
-    judged = untrained.objectness(view, own.boxes)
-    np.testing.assert_allclose(scores[:9], (judged + own.scores) / 2 + 3, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(scores[9:], judged[::-1], rtol=1e-4, atol=1e-5)
+    sources, scores = untrained.rank(view, own, other)
+    logits = untrained.logits(view, own.boxes)
+    np.testing.assert_allclose(scores[:9], (logits + own.scores) / 2 + 3, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores[9:], logits[::-1], rtol=1e-4, atol=1e-5)
+    for before, after in zip((own, other), sources, strict=True):
+        assert np.array_equal(after.boxes, before.boxes) and np.array_equal(after.scores, before.scores)
+        assert after.objectness is not None
+        np.testing.assert_array_equal(after.objectness, untrained.objectness(view, before.boxes))

@@ -1,0 +1,152 @@
+"""Self-describing arrays: one .safetensors file whose header says what the numbers are. Never a pickle.
+
+Layout: the safetensors format with one metadata entry, `inception_rcnn`, that holds JSON: `format_version`, `kind`,
+`data_sha256` and whatever the kind adds. Checkpoints, training states, stored proposals and stored detections are
+kinds of it. Everything is checked before an array is handed out: sizes, the header's JSON, and the data's checksum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from inception_rcnn.structures.errors import DataFormatError, InputError
+from inception_rcnn.structures.files import write_whole
+
+FORMAT_VERSION: Final = 1
+METADATA_KEY: Final = "inception_rcnn"
+# A network lists about 120 arrays: 20 KB. The detections of 100,000 images name each with its checksum: 10 MB.
+MAX_HEADER_BYTES: Final = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFile:
+    """What is in a file.
+
+    Attributes:
+        kind: What its arrays are, such as `"region-classifier"` or `"proposals"`.
+        description: Plain JSON values.
+        arrays: By name.
+        path: Where it was read.
+    """
+
+    kind: str
+    description: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    path: Path
+
+
+def write_array_file(
+    path: str | os.PathLike[str], kind: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write one self-describing file, whole or not at all.
+
+    Args:
+        path: Should end in .safetensors.
+        kind: What a reader will ask for.
+        description: JSON values; `format_version`, `kind` and `data_sha256` are added.
+        arrays: As they are to be stored, types included.
+
+    Raises:
+        InputError: Another ending, a folder that does not exist, or a description that JSON cannot hold or that is
+            too long.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: files of arrays are named *.safetensors")
+    plain = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    start = 8 + _header_length(plain[:8])
+    header, data = json.loads(plain[8:start]), memoryview(plain)[start:]
+    own = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": _digest(data)}
+    try:
+        text = json.dumps(own, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: the description should hold JSON values only: {error}") from error
+    packed = json.dumps({"__metadata__": {METADATA_KEY: text}, **header}, ensure_ascii=False).encode()
+    packed += b" " * (-len(packed) % 8)  # safetensors aligns the data
+    if len(packed) > MAX_HEADER_BYTES:
+        raise InputError(f"{path}: the description is too long; the header may have {MAX_HEADER_BYTES} bytes")
+    write_whole(path, b"".join((struct.pack("<Q", len(packed)), packed, data)))
+
+
+def read_array_description(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the description in a file's header, `kind` and `data_sha256` included, without reading an array.
+
+    Raises:
+        DataFormatError: Not a file of this project, damaged, from a newer version, or it cannot be read.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+            length = _header_length(head) if len(head) == 8 else -1
+            size = path.stat().st_size
+            if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
+                raise DataFormatError(f"is not a safetensors file (header of {length} bytes in {size})", path=path)
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise DataFormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+    except (ValueError, RecursionError) as error:  # RecursionError: ten thousand opening brackets
+        raise DataFormatError("is not a safetensors file: its header is not JSON", path=path) from error
+    return _own_description(path, header)
+
+
+def read_array_file(path: str | os.PathLike[str], kind: str) -> ArrayFile:
+    """Return everything in a file, its data verified against the checksum in its header.
+
+    Raises:
+        DataFormatError: As `read_array_description`, or another kind, or data that differ from the checksum.
+    """
+    path = Path(path)
+    description = read_array_description(path)
+    if description["kind"] != kind:
+        raise DataFormatError(f"is of kind {description['kind']!r}; {kind!r} is needed here", path=path)
+    data = path.read_bytes()
+    if _digest(memoryview(data)[8 + _header_length(data[:8]) :]) != description["data_sha256"]:
+        raise DataFormatError("is damaged: its data do not have the checksum its header names", path=path)
+    try:
+        arrays = safetensors.numpy.load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # KeyError: a type that NumPy does not have
+        raise DataFormatError(f"is damaged: {error}", path=path) from error
+    return ArrayFile(kind, description, arrays, path)
+
+
+def _header_length(head: bytes) -> int:
+    return int(struct.unpack("<Q", head)[0])
+
+
+def _digest(data: memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _own_description(path: Path, header: Any) -> dict[str, Any]:
+    """Return the description in a safetensors header, its own three fields checked."""
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
+    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
+        raise DataFormatError("is a safetensors file, but none of inception-rcnn: no description in it", path=path)
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataFormatError("has a description in its header that is not JSON", path=path) from error
+    for field, kind in (("format_version", int), ("kind", str), ("data_sha256", str)):
+        # Exactly this type: True is an int too.
+        if not isinstance(description, dict) or type(description.get(field)) is not kind:
+            raise DataFormatError(f"has a description that lacks {field!r}, a {kind.__name__}", path=path)
+    if description["format_version"] > FORMAT_VERSION:
+        raise DataFormatError(
+            f"has format version {description['format_version']}, this is inception-rcnn for up to {FORMAT_VERSION}: "
+            "upgrade inception-rcnn",
+            path=path,
+        )
+    return dict(description)
