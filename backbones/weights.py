@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inception_rcnn.backbones.checkpoints import check_tensor, read_checkpoint
+from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND, check_tensor, read_checkpoint
 from inception_rcnn.backbones.inception import INCEPTION_TABLE, GoogLeNet
 from inception_rcnn.structures import CheckpointError, InputError
 
@@ -78,7 +78,7 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
     if path.suffix == ".npz":
         return state_from_caffe(_read_npz(path), origin=str(path)), str(path)
     if path.suffix == ".safetensors":
-        return read_checkpoint(path, "googlenet").tensors, str(path)
+        return read_checkpoint(path, GOOGLENET_KIND).tensors, str(path)
     raise InputError(f"{path}: weights should be a .npz or .safetensors file, or a state dict")
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_checkpoint, read_description
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import seeded
 from inception_rcnn.detector.checkpoints import KIND, SHIPPED, weights_path
 from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
@@ -58,8 +59,7 @@ def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, see
         CheckpointError: The file is missing, damaged or of another network.
     """
     outputs, name = len(class_names) + 1, Path(weights).name
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed, torch.device("cpu")):
         is_file_of_ours = str(weights) in SHIPPED or Path(weights).suffix == ".safetensors"
         if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
             return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
