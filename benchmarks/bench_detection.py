@@ -15,7 +15,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -25,16 +25,16 @@ from machine import machine_line
 
 from inception_rcnn.backbones import read_description
 from inception_rcnn.backbones.runtime import keep_freed_memory
-from inception_rcnn.datasets import CocoDataset
+from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.datasets.detections.stored import StoredDetections
-from inception_rcnn.datasets.evaluation_set import ChosenTruth, choose_truth
-from inception_rcnn.detector import DetectionSettings, Detector, load_detector
+from inception_rcnn.datasets.evaluation_set import EvaluationSet, evaluation_set_of
+from inception_rcnn.detector import DetectionSettings, Detector, RegionScores, load_detector
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, weights_path
-from inception_rcnn.detector.set_evaluation import SetEvaluation, evaluate_stored, ground_truths_of
-from inception_rcnn.evaluation import CocoResult, proposal_recall, recall_by_size
-from inception_rcnn.proposals import warm_up
+from inception_rcnn.evaluation import CocoResult, evaluate_coco, proposal_recall, recall_by_size
+from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import Proposals, progress_bar
+from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.progress import StageClock
 
 Boxes = npt.NDArray[np.float32]
@@ -62,7 +62,7 @@ class ScoredRegions:
         known = self._kept(path) if path.exists() else {}
         missing = list({box.tobytes(): box for box in boxes if box.tobytes() not in known}.values())
         if missing:
-            found = self.detector.classify(image, np.stack(missing))
+            found = self.detector.ensemble.score(image, np.stack(missing)).mean(axis=0)
             known |= {box.tobytes(): line for box, line in zip(missing, found, strict=True)}
             self._keep(path, known)
         return known
@@ -110,7 +110,7 @@ class Collected:
         detector, lists = scored.detector, dict[str, Proposals]()
         for name, propose in parts.items():
             with self.clock.stage(name):
-                everything = detector.choose(propose(image))
+                everything = detector.select(propose(image))
             lists |= {f"{name}, first {count}": everything.top(count) for count in FIRST[name]}
             lists[name] = everything
         known = scored(row, image, np.concatenate([one.boxes for one in lists.values()]))
@@ -118,59 +118,58 @@ class Collected:
         for name, one in lists.items():
             self.regions.setdefault(name, []).append(one)
             probabilities = np.stack([known[box.tobytes()] for box in one.boxes])
-            found.append(detector.settle(one.boxes, probabilities))
-            found.append(detector.settle(one.boxes, probabilities, detector.objectness(image, one.boxes)))
+            if one.objectness is None and detector.multibox is not None:
+                one = replace(one, objectness=detector.multibox.objectness(image, one.boxes))
+            scores = RegionScores(one, probabilities[None])
+            found.append(detector.with_settings(weigh_by_objectness=False).postprocess(scores))
+            found.append(detector.postprocess(scores))
         self.found.append(tuple(found))
 
 
-def evaluated(found: Collected, detector: Detector, truth: ChosenTruth) -> list[SetEvaluation]:
+def evaluated(found: Collected, detector: Detector, chosen: EvaluationSet) -> list[CocoResult]:
     """The score of each list."""
     stored = StoredDetections(
         settings={},
         class_names=detector.ensemble.class_names,
         runs=tuple(f"{name}, {by}" for name in found.regions for by in ("by class", "times objectness")),
-        image_ids=tuple(truth.file.image_ids),
+        image_ids=tuple(chosen.truth.image_ids),
         checksums=("",) * len(found.found),
         found=tuple(found.found),  # type: ignore[arg-type]
         regions=(),
     )
-    return evaluate_stored(stored, truth.file, protocol="coco")
+    labels = class_positions(stored.class_names, chosen.truth.class_names, chosen.truth.display_names)
+    return [evaluate_coco(chosen.truth, stored.table(labels, run)) for run in range(len(stored.runs))]
 
 
-def time_of_a_region(detector: Detector, dataset: CocoDataset, regions: Sequence[Proposals]) -> float:
+def time_of_a_region(detector: Detector, dataset: DetectionDataset, regions: Sequence[Proposals]) -> float:
     """Seconds, the median of some photographs."""
     taken = []
     for row in np.linspace(0, len(regions) - 1, min(len(regions), TIMED)).astype(int).tolist():
         image, boxes = dataset.load_image(row), regions[row].boxes
         start = time.perf_counter()
-        detector.classify(image, boxes)
+        detector.ensemble.score(image, boxes)
         taken.append((time.perf_counter() - start) / len(boxes))
     return float(np.median(taken))
 
 
-def print_table(found: Collected, detector: Detector, truth: ChosenTruth, per_region: float) -> None:
+def print_table(found: Collected, detector: Detector, chosen: EvaluationSet, per_region: float) -> None:
     """One line a list."""
     images = len(found.found)
-    print(f"\n## {truth.title}: {images} photographs, {int((~truth.file.ignored).sum())} objects\n")
+    print(f"\n## {chosen.title}: {images} photographs, {int((~chosen.truth.ignored).sum())} objects\n")
     print(f"{1000 * per_region:.1f} ms a region, median of {min(images, TIMED)} photographs\n")
     heads = ["regions", "recall", "small", "medium", "large", "mAP@0.5 by class", "times objectness", "mAP@0.5:0.95"]
     heads += ["best mean F1", "at score"]
     print(f"| proposals | {' | '.join(heads)} | s an image |\n|{'---|' * (len(heads) + 2)}")
-    truths = ground_truths_of(truth.file)
-    scores = evaluated(found, detector, truth)
+    scores = evaluated(found, detector, chosen)
     for (name, regions), plain, one in zip(found.regions.items(), scores[::2], scores[1::2], strict=True):
-        recall, sized = proposal_recall(truths, regions), recall_by_size(truths, regions)
+        recall, sized = proposal_recall(chosen.truth, regions), recall_by_size(chosen.truth, regions)
         shares = [recall, *(sized[size] for size in ("small", "medium", "large"))]
         cells = [f"{recall.boxes_per_image:.0f}", *("-" if r is None else f"{100 * r.recall[0.5]:.1f}" for r in shares)]
-        cells += [f"{100 * plain.result.map:.2f}", f"{100 * one.result.map:.2f}", f"{100 * (coco_ap(one) or 0):.2f}"]
-        cells += [f"{one.threshold.f1:.3f}", f"{one.threshold.threshold:.3f}"]
+        cells += [f"{100 * plain.map:.2f}", f"{100 * one.map:.2f}", f"{100 * (one.stats['AP'] or 0):.2f}"]
+        best = one.kept_matches().best_f1()
+        cells += [f"{best.f1:.3f}", f"{best.threshold:.3f}"]
         seconds = found.clock.seconds[name.partition(",")[0]] / images + per_region * recall.boxes_per_image
         print(f"| {name} | {' | '.join(cells)} | {seconds:.2f} |")
-
-
-def coco_ap(one: SetEvaluation) -> float | None:
-    """COCO's mean over IoU thresholds."""
-    return one.result.stats["AP"] if isinstance(one.result, CocoResult) else None
 
 
 def main() -> None:
@@ -183,22 +182,24 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     keep_freed_memory()
-    warm_up()
-    detector = load_detector(arguments.weights, arguments.device, settings=DetectionSettings(max_proposals=None))
+    selective_search(np.zeros((32, 32, 3), np.uint8))  # compiles its kernels, if need be
+    detector = load_detector(
+        arguments.weights, arguments.device, settings=DetectionSettings(max_proposals=None, max_detections=None)
+    )
     checksum = read_description(weights_path(arguments.weights))["data_sha256"]
     folder = Path("runs", "bench_detection", checksum[:16], arguments.root.name)
     folder.mkdir(parents=True, exist_ok=True)
-    truth = choose_truth("coco", arguments.root, "val", None, limit=arguments.limit)
-    dataset, found = CocoDataset(arguments.root, "val"), Collected()
+    chosen = evaluation_set_of("coco", arguments.root, "val", None, limit=arguments.limit)
+    dataset, found = chosen.photographs(), Collected()
     scored, parts = ScoredRegions(detector, folder), proposers(detector)
-    with progress_bar(len(truth.positions), "photographs") as bar:
-        for row in truth.positions:
+    with progress_bar(len(dataset), "photographs") as bar:
+        for row in range(len(dataset)):
             found.add(dataset.load_image(row), row, parts, scored)
             bar.advance(1)
     runtime = detector.ensemble.runtime
     print(machine_line("numpy", "torch", "torchvision"))
     print(f"{runtime.device}, {runtime.dtype}; weights {arguments.weights}, checksum {checksum[:16]}")
-    print_table(found, detector, truth, time_of_a_region(detector, dataset, found.regions[f"{BOTH}, first 300"]))
+    print_table(found, detector, chosen, time_of_a_region(detector, dataset, found.regions[f"{BOTH}, first 300"]))
 
 
 if __name__ == "__main__":

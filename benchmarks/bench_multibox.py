@@ -23,7 +23,7 @@ from machine import machine_line
 from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
 from inception_rcnn.datasets import CocoDataset, DetectionDataset, open_dataset
 from inception_rcnn.evaluation import ProposalRecall, proposal_recall, recall_by_size
-from inception_rcnn.proposals import MultiBox, load_multibox, merge_proposals, selective_search, warm_up
+from inception_rcnn.proposals import MultiBox, load_multibox, merge_proposals, selective_search
 from inception_rcnn.proposals.network.checkpoints import DEFAULT_WEIGHTS
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, common_boxes
 from inception_rcnn.structures import GroundTruth, Proposals
@@ -208,7 +208,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     keep_freed_memory()
-    warm_up()
+    selective_search(np.zeros((32, 32, 3), np.uint8))  # compiles its kernels, if need be
     print(machine_line("numpy", "numba", "torch", "torchvision"))
     runtime = choose_runtime(arguments.device)
     print(f"{runtime.device}, {runtime.dtype}")

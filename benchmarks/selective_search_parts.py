@@ -10,15 +10,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from inception_rcnn.proposals.overlaps import first_of_similar
-from inception_rcnn.proposals.search.colour_spaces import to_colour_space
 from inception_rcnn.proposals.search.grouping import group
 from inception_rcnn.proposals.search.ranking import Segmentation, agreement_order, gather, large_enough
 from inception_rcnn.proposals.search.region_features import describe_regions, pixel_texture
 from inception_rcnn.proposals.search.selective_search import working_size
-from inception_rcnn.proposals.search.strategies import strategy_of
+from inception_rcnn.proposals.search.strategies import strategy_of, to_colour_space
 from inception_rcnn.proposals.search.superpixels import SIGMA, PixelGraph, fill_edges, smoothed, sort_edges, superpixels
-from inception_rcnn.structures import resize_image
+from inception_rcnn.structures import nms, resize_image
 
 Result = TypeVar("Result")
 Bounds = dict[str, float]
@@ -60,8 +58,8 @@ def search_in_parts(image: npt.NDArray[np.uint8], width: int, min_side: int, par
             ]
             segmentations.append(Segmentation(regions, trees, graph.mean_weight))
     candidates = large_enough(parts.time("ranking", lambda: gather(segmentations)), *work, min_side, 0.65)
-    order, _ = parts.time("ranking", lambda: agreement_order(candidates, *work))
-    return len(parts.time("near-duplicates", lambda: first_of_similar(candidates.boxes[order], 0.9)))
+    order, scores = parts.time("ranking", lambda: agreement_order(candidates, *work))
+    return len(parts.time("near-duplicates", lambda: nms(candidates.boxes[order], scores, 0.9)))
 
 
 def graph_in_parts(picture: npt.NDArray[np.uint8], parts: Parts) -> PixelGraph:

@@ -1,12 +1,11 @@
 """Region warp, region classifier, ensemble, post-processing, checkpoints, training: the detector itself.
 
-`pipeline.py` has one photograph's way on a page.
+`pipeline.py` has one image's way on a page; `training/` makes the weights.
 """
 
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
-from inception_rcnn.detector.checkpoints import load_region_classifier, save_region_classifier
-from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.loading import load_detector
+from inception_rcnn.detector.checkpoints import load_detector, load_region_classifier, save_region_classifier
+from inception_rcnn.detector.ensemble import Ensemble, RegionScores
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
 from inception_rcnn.detector.region_warp import warp_regions
@@ -20,6 +19,7 @@ __all__ = [
     "Ensemble",
     "ProposalSettings",
     "RegionClassifier",
+    "RegionScores",
     "Runtime",
     "StageClock",
     "choose_runtime",

@@ -1,8 +1,9 @@
-"""Region classifiers to and from their self-describing files, and the ones that are shipped."""
+"""Region classifiers to and from their self-describing files, the shipped ones, and `load_detector`."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +16,14 @@ from inception_rcnn.backbones import (
     googlenet,
     load_into,
     read_checkpoint,
-    read_description,
     write_checkpoint,
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime
+from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.pipeline import DetectionSettings, Detector
 from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 KIND: Final = "region-classifier"
@@ -29,22 +32,55 @@ SHIPPED: Final = {"coco-mini": "coco-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "coco-mini"
 
 
+Weights = str | Path | Sequence[str | Path]
+
+
+def load_detector(
+    weights: Weights | None = None, device: str = "auto", *, settings: DetectionSettings | None = None
+) -> Detector:
+    """Return a detector with the given weights, ready to be called.
+
+    Args:
+        weights: A checkpoint file, a shipped name ("coco-mini"), or a list of them: an ensemble whose probabilities
+            are averaged region by region. None: the shipped model.
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        settings: Thresholds and limits; by default the score threshold is the first checkpoint's own, and at most 100
+            detections of an image are kept.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, of another kind, or at odds with itself.
+        InputError: Unknown device, or checkpoints that cannot be averaged.
+    """
+    weights = DEFAULT_WEIGHTS if weights is None else weights
+    names = [weights] if isinstance(weights, str | Path) else list(weights)
+    runtime = choose_runtime(device)
+    ensemble = Ensemble([load_region_classifier(name, runtime) for name in names])
+    description = ensemble.members[0].description
+    settings = settings or DetectionSettings(score_threshold=description.score_threshold)
+    try:
+        proposing = ProposalSettings.from_dict(description.proposal_settings)
+    except InputError as error:
+        raise CheckpointError(f"{names[0]}: {error}") from error
+    proposer = Proposer.load(proposing, runtime)
+    return Detector(proposer, ensemble, settings, proposer.multibox)
+
+
 def save_region_classifier(
     path: str | Path, network: GoogLeNet, description: ClassifierDescription, *, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Writes the network, its numbers as `dtype`, with its description.
+    """Write the network, its numbers as `dtype`, with its description.
 
     Raises:
-        CheckpointError: a weight is too large for `dtype`.
+        CheckpointError: A weight is too large for `dtype`.
     """
     write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
 
 
 def load_region_classifier(weights: str | Path, runtime: Runtime) -> RegionClassifier:
-    """The classifier in a file, or the shipped one of that name, ready on `runtime`.
+    """Return the classifier in a file, or the shipped one of that name, ready on `runtime`.
 
     Raises:
-        CheckpointError: missing, damaged, of another kind, or at odds with itself.
+        CheckpointError: Missing, damaged, of another kind, or at odds with itself.
     """
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
@@ -54,30 +90,32 @@ def load_region_classifier(weights: str | Path, runtime: Runtime) -> RegionClass
     return RegionClassifier(network, description, runtime)
 
 
-def describe_region_classifier(weights: str | Path) -> ClassifierDescription:
-    """What a checkpoint says of itself, read from its header alone."""
-    path = weights_path(weights)
-    return _from_json(read_description(path), path)
-
-
 def with_score_threshold(path: str | Path, threshold: float) -> None:
-    """Rewrites a checkpoint with another default score threshold; nothing else changes.
+    """Rewrite a checkpoint of one's own with another default score threshold; nothing else changes.
 
     Raises:
-        CheckpointError: as `load_region_classifier`.
+        CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
     """
+    if is_shipped(path):
+        raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND)
     description = replace(_from_json(checkpoint.description, Path(path)), score_threshold=round(threshold, 4))
     write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
 
 
 def weights_path(weights: str | Path) -> Path:
-    """The file behind a path or a shipped name.
+    """Return the file behind a path or a shipped name.
 
     Raises:
-        CheckpointError: neither.
+        CheckpointError: Neither.
     """
     return weights_file(weights, "inception_rcnn.detector", SHIPPED)
+
+
+def is_shipped(weights: str | Path) -> bool:
+    """Return whether weights are a shipped name, or a path that leads to a shipped file."""
+    shipped = {weights_path(name).resolve() for name in SHIPPED}
+    return str(weights) in SHIPPED or Path(weights).resolve() in shipped
 
 
 def _to_json(description: ClassifierDescription) -> dict[str, Any]:

@@ -1,21 +1,46 @@
-"""Several region classifiers asked about the same regions, their probabilities averaged.
+"""One region classifier or several asked about the same regions: an image and boxes -> scores of every member.
 
 Source: "Going deeper with convolutions", section 8: six networks classify every region. How they are combined is not
-told there; averaging the softmax probabilities is the paper's practice in classification (section 7).
+said there; averaging the softmax probabilities is the paper's practice in classification (section 7).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.detector.region_classifier import RegionClassifier
-from inception_rcnn.structures import InputError
+from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.structures.progress import StageClock
+
+
+@dataclass(frozen=True, eq=False)
+class RegionScores:
+    """The regions of an image and what every member of an ensemble says of them.
+
+    Attributes:
+        proposals: The N regions, with their objectness where a network looked.
+        probabilities: (members, N, C + 1) float32, background last; each region's sum to 1.
+    """
+
+    proposals: Proposals
+    probabilities: NDArray[np.float32]
+
+    def mean(self) -> NDArray[np.float32]:
+        """Return the mean of the members' probabilities (N, C + 1)."""
+        mean: NDArray[np.float32] = self.probabilities.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return mean
+
+    def of_member(self, member: int) -> RegionScores:
+        """Return the scores of one member alone."""
+        return replace(self, probabilities=self.probabilities[member : member + 1])
 
 
 class Ensemble:
@@ -24,10 +49,11 @@ class Ensemble:
     The leading stages that all members have in common, to the bit (they were frozen while fine-tuning from the same
     pre-trained network), are computed once.
 
-    Args of the constructor:
-        members: at least one, all on the same runtime.
+    Args:
+        members: At least one, all on the same runtime.
+
     Raises:
-        InputError: no members, or members that differ in classes, input or runtime.
+        InputError: No members, or members that differ in classes, input or runtime.
     """
 
     def __init__(self, members: Sequence[RegionClassifier]) -> None:
@@ -46,7 +72,7 @@ class Ensemble:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, without background."""
+        """The names of the C classes, without background."""
         return self.members[0].description.class_names
 
     @property
@@ -54,23 +80,43 @@ class Ensemble:
         """How regions become the members' input."""
         return self.members[0].description.input_spec
 
-    @torch.inference_mode()
-    def each(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The probabilities of every member, (members, N, C + 1), background last.
+    def score(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, clock: StageClock | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probabilities (members, N, C + 1) of an image's regions, background last.
+
+        The regions are cut once for all members; the pixels of one batch of them are in memory at a time.
 
         Args:
-            crops: (N, side, side, 3) uint8 RGB, from `warp_regions` with `input_spec`.
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, with area.
+            clock: Adds up the seconds of warp and network, if given.
         """
-        out = np.zeros((len(self.members), len(crops), len(self.class_names) + 1), dtype=np.float32)
-        for start in range(0, len(crops), self.runtime.batch):
-            stop = start + self.runtime.batch
-            pixels = torch.from_numpy(crops[start:stop]).to(self.runtime.device)
-            inputs = self.input_spec.apply(pixels, self.runtime.dtype)
-            for row, logits in enumerate(self._logits(inputs)):
-                out[row, start:stop] = logits.float().softmax(dim=1).cpu().numpy()
-        return out
+        clock = clock or StageClock()
+        warp = RegionWarp(image, self.input_spec)
+        scores = np.zeros((len(self.members), len(boxes), len(self.class_names) + 1), np.float32)
+        for start in range(0, len(boxes), self.runtime.batch):
+            rows = slice(start, start + self.runtime.batch)
+            with clock.stage("warp"):
+                crops = warp.cut(boxes[rows])
+            with clock.stage("network"):
+                scores[:, rows] = self.probabilities(crops)
+        return scores
+
+    @torch.inference_mode()
+    def probabilities(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the probabilities (members, N, C + 1) of one batch of regions, background last.
+
+        Args:
+            crops: (N, side, side, 3) uint8 RGB, as `region_warp.RegionWarp` cuts them with `input_spec`.
+        """
+        if len(crops) == 0:
+            return np.zeros((len(self.members), 0, len(self.class_names) + 1), np.float32)
+        inputs = self.input_spec.apply(torch.from_numpy(crops).to(self.runtime.device), self.runtime.dtype)
+        return np.stack([logits.float().softmax(dim=1).cpu().numpy() for logits in self._logits(inputs)])
 
     def _logits(self, inputs: Tensor) -> list[Tensor]:
+        """Return every member's logits (N, C + 1); the stages that all have in common run once."""
         networks = [member.network for member in self.members]
         x, rest = inputs, STAGES[0]
         if self.shared:
@@ -80,14 +126,8 @@ class Ensemble:
         return [network.classify(network.trunk(x, start=rest)) for network in networks]
 
 
-def average(each: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The mean of the members' probabilities: (members, N, C + 1) -> (N, C + 1)."""
-    mean: npt.NDArray[np.float32] = each.mean(axis=0, dtype=np.float64).astype(np.float32)
-    return mean
-
-
 def shared_stages(networks: Sequence[GoogLeNet]) -> tuple[str, ...]:
-    """The leading stages whose weights are equal, to the bit, in all networks."""
+    """Return the leading stages whose weights are equal, to the bit, in all networks."""
     states = [network.state_dict() for network in networks]
     shared: list[str] = []
     for stage in STAGES:

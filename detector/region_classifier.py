@@ -1,17 +1,18 @@
-"""Regions in, class probabilities out: GoogLeNet with one output a class and one for background."""
+"""GoogLeNet with one output for each class and one for background, and what it says of itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.structures import InputError
+
+# What the ImageNet weights expect, with R-CNN's 16 px of context around a region.
+REGION_INPUT: Final = InputSpec(context=16)
 
 
 @dataclass(frozen=True)
@@ -20,17 +21,17 @@ class ClassifierDescription:
 
     Attributes:
         class_names: C names; the network has C + 1 outputs, background last.
-        input_spec: how regions become its input.
-        proposal_settings: the proposals it was trained on; tests should use the same (SPP-net, appendix A).
-        score_threshold: what `detect` shows by default.
-        training: free summary: data, recipe, figures.
-        licence: of the weights.
+        input_spec: How regions become its input.
+        proposal_settings: The proposals it was trained on; tests should use the same (SPP-net, appendix A).
+        score_threshold: Lowest score that `detect` shows by default; training measures it on held-out photographs.
+        training: Free summary: data, recipe, figures.
+        licence: Of the weights.
     """
 
     class_names: tuple[str, ...]
     input_spec: InputSpec
     proposal_settings: dict[str, Any] = field(default_factory=dict)
-    score_threshold: float = 0.5
+    score_threshold: float = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "Apache-2.0"
 
@@ -38,12 +39,13 @@ class ClassifierDescription:
 class RegionClassifier:
     """A trained network with its description, on a device.
 
-    Args of the constructor:
+    Args:
         network: C + 1 outputs.
-        description: what it expects and names.
-        runtime: where it computes. The network is moved and converted.
+        description: What it expects and names.
+        runtime: Where it computes. The network is moved and converted.
+
     Raises:
-        InputError: the outputs do not fit the class names.
+        InputError: The outputs do not fit the class names.
     """
 
     def __init__(self, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> None:
@@ -55,20 +57,3 @@ class RegionClassifier:
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def probabilities(self, crops: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities (N, C + 1), rows adding up to 1, background last.
-
-        Args:
-            crops: (N, side, side, 3) uint8 RGB, from `warp_regions` with this classifier's input specification.
-        """
-        outputs = []
-        for start in range(0, len(crops), self.runtime.batch):
-            pixels = torch.from_numpy(crops[start : start + self.runtime.batch]).to(self.runtime.device)
-            inputs = self.description.input_spec.apply(pixels, self.runtime.dtype)
-            logits = self.network(inputs)
-            outputs.append(logits.float().softmax(dim=1).cpu().numpy())
-        if not outputs:
-            return np.zeros((0, self.network.num_classes), dtype=np.float32)
-        return np.concatenate(outputs)

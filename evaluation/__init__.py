@@ -10,13 +10,19 @@ from inception_rcnn.evaluation.coco import CocoResult, evaluate_coco
 from inception_rcnn.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
 from inception_rcnn.evaluation.recall import ProposalRecall, proposal_recall, recall_by_size
-from inception_rcnn.evaluation.results import EvaluationResult, Matches, PrecisionRecallCurve
-from inception_rcnn.evaluation.score_threshold import ScoreThreshold, best_f1_threshold
+from inception_rcnn.evaluation.results import (
+    Evaluation,
+    EvaluationResult,
+    Matches,
+    PrecisionRecallCurve,
+    ScoreThreshold,
+)
 from inception_rcnn.evaluation.voc import evaluate_voc
 
 __all__ = [
     "CocoResult",
     "ErrorAnalysis",
+    "Evaluation",
     "EvaluationResult",
     "Matches",
     "PrecisionRecallCurve",
@@ -24,7 +30,6 @@ __all__ = [
     "ScoreThreshold",
     "analyse_errors",
     "area_under",
-    "best_f1_threshold",
     "eleven_points",
     "evaluate_coco",
     "evaluate_ilsvrc",

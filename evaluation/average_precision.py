@@ -84,15 +84,15 @@ def eleven_points(recall: Curve, precision: Curve, grid: str = "matlab") -> floa
     """
     if grid not in ELEVEN_RECALLS:
         raise InputError(f"grid {grid!r} is unknown; known: {', '.join(ELEVEN_RECALLS)}")
-    return _read_at(recall, precision, ELEVEN_RECALLS[grid])
+    return mean_at(recall, precision, ELEVEN_RECALLS[grid])
 
 
 def hundred_and_one_points(recall: Curve, precision: Curve) -> float:
     """Return the mean of the envelope at the recalls 0, 0.01 ... 1, in [0, 1]: COCO."""
-    return _read_at(recall, precision, HUNDRED_AND_ONE_RECALLS)
+    return mean_at(recall, precision, HUNDRED_AND_ONE_RECALLS)
 
 
-def _read_at(recall: Curve, precision: Curve, recalls: Curve) -> float:
+def mean_at(recall: Curve, precision: Curve, recalls: Curve) -> float:
     """Return the mean over `recalls` of the highest precision at that recall or more, 0 where it is never reached."""
     height = np.append(envelope(precision), 0.0)
     return float(np.mean(height[np.searchsorted(recall, recalls, side="left")]))

@@ -5,38 +5,35 @@ Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context"; the rules 
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.average_precision import HUNDRED_AND_ONE_RECALLS
-from inception_rcnn.evaluation.coco_tables import CocoTables, object_areas, sized_boxes
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
-from inception_rcnn.evaluation.ranking import arrange
+from inception_rcnn.evaluation.coco_matching import CocoTables, score
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tables, image_order
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.boxes import sized_boxes
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
-STAT_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+STAT_NAMES: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """COCO's twelve numbers in COCO's order; s, m, l: objects below 32^2, below 96^2, and larger, in square pixels."""
 
-ENGINES = ("native", "pycocotools")
-THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
-SIZES: Final = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
-LIMIT: Final = 100
-"""How many detections of an image and class count."""
+ENGINES: Final = ("native", "pycocotools")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoResult(EvaluationResult):
     """How good the detections are by COCO's rules.
 
-    Attributes:
+    Args:
         map: Mean of `ap` over the classes that have objects, in [0, 1]: what COCO calls AP50.
-        ap: For each class its average precision at IoU 0.5, objects of any size, at most 100 detections an image;
+        ap: For each class its average precision at IoU 0.5, objects of any size, at most 100 detections per image;
             None for classes without objects.
         stats: COCO's twelve numbers by the names in `STAT_NAMES`; None where no object has the size asked for.
     """
@@ -78,11 +75,9 @@ def evaluate_coco(
         raise InputError("ground_truths should hold at least one object that is not ignored, got none")
     matches: Matches | None = None
     if engine == "native":
-        tables, matches = _score(truth, found, threads)
+        tables, matches = score(truth, found, threads)
     else:
-        from inception_rcnn.evaluation.coco_arbiter import run_cocoeval
-
-        tables = run_cocoeval(truth, found)
+        tables = _run_cocoeval(truth, found)
     ap = [_mean_or_none(curve) for curve in tables.precision[0, :, :, 0].T]
     values = [value for value in ap if value is not None]
     return CocoResult(
@@ -107,33 +102,64 @@ def twelve_numbers(tables: CocoTables) -> dict[str, float | None]:
     return {name: _mean_or_none(part) for name, part in zip(STAT_NAMES, parts, strict=True)}
 
 
-def _score(truth: GroundTruthTable, found: DetectionTable, threads: int | None) -> tuple[CocoTables, Matches]:
-    from inception_rcnn.evaluation.coco_matching import score_classes
-
-    order = arrange(truth, found, ties_by_image=True, threads=threads)
-    sized = sized_boxes(truth.box)
-    areas = object_areas(truth, sized)
-    in_range = (SIZES[:, :1] <= areas) & (areas <= SIZES[:, 1:])  # [sizes, objects]
-    bits = (in_range * (1 << np.arange(len(SIZES)))[:, None]).sum(axis=0, dtype=np.int64)
-    classes = len(truth.class_names)
-    precision = np.empty((classes, len(SIZES), len(THRESHOLDS), len(HUNDRED_AND_ONE_RECALLS)))
-    recall, few_recall = np.empty(precision.shape[:3]), np.empty((classes, 2, len(THRESHOLDS)))
-    outcome, partner = np.empty(len(found), np.int8), np.empty(len(found), np.int32)
-    order.each_class(
-        score_classes,
-        *(found.box, order.image, order.ranked, order.grouped, order.starts),
-        *(sized, bits, truth.ignored, order.truth_image, order.truth_rows, order.truth_starts),
-        *(THRESHOLDS, HUNDRED_AND_ONE_RECALLS, SIZES, LIMIT, precision, recall, few_recall),
-        *(np.empty(len(found), np.int32), outcome, partner),
-    )
-    tables = CocoTables(
-        np.ascontiguousarray(precision.transpose(2, 3, 0, 1)), recall.transpose(2, 0, 1), few_recall.transpose(2, 0, 1)
-    )
-    objects = np.bincount(truth.label[~truth.ignored], minlength=classes)
-    return tables, Matches(outcome, partner, found.score, order.ranked, order.starts, objects, ~truth.ignored)
-
-
 def _mean_or_none(values: NDArray[np.float64]) -> float | None:
     """Return the mean of what is not marked by -1 as without objects."""
     counted = values[values > -1]
     return float(np.mean(counted)) if len(counted) else None
+
+
+def _run_cocoeval(truth: GroundTruthTable, found: DetectionTable) -> CocoTables:
+    """Return the tables of COCO's own code (pycocotools): slow, and right by definition.
+
+    COCOeval orders images, and so detections of equal score, by id: ours are the places in that order, from 1.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    place = image_order(truth.image_ids)
+    head = {
+        "info": {},
+        "images": [{"id": image_id} for image_id in range(1, len(place) + 1)],
+        "categories": [{"id": k + 1, "name": name} for k, name in enumerate(truth.class_names)],
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports every step by print
+        sides = COCO(), COCO()
+        for side, annotations in zip(sides, (_truth_records(truth), _detection_records(truth, found)), strict=True):
+            side.dataset = {**head, "annotations": annotations}
+            side.createIndex()
+        run = COCOeval(*sides, iouType="bbox")
+        run.evaluate()
+        run.accumulate()
+    precision, recall = run.eval["precision"], run.eval["recall"]  # [T, R, K, A, M], [T, K, A, M]
+    return CocoTables(precision[..., 2], recall[..., 2], recall[:, :, 0, :2])
+
+
+def _truth_records(truth: GroundTruthTable) -> list[dict[str, Any]]:
+    """Return COCO annotations; ids start at 1 because COCOeval takes the id 0 for "not matched"."""
+    columns = {
+        "image_id": image_order(truth.image_ids)[truth.image] + 1,
+        "category_id": truth.label + 1,
+        "bbox": sized_boxes(truth.box),
+        "area": truth.object_areas(),
+        "iscrowd": truth.ignored.astype(np.int64),
+    }
+    return _records(columns)
+
+
+def _detection_records(truth: GroundTruthTable, found: DetectionTable) -> list[dict[str, Any]]:
+    """Return what COCO.loadRes would make of a results file."""
+    sized = sized_boxes(found.box)
+    columns = {
+        "image_id": image_order(truth.image_ids)[found.image] + 1,
+        "category_id": found.label + 1,
+        "bbox": sized,
+        "area": sized[:, 2] * sized[:, 3],
+        "iscrowd": np.zeros(len(found), np.int64),
+        "score": found.score,
+    }
+    return _records(columns)
+
+
+def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [{"id": number, **dict(zip(columns, row, strict=True))} for number, row in enumerate(rows, start=1)]

@@ -1,26 +1,76 @@
-"""Compiled matching and counting by COCO's rules, all IoU thresholds and size ranges together.
+"""Matching and counting by COCO's rules, all IoU thresholds and size ranges together: detections -> COCO's tables.
 
 Source: COCOeval of pycocotools 2.0.11 (evaluateImg, accumulate), whose floating-point steps are followed one by one.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.evaluation.average_precision import HUNDRED_AND_ONE_RECALLS
+from inception_rcnn.evaluation.ranking import arrange
+from inception_rcnn.evaluation.results import Matches
+from inception_rcnn.structures.boxes import sized_boxes
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from inception_rcnn.structures.kernels import kernel
+
+THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
+AREAS: Final = np.array([[0, 1e5**2], [0, 32**2], [32**2, 96**2], [96**2, 1e5**2]], np.float64)
+"""Any size, small, medium, large: the smallest and the largest area in square pixels, both of them included."""
+LIMIT: Final = 100
+"""How many detections of an image and class count."""
 
 _UNMATCHED, _LEFT_OUT = -1, -2
 
 
-@kernel
-def side_length(high: float, low: float) -> float:
-    """Return the width that was added to `low` to give `high`; see `structures.boxes.undo_sum`."""
-    difference = high - low
-    short = np.rint(difference * 1e9) / 1e9
-    if short + low == high:
-        return short  # type: ignore[no-any-return]
-    return difference
+@dataclass(frozen=True, eq=False)
+class CocoTables:
+    """COCO's tables; -1 stands for a class without objects of the size.
+
+    Args:
+        precision: float64 [10 IoUs, 101 recalls, classes, 4 sizes], at most 100 detections an image and class.
+        recall: float64 [10 IoUs, classes, 4 sizes], alike.
+        few_recall: float64 [10 IoUs, classes, 2]: with 1 and with 10 detections an image and class, any size.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    few_recall: NDArray[np.float64]
+
+
+def score(truth: GroundTruthTable, found: DetectionTable, threads: int | None) -> tuple[CocoTables, Matches]:
+    """Return COCO's tables, and what happens to every detection at IoU 0.5 and any size.
+
+    Args:
+        truth: The objects; those to ignore are crowds.
+        found: The detections.
+        threads: How many; None: as many as there are processors.
+    """
+    order = arrange(truth, found, ties_by_image=True, threads=threads)
+    areas = truth.object_areas()
+    in_range = (AREAS[:, :1] <= areas) & (areas <= AREAS[:, 1:])  # [sizes, objects]
+    bits = (in_range * (1 << np.arange(len(AREAS)))[:, None]).sum(axis=0, dtype=np.int64)
+    classes = len(truth.class_names)
+    precision = np.empty((classes, len(AREAS), len(THRESHOLDS), len(HUNDRED_AND_ONE_RECALLS)))
+    recall, few_recall = np.empty(precision.shape[:3]), np.empty((classes, 2, len(THRESHOLDS)))
+    outcome, partner = np.empty(len(found), np.int8), np.empty(len(found), np.int32)
+    order.each_class(
+        score_classes,
+        *(sized_boxes(found.box), order.image, order.ranked, order.grouped, order.starts),
+        *(sized_boxes(truth.box), bits, truth.ignored, order.truth_image, order.truth_rows, order.truth_starts),
+        *(THRESHOLDS, HUNDRED_AND_ONE_RECALLS, AREAS, LIMIT, precision, recall, few_recall),
+        *(np.empty(len(found), np.int32), outcome, partner),
+    )
+    tables = CocoTables(
+        np.ascontiguousarray(precision.transpose(2, 3, 0, 1)), recall.transpose(2, 0, 1), few_recall.transpose(2, 0, 1)
+    )
+    objects = np.bincount(truth.label[~truth.ignored], minlength=classes)
+    return tables, Matches(outcome, partner, found.score, order.ranked, order.starts, objects, ~truth.ignored)
 
 
 @kernel
@@ -37,8 +87,8 @@ def ranges_of(area: float, ranges: NDArray[np.float64]) -> int:
 def match_image(
     rows: NDArray[np.int32],
     others: NDArray[np.int32],
-    box: NDArray[np.float64],
     sized: NDArray[np.float64],
+    truth_sized: NDArray[np.float64],
     truth_ranges: NDArray[np.int64],
     crowd: NDArray[np.bool_],
     thresholds: NDArray[np.float64],
@@ -56,6 +106,7 @@ def match_image(
     matched an object of range a at threshold t, in `skips[slot, a]` that it matched one to ignore.
     """
     sizes, count = hits.shape[1], len(others)
+    # For each size range the objects to find first, then those to ignore: crowds, and objects of other sizes.
     ignored = np.empty((sizes, count), np.bool_)
     order = np.empty((sizes, count), np.int64)
     for a in range(sizes):
@@ -72,13 +123,13 @@ def match_image(
     taken = np.zeros((sizes, len(thresholds), count), np.bool_)
     overlap = np.empty(count, np.float64)
     for rank in range(len(rows)):
+        # The overlaps of one detection, which hold for all thresholds and sizes: IoU, or its share inside a crowd.
         row = rows[rank]
-        x, y = box[row, 0], box[row, 1]
-        width, height = side_length(box[row, 2], x), side_length(box[row, 3], y)
+        x, y, width, height = sized[row, 0], sized[row, 1], sized[row, 2], sized[row, 3]
         largest = 0.0
         for g in range(count):
             other = others[g]
-            gx, gy, gw, gh = sized[other, 0], sized[other, 1], sized[other, 2], sized[other, 3]
+            gx, gy, gw, gh = truth_sized[other, 0], truth_sized[other, 1], truth_sized[other, 2], truth_sized[other, 3]
             overlap[g] = 0.0
             w = min(x + width, gx + gw) - max(x, gx)
             if w <= 0:
@@ -91,6 +142,8 @@ def match_image(
             largest = max(largest, overlap[g])
         if largest < thresholds[0]:
             continue
+        # For each size and threshold the free object overlapped most, the last of equal ones; one to ignore only if
+        # none to find will do.
         slot[row] = used
         for a in range(sizes):
             hits[used, a], skips[used, a] = 0, 0
@@ -109,6 +162,7 @@ def match_image(
                     best, chosen = overlap[g], g
                 if chosen < 0:
                     continue
+                # Note the match; at the first threshold and any size also for the outcome.
                 taken[a, t, chosen] = True
                 bit = np.uint16(1) << np.uint16(t)
                 if ignored[a, chosen]:
@@ -146,6 +200,8 @@ def read_curves(
     steps = len(recall)
     curve = np.empty((steps, objects), np.float64)
     true, correction = np.zeros(steps, np.int64), np.zeros(steps, np.int64)
+    # Walk down the ranks. `counted` is how many unmatched detections count: those of the size. What a match changes in
+    # that, threshold by threshold, is in `correction`.
     counted = 0
     for i in range(len(rows)):
         mark = slot[rows[i]]
@@ -162,6 +218,7 @@ def read_curves(
                 curve[t, true[t] - 1] = true[t] / (float(counted + correction[t]) + np.finfo(np.float64).eps)
             elif (skips[mark, a] >> np.uint16(t)) & 1:
                 correction[t] -= own
+    # From the last true detection to the first: the best precision from there on; then read it at the recalls.
     for t in range(steps):
         recall[t] = true[t] / objects
         for k in range(true[t] - 1, 0, -1):
@@ -177,12 +234,12 @@ def read_curves(
 def score_classes(
     first: int,
     last: int,
-    box: NDArray[np.float64],
+    sized: NDArray[np.float64],
     image: NDArray[np.int32],
     ranked: NDArray[np.int32],
     grouped: NDArray[np.int32],
     starts: NDArray[np.int64],
-    sized: NDArray[np.float64],
+    truth_sized: NDArray[np.float64],
     truth_ranges: NDArray[np.int64],
     crowd: NDArray[np.bool_],
     truth_image: NDArray[np.int32],
@@ -203,9 +260,9 @@ def score_classes(
 
     Args:
         first, last: Which classes.
-        box: (M, 4) detections' corners, exclusive.
+        sized: (M, 4) detections' x, y, width, height.
         image, ranked, grouped, starts, truth_image, truth_rows, truth_starts: See `Arrangement`.
-        sized: (N, 4) objects' x, y, width, height.
+        truth_sized: (N, 4) objects' x, y, width, height.
         truth_ranges: (N,) bit a is set if the object's area is in size range a.
         crowd: (N,) objects to ignore.
         thresholds: (T,) IoUs, ascending, not above 16 of them.
@@ -214,7 +271,7 @@ def score_classes(
         limit: How many detections of an image and class count.
         precision: (C, A, T, R) is written; -1 where the class has no objects of the size.
         recall: (C, A, T) is written, alike.
-        few_recall: (C, 2, T) is written: recall with 1 and with 10 detections an image, any size.
+        few_recall: (C, 2, T) is written: recall with 1 and with 10 detections per image, any size.
         slot: (M,) space to work in.
         outcome: (M,) becomes 1, 0 or -1 (does not count) at the first threshold and any size, -2 beyond the limit.
         partner: (M,) becomes the row of the object matched there, -1 if there is none.
@@ -222,24 +279,27 @@ def score_classes(
     for label in range(first, last):
         here, end = starts[label], starts[label + 1]
         near, truth_end = truth_starts[label], truth_starts[label + 1]
+        # How many objects of each size there are to find.
         objects = np.zeros(len(ranges), np.int64)
         for k in range(near, truth_end):
             other = truth_rows[k]
             if not crowd[other]:
                 for a in range(len(ranges)):
                     objects[a] += (truth_ranges[other] >> np.int64(a)) & 1
+        # Which sizes each detection has by its own box; before it is matched, it is false at any size.
         rows = ranked[here:end]
         own_ranges = np.empty(len(rows), np.int64)
         for i in range(len(rows)):
             row = rows[i]
-            width, height = side_length(box[row, 2], box[row, 0]), side_length(box[row, 3], box[row, 1])
-            own_ranges[i] = ranges_of(width * height, ranges)
+            own_ranges[i] = ranges_of(sized[row, 2] * sized[row, 3], ranges)
             slot[row], partner[row] = _UNMATCHED, -1
             outcome[row] = 0 if own_ranges[i] & 1 else -1
         room = len(rows) if truth_end > near else 0
         hits, skips = np.empty((room, len(ranges)), np.uint16), np.empty((room, len(ranges)), np.uint16)
         found_at = np.zeros((2, len(thresholds)), np.int64)
-        used = 0
+        # A bare 0 would be a type of its own, for which `match_image` would be compiled a second time.
+        used: int = np.int64(0)  # type: ignore[assignment]
+        # Detections and objects both stand image by image: walk along both at the same time.
         while here < end:
             at = image[grouped[here]]
             beyond_rows = here
@@ -257,8 +317,8 @@ def score_classes(
                 used = match_image(
                     grouped[here : min(beyond_rows, here + limit)],
                     truth_rows[near:beyond],
-                    box,
                     sized,
+                    truth_sized,
                     truth_ranges,
                     crowd,
                     thresholds,
@@ -271,6 +331,7 @@ def score_classes(
                     partner,
                 )
             here, near = beyond_rows, beyond
+        # With all matches of the class known, read its curves.
         for a in range(len(ranges)):
             if objects[a] == 0:
                 precision[label, a], recall[label, a] = -1, -1

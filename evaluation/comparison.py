@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import FALSE, TRUE
-from inception_rcnn.evaluation.bootstrap import RESAMPLES, Interval, Resampled, resample_images
-from inception_rcnn.evaluation.report.confusion import best_threshold
-from inception_rcnn.evaluation.report.inputs import ReportInput
-from inception_rcnn.evaluation.report.tables import several_photographs
+from inception_rcnn.evaluation.bootstrap import RESAMPLES, Interval, Resampled, known_intervals, resample_images
+from inception_rcnn.evaluation.results import Evaluation
 from inception_rcnn.structures import InputError
 
 _NOTHING: Final = 1e-12  # average precisions closer than that are equal
@@ -22,7 +20,7 @@ _NOTHING: Final = 1e-12  # average precisions closer than that are equal
 class ClassDifference:
     """One class under both detectors.
 
-    Attributes:
+    Args:
         label: Its position.
         name, key: What people call it, and the data set's own name.
         first, second: Average precisions in [0, 1].
@@ -70,7 +68,7 @@ class PhotographDifference:
 
     @property
     def difference(self) -> int:
-        """How many mistakes less the second detector makes."""
+        """How many fewer mistakes the second detector makes; below 0, how many more."""
         return self.false[0] + self.missed[0] - self.false[1] - self.missed[1]
 
 
@@ -78,7 +76,7 @@ class PhotographDifference:
 class Comparison:
     """How two detectors differ; differences are second minus first.
 
-    Attributes:
+    Args:
         maps: Mean average precisions.
         map_intervals: Theirs, each by itself.
         interval: Of the difference, both detectors on the same drawn photographs.
@@ -141,7 +139,7 @@ class Comparison:
         }
 
 
-def compare(first: ReportInput, second: ReportInput, *, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+def compare(first: Evaluation, second: Evaluation, *, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
     """Return how two detectors differ.
 
     Args:
@@ -152,13 +150,10 @@ def compare(first: ReportInput, second: ReportInput, *, resamples: int = RESAMPL
         InputError: The protocols or the ground truths differ.
     """
     _check(first, second)
-    draws = [
-        resample_images(one.result, one.truths, one.detections, resamples=resamples, seed=seed)
-        for one in (first, second)
-    ]
+    draws = [resample_images(one, resamples=resamples, seed=seed) for one in (first, second)]
     difference = draws[1].minus(draws[0])
     moved = difference.map - difference.map.mean() + second.result.map - first.result.map
-    thresholds = best_threshold(first.result.kept_matches()), best_threshold(second.result.kept_matches())
+    thresholds = first.matches.best_f1().threshold, second.matches.best_f1().threshold
     return Comparison(
         maps=(first.result.map, second.result.map),
         map_intervals=(draws[0].map_interval(), draws[1].map_interval()),
@@ -170,17 +165,17 @@ def compare(first: ReportInput, second: ReportInput, *, resamples: int = RESAMPL
     )
 
 
-def mistakes(report: ReportInput, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return for each photograph how many detections from that score on are false, and how many objects they miss."""
-    matches, images = report.result.kept_matches(), len(report.image_names)
+def mistakes(evaluation: Evaluation, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for each image how many detections from that score on are false, and how many objects they miss."""
+    matches, images = evaluation.matches, len(evaluation.truths.image_ids)
     asked = matches.score >= threshold
-    false = np.bincount(report.detections.image[asked & (matches.outcome == FALSE)], minlength=images)
+    false = np.bincount(evaluation.detections.image[asked & (matches.outcome == FALSE)], minlength=images)
     missed = matches.wanted.copy()
     missed[matches.partner[asked & (matches.outcome == TRUE)]] = False
-    return false, np.bincount(report.truths.image[missed], minlength=images)
+    return false, np.bincount(evaluation.truths.image[missed], minlength=images)
 
 
-def _check(first: ReportInput, second: ReportInput) -> None:
+def _check(first: Evaluation, second: Evaluation) -> None:
     a, b = first.truths, second.truths
     if first.result.protocol != second.result.protocol:
         raise InputError(f"the protocols differ: {first.result.protocol} and {second.result.protocol}")
@@ -189,20 +184,19 @@ def _check(first: ReportInput, second: ReportInput) -> None:
         raise InputError("two detectors should be compared on the same ground truth, but theirs differ")
 
 
-def _classes(first: ReportInput, second: ReportInput, difference: Resampled) -> tuple[ClassDifference, ...]:
-    objects = first.result.kept_matches().objects.tolist()
-    intervals = several_photographs(first, difference)
+def _classes(first: Evaluation, second: Evaluation, difference: Resampled) -> tuple[ClassDifference, ...]:
+    objects, names = first.matches.objects.tolist(), first.truths.display_names
+    intervals = known_intervals(first, difference)
     rows = []
     for label, (key, before) in enumerate(first.result.ap.items()):
         after = second.result.ap[key]
         if before is not None and after is not None and objects[label]:
-            row = ClassDifference(label, first.class_names[label], key, before, after, intervals[label], objects[label])
-            rows.append(row)
+            rows.append(ClassDifference(label, names[label], key, before, after, intervals[label], objects[label]))
     return tuple(rows)
 
 
 def _photographs(
-    first: ReportInput, second: ReportInput, thresholds: tuple[float, float]
+    first: Evaluation, second: Evaluation, thresholds: tuple[float, float]
 ) -> tuple[PhotographDifference, ...]:
     counts = [mistakes(one, threshold) for one, threshold in zip((first, second), thresholds, strict=True)]
     before, after = (false + missed for false, missed in counts)
@@ -211,7 +205,8 @@ def _photographs(
     rows = []
     for image in order[difference[order] != 0].tolist():
         false, missed = (tuple(int(counts[k][part][image]) for k in range(2)) for part in range(2))
-        rows.append(PhotographDifference(image, first.image_names[image], (false[0], false[1]), (missed[0], missed[1])))
+        name = first.truths.image_names[image]
+        rows.append(PhotographDifference(image, name, (false[0], false[1]), (missed[0], missed[1])))
     return tuple(rows)
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import envelope
-from inception_rcnn.evaluation.coco_tables import sized_boxes
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
-from inception_rcnn.evaluation.ranking import image_order
+from inception_rcnn.evaluation.error_kinds import BACKGROUND, CLASS, LOCATION, TRUE, UNUSED, sort_errors
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tables, image_order
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
@@ -24,8 +23,9 @@ from inception_rcnn.structures.ground_truth import GroundTruthTable
 ERROR_KINDS: Final = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss")
 """Wrong class; wrong place; wrong class and place; found twice; nothing there; object not found."""
 
-_TRUE, _CLASS, _LOCATION, _BACKGROUND, _UNUSED = 0, 1, 2, 5, 7  # as in error_kernels
-_MISS = 6  # position of "Miss" among the kinds, counted from 1 like the others
+POSITIVE_IOU: Final = 0.5
+BACKGROUND_IOU: Final = 0.1
+_MISS: Final = 6  # position of "Miss" among the kinds, counted from 1 like the others
 _RECALLS: Final = np.arange(101) / 100
 
 
@@ -33,12 +33,12 @@ _RECALLS: Final = np.arange(101) / 100
 class ErrorAnalysis:
     """What kinds of errors there are and what they cost.
 
-    Attributes:
+    Args:
         ap: Mean average precision at the positive threshold, in [0, 1]; unlike COCO's, the best detections of an image
             count over all classes together.
         counts: How many errors there are of each kind.
-        cost: For each kind how much `ap` would rise if all errors of that kind were mended. They do not add up.
-        steps: For each kind how much `ap` rises if the kinds are mended one after another. They add up to ``1 - ap``.
+        cost: For each kind how much `ap` would rise if all errors of that kind were corrected. They do not add up.
+        steps: For each kind how much `ap` rises if the kinds are corrected one by one. They add up to ``1 - ap``.
         false_positives: How much `ap` would rise if all false detections scored below all true ones.
         false_negatives: How much `ap` would rise if the objects not found did not exist.
         kind: (M,) int8 by row of the detection table: 0 true, 1..5 the first five of `ERROR_KINDS`, 6 to ignore, 7 not
@@ -62,8 +62,8 @@ def analyse_errors(
     ground_truths: TruthInput,
     detections: DetectionInput,
     *,
-    positive: float = 0.5,
-    background: float = 0.1,
+    positive: float = POSITIVE_IOU,
+    background: float = BACKGROUND_IOU,
     max_detections: int = 100,
 ) -> ErrorAnalysis:
     """Return the errors by kind, and what they cost.
@@ -72,8 +72,9 @@ def analyse_errors(
     `positive` or more. A false one is, by the first of these that holds: Bkg if the image has no objects; Loc if it
     overlaps an object of its class by `background` to `positive`; Cls if it overlaps one of another class by `positive`
     or more; Dupe if it overlaps a taken one of its class so much; Bkg if it overlaps none by more than `background`;
-    else Both. An object not found that no Cls or Loc points at is a Miss. Mended, a Cls or Loc becomes true unless its
-    object is found or a better error points at it; other false detections vanish; a Miss is one object less to find.
+    else Both. An object not found that no Cls or Loc points at is a Miss. Corrected, a Cls or Loc becomes true unless
+    its object is found or a better error points at it; other false detections vanish; a Miss is one object less to
+    find.
 
     Args:
         ground_truths: One for each image, or a table of all. False detections that lie by more than `positive` in an
@@ -94,8 +95,8 @@ def analyse_errors(
     if truth.ignored.all():
         raise InputError("ground_truths should hold at least one object that is not ignored, got none")
     order = np.lexsort((-found.score, image_order(truth.image_ids)[found.image])).astype(np.int32)
-    kind, target, taken = _sort_errors(truth, found, order, (positive, background), max_detections)
-    errors = _Errors(truth, found, order[kind[order] != _UNUSED], kind, target, taken)
+    kind, target, taken = sort_errors(truth, found, order, (positive, background), max_detections)
+    errors = _Errors(truth, found, order[kind[order] != UNUSED], kind, target, taken)
     ap = errors.mean_ap()
     return ErrorAnalysis(
         ap=ap,
@@ -114,38 +115,8 @@ def _differences(values: list[float]) -> list[float]:
     return [after - before for before, after in pairwise(values)]
 
 
-def _sort_errors(
-    truth: GroundTruthTable, found: DetectionTable, order: NDArray[np.int32], limits: tuple[float, float], most: int
-) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.bool_]]:
-    """Return kind and target of each detection, and which objects were found."""
-    from inception_rcnn.evaluation.error_kinds import sort_errors
-
-    sized, truth_sized = sized_boxes(found.box), sized_boxes(truth.box)
-    kind, target = np.full(len(found), _UNUSED, np.int8), np.full(len(found), -1, np.int32)
-    taken = np.zeros(len(truth), np.bool_)
-    truth_order = np.argsort(truth.image, kind="stable").astype(np.int32)
-    edges = np.arange(len(truth.image_ids) + 1)
-    truth_starts = np.searchsorted(truth.image[truth_order], edges).tolist()
-    for start, end in _runs(found.image[order]):
-        image = found.image[order[start]]
-        others = truth_order[truth_starts[image] : truth_starts[image + 1]]
-        rows = order[start : min(end, start + most)]
-        sort_errors(
-            *(rows, others, sized, found.label, truth_sized, truth.label, truth.ignored),
-            *(*limits, kind, target, taken),
-        )
-    return kind, target, taken
-
-
-def _runs(values: NDArray[np.int32]) -> Iterable[tuple[int, int]]:
-    """Return begin and end of each run of equal values."""
-    edges = np.flatnonzero(np.diff(values)) + 1
-    starts = [0, *edges.tolist()] if len(values) else []
-    return zip(starts, [*edges.tolist(), len(values)], strict=False)
-
-
 class _Errors:
-    """The detections that count and the objects, mended as one likes."""
+    """The detections that count and the objects, with some kinds of errors corrected."""
 
     def __init__(
         self,
@@ -156,14 +127,14 @@ class _Errors:
         target: NDArray[np.int32],
         taken: NDArray[np.bool_],
     ) -> None:
-        order = order[kind[order] <= _BACKGROUND]  # what lies in objects to ignore takes no part
+        order = order[kind[order] <= BACKGROUND]  # what lies in objects to ignore takes no part
         self.classes = len(truth.class_names)
         self.label, self.score = found.label[order], found.score[order]
         self.kind, self.target = kind[order], target[order]
         self.truth_label = truth.label
         self.real, self.lost = ~truth.ignored, ~truth.ignored & ~taken
-        points = np.isin(self.kind, (_CLASS, _LOCATION))
-        self.mended = self._best_at_each_object(points & self._meets(self.lost))
+        points = np.isin(self.kind, (CLASS, LOCATION))
+        self.corrected = self._best_at_each_object(points & self._meets(self.lost))
         usable = np.zeros(len(truth), np.bool_)
         usable[self.target[points]] = True
         self.missed = self.lost & ~usable
@@ -188,18 +159,18 @@ class _Errors:
         numbers = np.bincount(self.kind, minlength=_MISS)[1:_MISS].tolist()
         return dict(zip(ERROR_KINDS, [*numbers, int(self.missed.sum())], strict=True))
 
-    def mean_ap(self, mended: Iterable[int] = (), *, sorted_by_truth: bool = False, only_found: bool = False) -> float:
-        """Return mean AP after mending the kinds (1..6), or with one of the two changes to all."""
-        kinds = tuple(mended)
+    def mean_ap(self, kinds: Iterable[int] = (), *, sorted_by_truth: bool = False, only_found: bool = False) -> float:
+        """Return mean AP with the kinds corrected (1..6), or with one of the two changes to all."""
+        kinds = tuple(kinds)
         chosen = np.isin(self.kind, [kind for kind in kinds if kind != _MISS])
-        made_true = chosen & self.mended
-        true = (self.kind == _TRUE) | made_true
+        made_true = chosen & self.corrected
+        true = (self.kind == TRUE) | made_true
         label = np.where(made_true, self.truth_label[self.target], self.label)
         stay = ~chosen | made_true
         score = true.astype(np.float64) if sorted_by_truth else self.score
         # tidecv lists errors before true detections once anything is changed, which decides between equal scores
         changed = bool(kinds) or only_found
-        later = self.kind == _TRUE if changed else np.zeros(len(stay), np.bool_)
+        later = self.kind == TRUE if changed else np.zeros(len(stay), np.bool_)
         order = np.lexsort((later, -score, label))
         order = order[stay[order]]
         to_find = self.real.copy()

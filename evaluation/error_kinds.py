@@ -1,4 +1,4 @@
-"""Compiled sorting of wrong detections into kinds of errors.
+"""Wrong detections sorted into kinds of errors.
 
 Source: Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", section 2.2, in the
 order in which tidecv 1.0.1 asks the questions.
@@ -6,11 +6,15 @@ order in which tidecv 1.0.1 asks the questions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.structures.boxes import sized_boxes
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 from inception_rcnn.structures.kernels import kernel
 
 TRUE: Final = 0
@@ -23,34 +27,66 @@ IGNORED: Final = 6
 UNUSED: Final = 7
 
 
+def sort_errors(
+    truth: GroundTruthTable, found: DetectionTable, order: NDArray[np.int32], limits: tuple[float, float], most: int
+) -> tuple[NDArray[np.int8], NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the kind and the target of each detection, and which objects were found.
+
+    Args:
+        truth: The objects.
+        found: The detections.
+        order: (M,) their rows image by image, in an image by score, descending.
+        limits: IoU from which a detection is true, and IoU up to which it has met nothing.
+        most: How many of an image count; the others are `UNUSED`.
+
+    Returns:
+        (M,) int8, one of this file's constants; (M,) int32, the row of the object found or meant, -1 if there is none;
+        (N,) bool.
+    """
+    sized, truth_sized = sized_boxes(found.box), sized_boxes(truth.box)
+    kind, target = np.full(len(found), UNUSED, np.int8), np.full(len(found), -1, np.int32)
+    taken = np.zeros(len(truth), np.bool_)
+    truth_order = np.argsort(truth.image, kind="stable").astype(np.int32)
+    edges = np.arange(len(truth.image_ids) + 1)
+    truth_starts = np.searchsorted(truth.image[truth_order], edges).tolist()
+    for start, end in _runs(found.image[order]):
+        image = found.image[order[start]]
+        others = truth_order[truth_starts[image] : truth_starts[image + 1]]
+        rows = order[start : min(end, start + most)]
+        sort_image(
+            *(rows, others, sized, found.label, truth_sized, truth.label, truth.ignored),
+            *(*limits, kind, target, taken),
+        )
+    return kind, target, taken
+
+
+def _runs(values: NDArray[np.int32]) -> Iterable[tuple[int, int]]:
+    """Return begin and end of each run of equal values."""
+    edges = np.flatnonzero(np.diff(values)) + 1
+    starts = [0, *edges.tolist()] if len(values) else []
+    return zip(starts, [*edges.tolist(), len(values)], strict=False)
+
+
 @kernel
-def overlap_of(a: NDArray[np.float64], b: NDArray[np.float64], crowd: bool) -> float:
-    """Return the IoU of two boxes x y w h, or the share of `a` inside `b` if that is a crowd."""
+def shared_area(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Return the area that two boxes x y w h have in common."""
     width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return float(shared / (a[2] * a[3]) if crowd else shared / (a[2] * a[3] + b[2] * b[3] - shared))
+    return 0.0 if width <= 0 or height <= 0 else float(width * height)
 
 
 @kernel
-def largest(
-    overlaps: NDArray[np.float64], same: NDArray[np.bool_], free: NDArray[np.bool_], wanted: bool, row: int
-) -> tuple[int, int]:
-    """Return the first column with the largest overlap of `row`, and whether that is above 0.
-
-    Of the columns whose `same` is `wanted` and that are `free`; the others count as 0, as in a masked matrix.
-    """
-    best, chosen = 0.0, 0
-    for g in range(overlaps.shape[1]):
-        if same[row, g] == wanted and free[g] and overlaps[row, g] > best:
-            best, chosen = overlaps[row, g], g
-    return chosen, int(best > 0)
+def largest(overlaps: NDArray[np.float64], usable: NDArray[np.bool_]) -> int:
+    """Return the position of the largest overlap above 0 of those usable, the first of equal ones; -1 if none is."""
+    best, chosen = 0.0, np.int64(-1)
+    for g in range(len(overlaps)):
+        if usable[g] and overlaps[g] > best:
+            best, chosen = overlaps[g], np.int64(g)
+    return chosen  # type: ignore[return-value]
 
 
 @kernel
-def sort_errors(
+def sort_image(
     rows: NDArray[np.int32],
     others: NDArray[np.int32],
     sized: NDArray[np.float64],
@@ -78,24 +114,27 @@ def sort_errors(
         target: (M,) is written: the object found or meant, -1 if none.
         found: (N,) objects that a detection found; set to True.
     """
+    # The objects that count, and how much each detection overlaps each of them.
     real = np.empty(len(others), np.int32)
     count = 0
     for other in others:
         if not ignore[other]:
             real[count] = other
             count += 1
-    overlaps, same = np.empty((len(rows), count), np.float64), np.empty((len(rows), count), np.bool_)
+    overlaps, same = np.zeros((len(rows), count), np.float64), np.empty((len(rows), count), np.bool_)
     for d in range(len(rows)):
+        area = sized[rows[d], 2] * sized[rows[d], 3]
         for g in range(count):
-            overlaps[d, g] = overlap_of(sized[rows[d]], truth_sized[real[g]], False)
+            shared = shared_area(sized[rows[d]], truth_sized[real[g]])
+            if shared > 0:
+                overlaps[d, g] = shared / (area + truth_sized[real[g], 2] * truth_sized[real[g], 3] - shared)
             same[d, g] = label[rows[d]] == truth_label[real[g]]
-    free, every = np.ones(count, np.bool_), np.ones(count, np.bool_)
+    # True ones first: each takes the free object of its class that it overlaps most.
+    free = np.ones(count, np.bool_)
     for d in range(len(rows)):
         kind[rows[d]], target[rows[d]] = BACKGROUND, -1
-        if count == 0:
-            continue
-        g, some = largest(overlaps, same, free, True, d)
-        if some and overlaps[d, g] >= positive:
+        g = largest(overlaps[d], same[d] & free)
+        if g >= 0 and overlaps[d, g] >= positive:
             kind[rows[d]], target[rows[d]] = TRUE, real[g]
             free[g] = False
             found[real[g]] = True
@@ -103,22 +142,26 @@ def sort_errors(
         row = rows[d]
         if kind[row] == TRUE:
             continue
+        # What lies in an object to ignore of its class is no error.
         for other in others:
-            inside = ignore[other] and truth_label[other] == label[row]
-            if inside and overlap_of(sized[row], truth_sized[other], True) > positive:
-                kind[row] = IGNORED
+            if ignore[other] and truth_label[other] == label[row]:
+                inside = shared_area(sized[row], truth_sized[other])
+                if inside > 0 and inside / (sized[row, 2] * sized[row, 3]) > positive:
+                    kind[row] = IGNORED
         if kind[row] == IGNORED or count == 0:
             continue
-        g, some = largest(overlaps, same, every, True, d)
-        own = overlaps[d, g] if some else 0.0
+        # Near an object of its class, found or not: the place is wrong.
+        g = largest(overlaps[d], same[d])
+        own = overlaps[d, g] if g >= 0 else 0.0
         if background <= own <= positive:
             kind[row], target[row] = LOCATION, real[g]
             continue
-        h, some = largest(overlaps, same, every, False, d)
-        foreign = overlaps[d, h] if some else 0.0
+        # On one of another class; on one of its own, which must be taken; near one of another class; else nowhere.
+        h = largest(overlaps[d], ~same[d])
+        foreign = overlaps[d, h] if h >= 0 else 0.0
         if foreign >= positive:
             kind[row], target[row] = CLASS, real[h]
-        elif own >= positive:  # it met an object of its class, and is false: the object was taken
+        elif own >= positive:
             kind[row], target[row] = DUPLICATE, real[g]
-        elif max(own, foreign) > background:
-            kind[row] = BOTH
+        elif foreign > background:
+            kind[row], target[row] = BOTH, real[h]

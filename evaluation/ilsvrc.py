@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import NEUTRAL, area_under
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.pixel_matching import COUNTED_FROM_0, average_by_class, match, summed_up
-from inception_rcnn.evaluation.ranking import arrange
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, arrange, as_tables
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.detections import DetectionTable

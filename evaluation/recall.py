@@ -1,4 +1,4 @@
-"""How well proposals cover the objects, judged without any classifier.
+"""How well proposals cover the objects, whatever the classes.
 
 Source: Uijlings et al. 2013, "Selective Search for Object Recognition", section 5 (recall, average best overlap);
 Hosang et al. 2016, "What makes for effective detection proposals?" (average recall).
@@ -12,9 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures import GroundTruth, InputError, Proposals, box_area
+from inception_rcnn.evaluation.protocols import SIZES
+from inception_rcnn.evaluation.ranking import TruthInput, truth_table
+from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.boxes import overlap_ratio
+from inception_rcnn.structures.ground_truth import GroundTruthTable
 
+ProposalInput = Sequence[Proposals] | Sequence[NDArray[np.float32]]
+"""For each image its proposals, or their boxes (N, 4), best first."""
+
+THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+COUNTS = (50, 100, 200, 300, 500, 1000)
 _AVERAGED = tuple(step / 20 for step in range(10, 20))  # 0.5, 0.55 ... 0.95, each the nearest float64
 
 
@@ -22,7 +30,7 @@ _AVERAGED = tuple(step / 20 for step in range(10, 20))  # 0.5, 0.55 ... 0.95, ea
 class ProposalRecall:
     """How well proposals cover the objects of all images together.
 
-    Attributes:
+    Args:
         recall: For each IoU threshold the share of objects that some proposal overlaps at least so much.
         recall_at: For each number n the share of objects covered at IoU 0.5 by the first n proposals of their image.
         average_recall: Mean recall over the thresholds 0.5, 0.55 ... 0.95.
@@ -42,10 +50,10 @@ class ProposalRecall:
 
 
 def proposal_recall(
-    ground_truths: Sequence[GroundTruth],
-    proposals_list: Sequence[Proposals],
-    thresholds: Sequence[float] = (0.5, 0.6, 0.7, 0.8, 0.9),
-    counts: Sequence[int] = (50, 100, 200, 300, 500, 1000),
+    ground_truths: TruthInput,
+    proposals_list: ProposalInput,
+    thresholds: Sequence[float] = THRESHOLDS,
+    counts: Sequence[int] = COUNTS,
 ) -> ProposalRecall:
     """Return what share of the objects the proposals cover, classes and images pooled.
 
@@ -53,92 +61,99 @@ def proposal_recall(
     one proposal may cover several objects.
 
     Args:
-        ground_truths: One for each image; objects to ignore are left out.
+        ground_truths: One for each image, or a table of all; objects to ignore are left out.
         proposals_list: For the same images in the same order.
         thresholds: IoU thresholds in (0, 1].
-        counts: How many first proposals to judge by themselves, each at least 1.
+        counts: How many first proposals to measure by themselves, each at least 1.
 
     Raises:
-        InputError: The two lists do not fit, an option is out of range, or there is no object to cover.
+        InputError: The two do not fit, an option is out of range, or there is no object to cover.
 
+    >>> from inception_rcnn.structures import GroundTruth
     >>> truth = GroundTruth([[0, 0, 10, 10]], [0], ("cat",))
     >>> result = proposal_recall([truth], [Proposals.ordered([[0, 0, 10, 5], [0, 0, 10, 8]], [2, 1])], counts=(1, 2))
     >>> result.recall[0.8], result.recall[0.9], result.recall_at
     (1.0, 0.0, {1: 1.0, 2: 1.0})
     """
-    _check(ground_truths, proposals_list, thresholds, counts)
-    limits = [*counts, max(map(len, proposals_list))]  # the last one: all
-    pairs = zip(ground_truths, proposals_list, strict=True)
-    best = np.concatenate([_best_overlaps(truth, proposals, limits) for truth, proposals in pairs])  # [truths, limits]
-    if len(best) == 0:
+    if not all(0 < threshold <= 1 for threshold in thresholds):
+        raise InputError(f"thresholds should be in (0, 1], got {tuple(thresholds)}")
+    if not all(count >= 1 for count in counts):
+        raise InputError(f"counts should be at least 1, got {tuple(counts)}")
+    truth, boxes = _fitting(ground_truths, proposals_list)
+    if truth.ignored.all():
         raise InputError("ground_truths should hold at least one object that is not ignored, got none")
+    best = _best_overlaps(truth, boxes, counts)[~truth.ignored]
+    return _summary(best, boxes, thresholds, counts)
+
+
+def recall_by_size(ground_truths: TruthInput, proposals_list: ProposalInput) -> dict[str, ProposalRecall | None]:
+    """Return the same for the small, the medium and the large objects alone: see `evaluation.protocols.SIZES`.
+
+    The area is the one its data set names, or else the box's. None where there is no object of the size.
+
+    Args:
+        ground_truths: One for each image, or a table of all; objects to ignore are left out.
+        proposals_list: For the same images in the same order.
+
+    Raises:
+        InputError: The two do not fit.
+    """
+    truth, boxes = _fitting(ground_truths, proposals_list)
+    best, areas = _best_overlaps(truth, boxes, COUNTS), truth.object_areas()
+    found: dict[str, ProposalRecall | None] = {}
+    for size in SIZES:
+        chosen = size.holds(areas) & ~truth.ignored
+        found[size.name] = _summary(best[chosen], boxes, THRESHOLDS, COUNTS) if chosen.any() else None
+    return found
+
+
+def _fitting(
+    ground_truths: TruthInput, proposals_list: ProposalInput
+) -> tuple[GroundTruthTable, list[NDArray[np.float64]]]:
+    """Return the objects and the boxes of each image, and raise if they are of more or fewer images or of none."""
+    truth = truth_table(ground_truths)
+    images = len(truth.image_ids)
+    if len(proposals_list) != images:
+        raise InputError(f"proposals_list should have one entry for each image, got {len(proposals_list)} for {images}")
+    if images == 0:
+        raise InputError("ground_truths should hold at least one image, got none")
+    boxes = [one.boxes if isinstance(one, Proposals) else one for one in proposals_list]
+    return truth, [one.astype(np.float64) for one in boxes]
+
+
+def _best_overlaps(
+    truth: GroundTruthTable, boxes: Sequence[NDArray[np.float64]], counts: Sequence[int]
+) -> NDArray[np.float64]:
+    """Return for each object the largest IoU with one of the first n boxes of its image: (N, counts + 1), last: all."""
+    best = np.zeros((len(truth), len(counts) + 1))
+    order = np.argsort(truth.image, kind="stable")
+    rows_by_image = np.split(order, np.searchsorted(truth.image[order], np.arange(1, len(boxes))))
+    for rows, mine in zip(rows_by_image, boxes, strict=True):
+        reached = np.zeros((len(rows), len(mine) + 1))  # column n: among the first n, so that none gives 0
+        reached[:, 1:] = overlap_ratio(truth.box[rows][:, None, :], mine[None, :, :])
+        np.maximum.accumulate(reached, axis=1, out=reached)
+        best[rows] = reached[:, np.minimum([*counts, len(mine)], len(mine))]
+    return best
+
+
+def _summary(
+    best: NDArray[np.float64],
+    boxes: Sequence[NDArray[np.float64]],
+    thresholds: Sequence[float],
+    counts: Sequence[int],
+) -> ProposalRecall:
+    """Return the figures of the objects whose overlaps (N, counts + 1) these are."""
     final = best[:, -1]
     return ProposalRecall(
         recall={threshold: _share(final, threshold) for threshold in thresholds},
         recall_at={count: _share(best[:, column], 0.5) for column, count in enumerate(counts)},
         average_recall=float(np.mean([_share(final, threshold) for threshold in _AVERAGED])),
         average_best_overlap=float(final.mean()),
-        boxes_per_image=float(np.mean([len(proposals) for proposals in proposals_list])),
+        boxes_per_image=float(np.mean([len(one) for one in boxes])),
         truths=len(best),
-        images=len(ground_truths),
+        images=len(boxes),
     )
-
-
-def recall_by_size(
-    ground_truths: Sequence[GroundTruth], proposals_list: Sequence[Proposals]
-) -> dict[str, ProposalRecall | None]:
-    """Return the same for COCO's small (area under 32² pixels), medium and large (over 96²) objects alone.
-
-    The area is the one its data set names, or else the box's. None where there is no object of the size.
-
-    Source: cocodataset.org, "Detection Evaluation".
-    """
-    small, large = 32.0**2, 96.0**2
-    bounds = {
-        "small": (0.0, np.nextafter(small, 0)),
-        "medium": (small, large),
-        "large": (np.nextafter(large, 2 * large), np.inf),
-    }
-    found: dict[str, ProposalRecall | None] = {}
-    for name, (low, high) in bounds.items():
-        chosen = [_of_size(truth, low, high) for truth in ground_truths]
-        nothing = all(truth.ignore.all() for truth in chosen)
-        found[name] = None if nothing else proposal_recall(chosen, proposals_list)
-    return found
-
-
-def _of_size(truth: GroundTruth, low: float, high: float) -> GroundTruth:
-    areas = (box_area(truth.boxes) if truth.areas is None else truth.areas).astype(np.float64)
-    return truth[(areas >= low) & (areas <= high)]
-
-
-def _best_overlaps(truth: GroundTruth, proposals: Proposals, limits: list[int]) -> NDArray[np.float64]:
-    """Return for each object not ignored the largest IoU among the first n proposals: [objects, limits]."""
-    objects = truth.boxes[~truth.ignore].astype(np.float64)[:, None, :]
-    best = np.zeros((len(objects), len(proposals) + 1))  # column n: among the first n, so that none gives 0
-    best[:, 1:] = overlap_ratio(objects, proposals.boxes.astype(np.float64)[None, :, :])
-    np.maximum.accumulate(best, axis=1, out=best)
-    reached: NDArray[np.float64] = best[:, np.minimum(limits, len(proposals))]
-    return reached
 
 
 def _share(overlaps: NDArray[np.float64], threshold: float) -> float:
     return float(np.mean(overlaps >= threshold))
-
-
-def _check(
-    ground_truths: Sequence[GroundTruth],
-    proposals_list: Sequence[Proposals],
-    thresholds: Sequence[float],
-    counts: Sequence[int],
-) -> None:
-    if len(ground_truths) != len(proposals_list):
-        raise InputError(
-            f"proposals_list should have one entry for each image, got {len(proposals_list)} for {len(ground_truths)}"
-        )
-    if not ground_truths:
-        raise InputError("ground_truths should hold at least one image, got none")
-    if not all(0 < threshold <= 1 for threshold in thresholds):
-        raise InputError(f"thresholds should be in (0, 1], got {tuple(thresholds)}")
-    if not all(count >= 1 for count in counts):
-        raise InputError(f"counts should be at least 1, got {tuple(counts)}")

@@ -1,22 +1,45 @@
-"""What an evaluation returns: average precision by class, and what happened to every detection."""
+"""What an evaluation returns: average precision by class, what happened to every detection, and the best threshold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.average_precision import LEFT_OUT, precision_recall
+from inception_rcnn.evaluation.average_precision import FALSE, LEFT_OUT, TRUE, precision_recall
+from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.ground_truth import GroundTruthTable
+
+_CANDIDATES: Final = 512  # scores that are tried as a threshold; a search over more of them gains nothing
+
+
+@dataclass(frozen=True)
+class ScoreThreshold:
+    """A score threshold and what it gives: means over the classes that have objects, in [0, 1].
+
+    Args:
+        threshold: Detections that score at least this are kept.
+        f1: Mean over classes of the harmonic mean of precision and recall; 0 for a class without a true detection.
+        precision: Mean over classes; 0 for a class without detections.
+        recall: Mean over classes.
+    """
+
+    threshold: float
+    f1: float
+    precision: float
+    recall: float
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
     """What happened to every detection, at IoU 0.5 (or the protocol's own threshold) and any size.
 
-    Attributes:
-        outcome: (M,) int8 by row of the detection table: `TRUE`, `FALSE`, `NEUTRAL` or `LEFT_OUT` of `curves`.
+    Args:
+        outcome: (M,) int8 by row of the detection table: `TRUE`, `FALSE`, `NEUTRAL` or `LEFT_OUT` of
+            `average_precision`.
         partner: (M,) int32, the row of the object matched, in the truth table; -1 if there is none.
         score: (M,) float64.
         ranked: (M,) int32 rows, class by class, best first.
@@ -39,12 +62,40 @@ class Matches:
         taking_part: NDArray[np.int32] = rows[self.outcome[rows] != LEFT_OUT]
         return taking_part
 
+    def best_f1(self) -> ScoreThreshold:
+        """Return the score threshold, one for all classes, with the best mean F1 over the classes that have objects.
+
+        Of many scores, 512 of true detections are tried, spread evenly over their ranks, and the lowest of equally good
+        ones is taken. Without a true detection it is the highest score, or 0.
+        """
+        true_scores = self.score[self.outcome == TRUE]
+        if len(true_scores) == 0:
+            return ScoreThreshold(float(self.score.max(initial=0.0)), 0.0, 0.0, 0.0)
+        candidates = np.unique(np.quantile(true_scores, np.linspace(0, 1, _CANDIDATES), method="nearest"))
+        f1, precision, recall = np.zeros((3, len(candidates)))
+        present = np.flatnonzero(self.objects > 0)
+        for label in present:
+            rows = self.of_class(int(label))
+            true = _count_from(self.score[rows[self.outcome[rows] == TRUE]], candidates)
+            false = _count_from(self.score[rows[self.outcome[rows] == FALSE]], candidates)
+            f1 += 2 * true / (true + false + self.objects[label])
+            precision += true / np.maximum(true + false, 1)
+            recall += true / self.objects[label]
+        best = int(f1.argmax())
+        means = [float(total[best]) / len(present) for total in (f1, precision, recall)]
+        return ScoreThreshold(float(candidates[best]), *means)
+
+
+def _count_from(scores: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return for each threshold how many of some descending scores reach it."""
+    return len(scores) - np.searchsorted(scores[::-1], thresholds, side="left")
+
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecallCurve:
     """Precision and recall of one class after each detection, best first; float64 (M,) each.
 
-    Attributes:
+    Args:
         score: Of the detection.
         recall: Share of the objects found so far.
         precision: Share of the counted detections so far that are true; NaN before the first that counts.
@@ -61,7 +112,7 @@ class PrecisionRecallCurve:
 class EvaluationResult:
     """How good detections are.
 
-    Attributes:
+    Args:
         protocol: By whose rules: ``"ilsvrc"``, ``"voc2007"``, ``"voc2010"`` or ``"coco"``.
         map: Mean of `ap` over the classes that have objects, in [0, 1].
         median_ap: Median of the same.
@@ -78,11 +129,6 @@ class EvaluationResult:
     images: int
     detections: int
     matches: Matches | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def without_objects(self) -> tuple[str, ...]:
-        """The classes that were left out of the mean."""
-        return tuple(name for name, value in self.ap.items() if value is None)
 
     def curve(self, class_name: str) -> PrecisionRecallCurve:
         """Return the precision-recall curve of a class.
@@ -107,3 +153,35 @@ class EvaluationResult:
         if self.matches is None:
             raise InputError("what happened to each detection is kept by engine='native' only")
         return self.matches
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation:
+    """What was scored, and how good it is.
+
+    Args:
+        title: What was evaluated on what, in one line.
+        result: By the rules of its protocol.
+        truths: The objects.
+        detections: What was found; positions in the image ids and class names of `truths`.
+
+    Raises:
+        InputError: The result belongs to other tables.
+    """
+
+    title: str
+    result: EvaluationResult
+    truths: GroundTruthTable
+    detections: DetectionTable
+
+    def __post_init__(self) -> None:
+        matches = self.result.matches
+        if matches is None:
+            return
+        if len(matches.outcome) != len(self.detections) or len(matches.wanted) != len(self.truths):
+            raise InputError("the result belongs to other detections or another ground truth")
+
+    @property
+    def matches(self) -> Matches:
+        """What happened to every detection; an `InputError` where the arbiter computed, which keeps nothing."""
+        return self.result.kept_matches()

@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from inception_rcnn.evaluation.average_precision import ELEVEN_RECALLS, area_under, eleven_points
-from inception_rcnn.evaluation.inputs import DetectionInput, TruthInput, as_tables
 from inception_rcnn.evaluation.pixel_matching import COUNTED_FROM_1, average_by_class, match, summed_up
-from inception_rcnn.evaluation.ranking import arrange
+from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, arrange, as_tables
 from inception_rcnn.evaluation.results import EvaluationResult
 from inception_rcnn.structures import InputError
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
     from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
     from inception_rcnn.proposals.search.selective_search import selective_search
-    from inception_rcnn.proposals.warming import warm_up
 
 __all__ = [
     "MultiBox",
@@ -25,7 +24,6 @@ __all__ = [
     "merge_proposals",
     "multibox",
     "selective_search",
-    "warm_up",
 ]
 
 _MODULE_OF = {
@@ -36,7 +34,6 @@ _MODULE_OF = {
     "merge_proposals": "merging",
     "multibox": "network.checkpoints",
     "selective_search": "search.selective_search",
-    "warm_up": "warming",
 }
 
 

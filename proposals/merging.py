@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
 
-from inception_rcnn.proposals.overlaps import first_of_similar, pick_apart
-from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.proposals.overlaps import pick_apart
+from inception_rcnn.structures import InputError, Proposals, nms
 from inception_rcnn.structures.checks import column
 
 # With scores on one scale, a box gives way to a better one that it overlaps: by up to so much, in units of the score,
@@ -18,7 +18,7 @@ APART_PENALTY = 8.0
 _GRID = 4096  # cells across a picture, in which overlaps are measured
 
 
-def merge_proposals(*sources: Proposals, scores: npt.ArrayLike | None = None, duplicate_iou: float = 0.9) -> Proposals:
+def merge_proposals(*sources: Proposals, scores: ArrayLike | None = None, duplicate_iou: float = 0.9) -> Proposals:
     """Return the proposals of all sources as one list, most promising first.
 
     With `scores`, which compare all boxes with each other, the best come first, those alike apart: a box loses up to
@@ -43,39 +43,40 @@ def merge_proposals(*sources: Proposals, scores: npt.ArrayLike | None = None, du
     if not 0 <= duplicate_iou <= 1:
         raise InputError(f"duplicate_iou should lie in [0, 1], got {duplicate_iou}")
     boxes = np.concatenate([one.boxes for one in sources])
-    cells = _on_grid(boxes)
     if scores is None:
         turns = np.concatenate([np.arange(len(one)) for one in sources])
         order, values = np.argsort(turns, kind="stable"), -np.sort(turns).astype(np.float32)
     else:
-        order, values = pick_apart(cells, column(scores, "scores", len(boxes), np.float32), APART_FROM, APART_PENALTY)
+        order, values = pick_apart(
+            _on_grid(boxes), column(scores, "scores", len(boxes), np.float32), APART_FROM, APART_PENALTY
+        )
     if duplicate_iou < 1:
-        kept = first_of_similar(cells[order], duplicate_iou)
+        kept = nms(boxes[order], values, duplicate_iou)
         order, values = order[kept], values[kept]
     names, source = _named(sources)
     objectness = _objectness(sources)
     return Proposals(boxes[order], values, source[order], names, None if objectness is None else objectness[order])
 
 
-def _on_grid(boxes: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
+def _on_grid(boxes: NDArray[np.float32]) -> NDArray[np.int32]:
     """Boxes in whole cells of a grid over all of them, each with an area."""
     if not len(boxes):
         return np.zeros((0, 4), dtype=np.int32)
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     scale = _GRID / np.maximum(high - low, 1e-6)
-    cells: npt.NDArray[np.int32] = np.rint((boxes - np.tile(low, 2)) * np.tile(scale, 2)).astype(np.int32)
+    cells: NDArray[np.int32] = np.rint((boxes - np.tile(low, 2)) * np.tile(scale, 2)).astype(np.int32)
     cells[:, 2:] = np.maximum(cells[:, 2:], cells[:, :2] + 1)
     return cells
 
 
-def _objectness(sources: Sequence[Proposals]) -> npt.NDArray[np.float32] | None:
+def _objectness(sources: Sequence[Proposals]) -> NDArray[np.float32] | None:
     """Return the objectness of all boxes, one source after the other; None if it is not known of all."""
     parts = [one.objectness for one in sources if len(one) or one.objectness is not None]
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if known and len(known) == len(parts) else None
 
 
-def _named(sources: Sequence[Proposals]) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+def _named(sources: Sequence[Proposals]) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     """The names of all sources, each once, and for every box which it is."""
     names = tuple(dict.fromkeys(name for one in sources for name in one.source_names))
     places = [np.array([names.index(name) for name in one.source_names], np.uint8)[one.source] for one in sources]

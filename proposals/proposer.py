@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.proposals.image_sets import search_settings
 from inception_rcnn.proposals.merging import merge_proposals
 from inception_rcnn.proposals.search.selective_search import selective_search
 from inception_rcnn.structures import InputError, Proposals
@@ -173,6 +174,20 @@ class Proposer:
             "max_boxes": self.settings.max_boxes,
             "multibox_sha256": self.multibox.checksum,
         }
+
+
+def search_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that decides what selective search proposes, as JSON values: what is given, defaults for the rest.
+
+    Raises:
+        InputError: Selective search has no such setting.
+    """
+    parameters = inspect.signature(selective_search).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+    del defaults["threads"]  # decides nothing
+    if unknown := sorted(set(given) - set(defaults)):
+        raise InputError(f"selective search has no setting {unknown[0]!r}; known: {', '.join(defaults)}")
+    return {"method": "selective-search", **defaults, **given}
 
 
 def _is_like(value: object, default: object) -> bool:

@@ -1,257 +1,331 @@
-"""Proposals of a whole data set in one file that says how they were made; a run that is killed goes on where it was.
+"""Proposals of a whole data set: computed on all processors, stored in one file that says how, resumed after a kill.
 
-The file is in the safetensors format: `boxes` (N, 4) float32, `scores` (N,) float32 and `source` (N,) uint8 of all
-images one after the other, `counts` (images,) int64, and a JSON description with the method's settings, this
-package's version, and name and SHA-256 of every image. While it is being made, finished parts wait in a folder
-beside it, `<name>.parts/`.
+The file is an array file of kind "proposals": `boxes` (N, 4) float32, `scores` (N,) float32, `source` (N,) uint8 and
+perhaps `objectness` (N,) float32 of all images one after the other, and `counts` (images,) int64. Its description has
+the settings, the id and the SHA-256 of every image, and a fingerprint of the code. While it is being made, finished
+parts wait in a folder beside it, `<name>.parts/`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from numpy.typing import NDArray
 
-from inception_rcnn.structures import DataFormatError, InputError, Proposals, sha256_of, write_whole
-from inception_rcnn.structures.progress import ProgressBar
+from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, Proposals
+from inception_rcnn.structures.array_file import ArrayFile, read_array_file, write_array_file
+from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.jobs import (
+    PartedJob,
+    as_json,
+    available_processors,
+    check_same_settings,
+    checksums_of,
+    code_fingerprint,
+    differing_setting,
+    images_per_part,
+)
+from inception_rcnn.structures.progress import StageClock
 
-FORMAT_VERSION: Final = 1
+KIND: Final = "proposals"
 IMAGES_PER_PART: Final = 64
+Propose = Callable[[NDArray[np.uint8]], Proposals]
 
 
-class ImageSet(Protocol):
-    """What is needed of a data set: the file behind each image, and its pixels."""
-
-    def __len__(self) -> int:
-        """How many images."""
-
-    def path(self, index: int, /) -> Path:
-        """The file of an image."""
-
-    def load_image(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Its pixels, (H, W, 3) uint8 RGB."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class StoredProposals:
-    """Proposals by image file name, with the settings they were made with.
+    """The proposals of the images of a set, and how they were made.
 
     Attributes:
-        settings: the method and its parameters, as given to `compute_stored`.
-        names: file names of the images, in order.
+        settings: The method and its parameters, JSON values.
+        image_ids: What the data set calls the images, in order.
         checksums: SHA-256 of the image files, in the same order.
-        proposals: in the same order.
+        proposals: In the same order.
+        code: Fingerprint of the code that made them, see `code_fingerprint`.
     """
 
     settings: dict[str, Any]
-    names: tuple[str, ...]
+    image_ids: tuple[int | str, ...]
     checksums: tuple[str, ...]
     proposals: tuple[Proposals, ...]
+    code: str = ""
 
     def __len__(self) -> int:
-        """How many images."""
-        return len(self.names)
+        """Return the number of images."""
+        return len(self.image_ids)
 
-    def for_images(self, names: Sequence[str]) -> list[Proposals]:
-        """The proposals of the named images, in their order.
+    def is_of(self, image_ids: Sequence[int | str], checksums: Sequence[str]) -> bool:
+        """Return whether these are the proposals of exactly these images, as they are now."""
+        return self.image_ids == tuple(image_ids) and self.checksums == tuple(checksums)
 
-        Raises:
-            InputError: an image is not in the file.
-        """
-        rows = {name: row for row, name in enumerate(self.names)}
-        if lacking := [name for name in names if name not in rows]:
-            raise InputError(f"the stored proposals lack {len(lacking)} of {len(names)} images, first {lacking[0]!r}")
-        return [self.proposals[rows[name]] for name in names]
+    @classmethod
+    def joined(cls, parts: Sequence[StoredProposals], settings: Mapping[str, Any], code: str) -> StoredProposals:
+        """Return the images of all parts as one set."""
+        return cls(
+            settings=dict(settings),
+            image_ids=tuple(image_id for part in parts for image_id in part.image_ids),
+            checksums=tuple(checksum for part in parts for checksum in part.checksums),
+            proposals=tuple(one for part in parts for one in part.proposals),
+            code=code,
+        )
 
 
-def compute_stored(
-    path: str | Path,
-    images: ImageSet,
-    propose: Callable[[npt.NDArray[np.uint8]], Proposals],
+def propose_for_set(
+    dataset: DetectionDataset,
+    propose: Propose,
     settings: Mapping[str, Any],
+    path: Path | None = None,
     *,
     bar: ProgressBar | None = None,
     threads: int | None = None,
+    clock: StageClock | None = None,
 ) -> StoredProposals:
-    """The proposals of every image of a set, read from `path` as far as they are there, computed and stored otherwise.
+    """Return the proposals of every image of a set: read from a file as far as they are there, computed otherwise.
 
-    Images whose files have changed since are computed again.
+    Images that have changed since are computed again. Parts that older code left are computed again; a finished file
+    serves whatever version made it.
 
     Args:
-        path: the file, *.safetensors.
-        images: the set.
-        propose: image -> proposals. It runs in several threads at once and should use one thread itself.
-        settings: JSON values that describe `propose`; stored, and compared when a run is resumed.
-        bar: advanced by one an image.
-        threads: images at a time; by default one a core.
+        dataset: The set.
+        propose: Image (H, W, 3) uint8 RGB -> proposals. It runs in several threads at once and should use one itself.
+        settings: JSON values that decide what is proposed, such as `Proposer.describe()`; stored, and compared.
+        path: The file, *.safetensors, to read and write; None to hold the proposals only.
+        bar: Advanced by one per image.
+        threads: Images at a time; None: one per processor.
+        clock: Adds up the wall-clock seconds of computing, reading the images included, as the stage "proposals".
+
     Raises:
-        InputError: the file, or its unfinished parts, were made with other settings or from other images; or the
+        InputError: The file, or its unfinished parts, were made with other settings or from other images; or the
             settings are not JSON values.
-        DataFormatError: the file is damaged.
+        DataFormatError: The file is damaged.
     """
-    path = Path(path)
-    settings = _as_json(settings)
-    files = [images.path(index) for index in range(len(images))]
-    names, checksums = tuple(file.name for file in files), tuple(sha256_of(file) for file in files)
-    stored = _still_right(path, settings, names, checksums)
-    if path.exists() and None not in stored:
-        if bar is not None:
-            bar.advance(len(images))
-        return read_stored(path)
-
-    def compute(row: int) -> Proposals:
-        return propose(images.load_image(row))
-
-    folder = path.with_name(path.name + ".parts")
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for start in range(0, len(images), IMAGES_PER_PART):
-            rows = slice(start, start + IMAGES_PER_PART)
-            part = folder / f"{start:08d}.safetensors"
-            earlier = _still_right(part, settings, names[rows], checksums[rows])
-            found = [old if one is None else one for one, old in zip(earlier, stored[rows], strict=True)]
-            complete = _filled_in(found, start, compute, pool, bar)
-            stored[rows] = complete
-            if None in found:
-                write_stored(part, StoredProposals(settings, names[rows], checksums[rows], tuple(complete)))
-    write_stored(path, StoredProposals(settings, names, checksums, tuple(one for one in stored if one is not None)))
-    shutil.rmtree(folder)
-    return read_stored(path)
+    job = _SetJob(dataset, propose, as_json(settings), path, bar, threads or available_processors(), clock)
+    return job.in_memory() if path is None else job.in_file(path)
 
 
-def _filled_in(
-    found: Sequence[Proposals | None],
-    start: int,
-    compute: Callable[[int], Proposals],
-    pool: ThreadPoolExecutor,
-    bar: ProgressBar | None,
-) -> list[Proposals]:
-    """`found`, the proposals of image `start` and the following, with its gaps computed; counted on the bar."""
-    computed = pool.map(compute, [row for row, one in enumerate(found, start) if one is None])
-    complete = []
-    for one in found:
-        complete.append(next(computed) if one is None else one)
-        if bar is not None:
-            bar.advance(1)
-    return complete
+def proposals_from_file(path: str | Path, dataset: DetectionDataset) -> list[Proposals]:
+    """Return the stored proposals of every image of a set, in its order; the file may hold other images too.
+
+    Images are known by their id and the checksum of their file, wherever they lie.
+
+    Raises:
+        InputError: An image is not in the file, or was another one when its proposals were stored.
+        DataFormatError: The file is damaged, or there is none.
+    """
+    stored = read_stored_proposals(path)
+    rows = {image_id: row for row, image_id in enumerate(stored.image_ids)}
+    if lacking := [image_id for image_id in dataset.image_ids if image_id not in rows]:
+        raise InputError(
+            f"{path} lacks {len(lacking)} of {len(dataset)} images, first {lacking[0]!r}; make the proposals again"
+        )
+    files = [dataset.path(index) for index in range(len(dataset))]
+    for file, image_id, checksum in zip(files, dataset.image_ids, checksums_of(files), strict=True):
+        if checksum != stored.checksums[rows[image_id]]:
+            raise InputError(f"{file} has changed since its proposals were stored in {path}; make them again")
+    return [stored.proposals[rows[image_id]] for image_id in dataset.image_ids]
 
 
-def write_stored(path: str | Path, stored: StoredProposals) -> None:
-    """Writes the file, whole or not at all."""
+def other_setting(path: str | Path, settings: Mapping[str, Any]) -> str | None:
+    """Return a line on the first setting in which stored proposals are not what `settings` propose; None if none is.
+
+    Raises:
+        DataFormatError: The file is damaged, or there is none.
+    """
+    stored, asked = read_stored_proposals(path).settings, as_json(settings)
+    by_method = {"method": stored.get("method")}, {"method": asked.get("method")}  # says more than what follows from it
+    if (found := differing_setting(*by_method) or differing_setting(stored, asked)) is None:
+        return None
+    return f"{path} was made with {found[0]} = {found[1]!r}, not {found[2]!r}"
+
+
+def write_stored_proposals(path: str | Path, stored: StoredProposals) -> None:
+    """Write the file, whole or not at all.
+
+    Raises:
+        InputError: The proposals have different sources, or some have objectness and others not.
+    """
     source_names = stored.proposals[0].source_names if stored.proposals else ("selective-search",)
     if any(one.source_names != source_names for one in stored.proposals):
         raise InputError("proposals of one file should all have the same source names")
+    judged = [one.objectness for one in stored.proposals if one.objectness is not None]
+    if judged and len(judged) != len(stored):
+        raise InputError("proposals of one file should all have objectness, or none of them")
     arrays = {
         "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in stored.proposals)]),
         "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in stored.proposals)]),
         "source": np.concatenate([np.zeros(0, np.uint8), *(one.source for one in stored.proposals)]),
-        "counts": np.array([len(one) for one in stored.proposals], dtype=np.int64),
+        "counts": np.array([len(one) for one in stored.proposals], np.int64),
     }
+    if judged:
+        arrays["objectness"] = np.concatenate(judged)
     description = {
-        "format_version": FORMAT_VERSION,
         "settings": stored.settings,
-        "names": stored.names,
+        "image_ids": stored.image_ids,
         "sha256": stored.checksums,
         "source_names": source_names,
-        "data_sha256": _digest(arrays),
+        "code": stored.code,
     }
-    write_whole(path, save(arrays, {"inception_rcnn_proposals": json.dumps(description)}))
+    write_array_file(path, KIND, description, arrays)
 
 
-def read_stored(path: str | Path) -> StoredProposals:
-    """The proposals in a file, checked.
+def read_stored_proposals(path: str | Path) -> StoredProposals:
+    """Return the proposals in a file, checked.
 
     Raises:
-        DataFormatError: not such a file, damaged, or at odds with itself.
+        DataFormatError: Not such a file, damaged, or at odds with itself.
     """
-    path = Path(path)
+    file = read_array_file(path, KIND)
     try:
-        with safe_open(path, "numpy") as file:
-            text = (file.metadata() or {}).get("inception_rcnn_proposals")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        description = json.loads(text) if text else None
-    except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-        raise DataFormatError(f"cannot be read as stored proposals: {error}", path=path) from error
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
-        raise DataFormatError("is not a file of stored proposals, or of another version", path=path)
-    if set(arrays) != {"boxes", "scores", "source", "counts"} or _digest(arrays) != description.get("data_sha256"):
-        raise DataFormatError("is damaged: its data do not have the checksum its header names", path=path)
-    try:
-        return _assembled(description, arrays)
+        return _assembled(file)
     except (InputError, KeyError, TypeError, ValueError) as error:
         raise DataFormatError(f"is at odds with itself: {error}", path=path) from error
 
 
-def _assembled(description: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> StoredProposals:
-    """The proposals of each image.
+def _assembled(file: ArrayFile) -> StoredProposals:
+    """Return the proposals of each image.
 
     Raises:
-        InputError, KeyError, TypeError, ValueError: description and arrays do not fit each other.
+        InputError, KeyError, TypeError, ValueError: Description and arrays do not fit each other.
     """
-    counts = arrays["counts"]
-    names, checksums = tuple(description["names"]), tuple(description["sha256"])
-    if not len(counts) == len(names) == len(checksums) or counts.min(initial=0) < 0:
-        raise InputError(f"{len(counts)} counts, {len(names)} names, {len(checksums)} checksums")
-    if any(len(arrays[name]) != counts.sum() for name in ("boxes", "scores", "source")):
+    arrays, known = file.arrays, file.description
+    if set(arrays) - {"objectness"} != {"boxes", "scores", "source", "counts"}:
+        raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
+    counts, objectness = arrays["counts"], arrays.get("objectness")
+    image_ids, checksums = tuple(known["image_ids"]), tuple(known["sha256"])
+    if not len(counts) == len(image_ids) == len(checksums) or counts.min(initial=0) < 0:
+        raise InputError(f"{len(counts)} counts, {len(image_ids)} images, {len(checksums)} checksums")
+    if any(len(array) != counts.sum() for name, array in arrays.items() if name != "counts"):
         raise InputError(f"the counts add up to {counts.sum()}, there are {len(arrays['boxes'])} boxes")
-    sources = tuple(description["source_names"])
+    names = tuple(known["source_names"])
     parts = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True))
     proposals = tuple(
-        Proposals(arrays["boxes"][rows], arrays["scores"][rows], arrays["source"][rows], sources) for rows in parts
+        Proposals(
+            arrays["boxes"][rows],
+            arrays["scores"][rows],
+            arrays["source"][rows],
+            names,
+            None if objectness is None else objectness[rows],
+        )
+        for rows in parts
     )
-    return StoredProposals(dict(description["settings"]), names, checksums, proposals)
+    return StoredProposals(
+        settings=dict(known["settings"]),
+        image_ids=image_ids,
+        checksums=checksums,
+        proposals=proposals,
+        code=str(known["code"]),
+    )
 
 
-def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as a file will give them back."""
-    try:
-        return dict(json.loads(json.dumps(dict(settings), allow_nan=False)))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"settings should be JSON values: {error}") from error
+class _SetJob:
+    """The proposals of one set, in parts; see `propose_for_set`."""
 
+    def __init__(
+        self,
+        dataset: DetectionDataset,
+        propose: Propose,
+        settings: dict[str, Any],
+        path: Path | None,
+        bar: ProgressBar | None,
+        threads: int,
+        clock: StageClock | None,
+    ) -> None:
+        self.dataset = dataset
+        self.image_ids = tuple(dataset.image_ids)
+        self.settings = settings
+        self.threads = threads
+        self.code = code_fingerprint()
+        self.earlier: dict[tuple[int | str, str], Proposals] = {}  # by id and checksum, made by this code
+        self._path = path
+        self._propose = propose
+        self._bar = bar
+        self._clock = clock or StageClock()
 
-def _still_right(
-    path: Path, settings: Mapping[str, Any], names: Sequence[str], checksums: Sequence[str]
-) -> list[Proposals | None]:
-    """What the file holds of each image, None where that has changed since; all None if there is no file."""
-    if not path.exists():
-        return [None] * len(names)
-    stored = read_stored(path)
-    _check_same(path, stored.settings, settings, stored.names, names)
-    return [
-        proposals if before == now else None
-        for proposals, before, now in zip(stored.proposals, stored.checksums, checksums, strict=True)
-    ]
+    def in_memory(self) -> StoredProposals:
+        """Compute all, and hold it only."""
+        step = images_per_part(len(self.dataset), IMAGES_PER_PART)
+        parts = [
+            self._compute(range(start, min(start + step, len(self.dataset))))
+            for start in range(0, len(self.dataset), step)
+        ]
+        return StoredProposals.joined(parts, self.settings, self.code)
 
+    def in_file(self, path: Path) -> StoredProposals:
+        """Take what the file has, compute the rest, and write the file."""
+        if path.exists():
+            stored = self._checked(read_stored_proposals(path), path)
+            checksums = self._checksums(range(len(self.dataset)))
+            if stored.is_of(self.image_ids, checksums):
+                self._advance(len(stored))
+                return stored
+            if stored.code == self.code:
+                self._remember(stored)
+        job = PartedJob(
+            folder=path.with_name(path.name + ".parts"),
+            items=len(self.dataset),
+            per_part=images_per_part(len(self.dataset), IMAGES_PER_PART),
+            compute=self._compute,
+            write=write_stored_proposals,
+            read=lambda part: self._checked(read_stored_proposals(part), part),
+            is_current=self._is_current,
+            advance=self._advance,
+        )
+        whole = StoredProposals.joined(list(job.run() or ()), self.settings, self.code)
+        write_stored_proposals(path, whole)
+        job.forget()
+        return whole
 
-def _check_same(
-    path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any], their_names: Sequence[str], our_names: Sequence[str]
-) -> None:
-    for name in sorted(set(theirs) | set(ours)):
-        if theirs.get(name) != ours.get(name):
+    def _checked(self, stored: StoredProposals, path: Path) -> StoredProposals:
+        """Return what was read from `path` if it was made as is asked for now, from images of this set."""
+        check_same_settings(path, stored.settings, self.settings)
+        if not set(stored.image_ids) <= set(self.image_ids) or (
+            path == self._path and len(stored) != len(self.dataset)
+        ):
             raise InputError(
-                f"{path} was made with {name} = {theirs.get(name)!r}, now {ours.get(name)!r} is asked for; "
-                f"use the old setting or another file"
+                f"{path} was made from {len(stored)} other images than these {len(self.dataset)}; use another file"
             )
-    if tuple(their_names) != tuple(our_names):
-        raise InputError(
-            f"{path} was made from {len(their_names)} other images than these {len(our_names)}; use another file"
+        return stored
+
+    def _compute(self, rows: range) -> StoredProposals:
+        """Return the proposals of some images, several at a time."""
+        checksums = self._checksums(rows) if self._path is not None else ("",) * len(rows)
+
+        def one(row: int, checksum: str) -> Proposals:
+            known = self.earlier.get((self.image_ids[row], checksum))
+            return self._propose(self.dataset.load_image(row)) if known is None else known
+
+        found = []
+        with self._clock.stage("proposals"), ThreadPoolExecutor(self.threads) as pool:
+            for proposals in pool.map(one, rows, checksums):
+                found.append(proposals)
+                self._advance(1)
+        return StoredProposals(
+            settings=self.settings,
+            image_ids=tuple(self.image_ids[row] for row in rows),
+            checksums=checksums,
+            proposals=tuple(found),
+            code=self.code,
         )
 
+    def _is_current(self, part: StoredProposals, rows: range) -> bool:
+        """Return whether a part was made by this code from these images."""
+        if part.code != self.code:
+            return False
+        self._remember(part)  # the images in it that did not change need not be done again
+        return part.is_of([self.image_ids[row] for row in rows], self._checksums(rows))
 
-def _digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
+    def _remember(self, stored: StoredProposals) -> None:
+        known = zip(stored.image_ids, stored.checksums, stored.proposals, strict=True)
+        self.earlier |= {(image_id, checksum): found for image_id, checksum, found in known}
+
+    def _checksums(self, rows: range) -> tuple[str, ...]:
+        return checksums_of([self.dataset.path(row) for row in rows], self.threads)
+
+    def _advance(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.advance(count)

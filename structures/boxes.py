@@ -132,6 +132,18 @@ def undo_sum(total: NDArray[np.float64], part: NDArray[np.float64] | float) -> N
     return np.where(short + part == total, short, difference)
 
 
+def sized_boxes(box: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return x, y, width, height (N, 4) of float64 corners x1 y1 x2 y2, as they were before corners were summed up.
+
+    >>> sized_boxes(np.array([[0.1, 0.2, 0.1 + 0.7, 0.2 + 0.9]])).tolist()
+    [[0.1, 0.2, 0.7, 0.9]]
+    """
+    sized = box.copy()
+    for side in (2, 3):
+        sized[:, side] = undo_sum(box[:, side], box[:, side - 2])
+    return sized
+
+
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the areas (...) of float64 boxes (..., 4), 0 for inverted ones."""
     width = np.maximum(boxes[..., 2] - boxes[..., 0], 0)

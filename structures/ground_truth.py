@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures.boxes import as_boxes
+from inception_rcnn.structures.boxes import as_boxes, sized_boxes
 from inception_rcnn.structures.checks import (
     Selection,
     column,
@@ -175,7 +175,8 @@ class GroundTruthTable:
         """Return the areas (N,) in square pixels: those of the annotations where there are any, else of the boxes."""
         if self.area is not None:
             return self.area
-        return (self.box[:, 2] - self.box[:, 0]) * (self.box[:, 3] - self.box[:, 1])
+        sized = sized_boxes(self.box)
+        return sized[:, 2] * sized[:, 3]
 
     def of_images(self, chosen: Sequence[int]) -> GroundTruthTable:
         """Return the images at some positions, each at most once, with their objects, in that order."""

@@ -90,6 +90,22 @@ def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[n
     return np.array(resized)
 
 
+def stretch(image: NDArray[np.uint8], window: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """Return a window of the picture as uint8 (side, side, 3), each pixel a mean over what it covers.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        window: (4,) x1 y1 x2 y2 in pixels of the picture, inside it; fractions are taken as such.
+        side: Of the result, in pixels.
+
+    >>> stretch(np.full((4, 6, 3), 7, np.uint8), np.array([0, 0, 6, 4.0]), side=1).tolist()
+    [[[7, 7, 7]]]
+    """
+    x1, y1, x2, y2 = window.tolist()
+    resized = Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR, box=(x1, y1, x2, y2))
+    return np.asarray(resized)
+
+
 def check_rgb(image: NDArray[np.uint8], name: str = "image") -> None:
     """Raise if `image` is not an image as the project carries it.
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -174,7 +174,7 @@ class PartedJob(Generic[Part]):
         write: Puts a part into a file, whole or not at all.
         read: The part in a file. It raises if the file was made with other settings.
         is_current: Whether a part that an earlier process wrote is still right: the images may have changed since.
-        advance: Told how many images were finished, here or by another process.
+        advance: Told how many images an earlier or another process finished; `compute` counts its own.
     """
 
     folder: Path
@@ -185,6 +185,7 @@ class PartedJob(Generic[Part]):
     read: Callable[[Path], Part]
     is_current: Callable[[Part, range], bool]
     advance: Callable[[int], None] = lambda count: None
+    _computed: set[int] = field(default_factory=set)
 
     @property
     def parts(self) -> list[range]:
@@ -202,7 +203,7 @@ class PartedJob(Generic[Part]):
             return None
         self.folder.mkdir(parents=True, exist_ok=True)
         if share.leads:
-            self._finished_mark.unlink(missing_ok=True)
+            _finished_mark(self.folder).unlink(missing_ok=True)
             self._drop_outdated()
         parts = self.parts
         first = share.rank * len(parts) // share.processes  # each process begins elsewhere, so that few claims collide
@@ -215,18 +216,12 @@ class PartedJob(Generic[Part]):
 
     def forget(self, share: Share | None = None) -> None:
         """Remove the parts; call it when all that was to be made of them is made."""
-        if share is not None and share.processes > 1 and self.folder.parent.is_dir():
-            self._finished_mark.touch()  # for a process that was started with this one and has not even begun
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def _finished_mark(self) -> Path:
-        return self.folder.with_name(self.folder.name + ".finished")
+        forget_parts(self.folder, share)
 
     def _is_finished(self, share: Share) -> bool:
         """Return whether all was done since this process began, so that a process that only helps has nothing to do."""
         with suppress(OSError):
-            return not share.leads and self._finished_mark.stat().st_mtime >= _STARTED
+            return not share.leads and _finished_mark(self.folder).stat().st_mtime >= _STARTED
         return False
 
     def _file(self, rows: range) -> Path:
@@ -251,13 +246,13 @@ class PartedJob(Generic[Part]):
         with _claimed(file.with_suffix(".claim"), share.rank) as mine:
             if not mine or file.exists():
                 return
+            self._computed.add(rows.start)
             part = self.compute(rows)
             try:
                 self.write(file, part)
             except InputError:
                 if not self._is_finished(share):  # else another process took this part over, and all is done
                     raise
-            self.advance(len(rows))
 
     def _await_others(self, share: Share) -> None:
         """Wait until every part is there; parts of processes that died are computed here."""
@@ -266,6 +261,8 @@ class PartedJob(Generic[Part]):
         while awaited:
             for rows in awaited:
                 self._compute_unless_claimed(rows, share)
+                if self._file(rows).exists() and rows.start not in self._computed:
+                    self.advance(len(rows))
             still = [rows for rows in awaited if not self._file(rows).exists()]
             if still and not noticed and time.monotonic() - start > SECONDS_BEFORE_NOTICE:
                 noticed = True
@@ -277,6 +274,17 @@ class PartedJob(Generic[Part]):
             awaited = still
             if awaited:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def forget_parts(folder: Path, share: Share | None = None) -> None:
+    """Remove the folder of a job's parts; of several processes, those that come late will find nothing to do."""
+    if share is not None and share.processes > 1 and folder.parent.is_dir():
+        _finished_mark(folder).touch()  # for a process that was started with this one and has not even begun
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _finished_mark(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".finished")
 
 
 @contextmanager

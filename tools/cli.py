@@ -13,7 +13,7 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -177,6 +177,24 @@ def _can_be_mended_by_user(error: Exception) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, BrokenPipeError)  # `... | head`: typer ends quietly
     return isinstance(error, InceptionError)
+
+
+def check_known(option: str, value: str, known: Collection[str]) -> None:
+    """Refuses the value of an option that is none of the known ones.
+
+    Raises:
+        typer.BadParameter: it is not; the text lists them.
+    """
+    if value not in known:
+        raise typer.BadParameter(f"{value!r} is unknown; known: {', '.join(known)}", param_hint=option)
+
+
+def print_problems(problems: Sequence[str]) -> None:
+    """Names what was left out of a data set on the error stream, and prints how much it was."""
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+    if problems:
+        typer.echo(f"left out as broken: {len(problems)} images or objects, named on the error stream")
 
 
 if __name__ == "__main__":

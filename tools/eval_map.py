@@ -21,7 +21,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,28 +30,13 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import check_known, print_problems, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets.detections.stored import StoredDetections
     from inception_rcnn.datasets.evaluation_set import EvaluationSet
-    from inception_rcnn.evaluation import EvaluationResult, ProposalRecall, ScoreThreshold
+    from inception_rcnn.evaluation.report.inputs import ReportInput
     from inception_rcnn.structures import DetectionTable
-
-
-@dataclass(frozen=True, eq=False)
-class _Score:
-    """How good detections are, and how they came about; what a file does not tell is empty."""
-
-    result: EvaluationResult
-    detections: DetectionTable
-    known: frozenset[int] | None
-    name: str = ""
-    dropped: int = 0
-    coverage: ProposalRecall | None = None
-    threshold: ScoreThreshold | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
 
 
 def main(
@@ -102,65 +86,135 @@ def main(
     """Parses, calls, prints."""
     from inception_rcnn.datasets import FORMATS
     from inception_rcnn.datasets import write_ground_truth as write_truth
+    from inception_rcnn.datasets.detections import known_classes, read_detections
     from inception_rcnn.datasets.detections import write_detections as write_found
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
+    from inception_rcnn.evaluation.report.text import class_lines, figure_lines
     from inception_rcnn.structures import InputError, write_json
 
-    _check_known("--dataset", "format", dataset, FORMATS)
+    check_known("--dataset", dataset, FORMATS)
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
-    _check_known("--protocol", "protocol", protocol, PROTOCOLS)
-    runs: dict[str, object] = {
-        "--weights": weights,
-        "--each": each,
-        "--store-threshold": store_threshold,
-        "--output": output,
-    }
+    check_known("--protocol", protocol, PROTOCOLS)
+    runs = {"--weights": weights, "--each": each, "--store-threshold": store_threshold, "--output": output}
     runs |= {"--proposals": proposals_file, "--max-proposals": max_proposals is not None}
     runs["--no-objectness"] = not objectness
-    if store_threshold and (not weights or (len(weights) > 1 and not each)):
-        raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
     _check_sources(ground_truth, detections, write_ground_truth, runs)
+    if store_threshold:
+        _check_can_store(weights or [], each=each)
     part = split or (None if dataset == "folder" else "val")
-    truth = evaluation_set_of(
+    scored_set = evaluation_set_of(
         dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken
     )
-    _print_problems(truth.problems)
+    truth = scored_set.truth
+    print_problems(scored_set.problems)
     if write_ground_truth is not None:
-        write_truth(write_ground_truth, truth.truth)
-        typer.echo(f"{len(truth.truth)} objects of {len(truth.truth.image_ids)} images in {write_ground_truth}")
+        write_truth(write_ground_truth, truth)
+        typer.echo(f"{len(truth)} objects of {len(truth.image_ids)} images in {write_ground_truth}")
         return
-    if truth.truth.ignored.all():
-        raise InputError(f"{truth.title} has no objects to find, so nothing can be scored")
-    pairs, journal = _read_blacklist(blacklist, truth, protocol), None
+    if truth.ignored.all():
+        raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
+    pairs, journal = _read_blacklist(blacklist, scored_set, protocol), None
     if detections is not None:
-        scores = [_score_file(detections, dataset, truth, protocol, pairs, skip_broken=skip_broken)]
+        read = read_detections(detections, truth, dataset, skip_unknown=skip_broken)
+        known, dropped = read.known, read.dropped
+        evaluations = {"": evaluate(read.detections, detections.name, scored_set, protocol, pairs)}
     else:
         settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "weigh_by_objectness": objectness}
+        settings["max_detections"] = None  # AP counts every detection; only those of a class are limited
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
-        stored, journal = _detect(truth, weights, settings, device, output, proposals_file, each=each, quiet=quiet)
+        stored, journal = _detect(scored_set, weights, settings, device, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
-        scores = _score_stored(stored, truth, protocol, pairs)
-    for score in scores:
-        _print_score(score, truth, per_class=score is scores[0])
+        known, dropped = known_classes(stored.class_names, truth), 0
+        evaluations = evaluate_stored(stored, scored_set, protocol, pairs, weights or [])
+    first = next(iter(evaluations.values()))
+    for name, one in evaluations.items():
+        lines = [f"--- {name}"] if name else []
+        lines += class_lines(one) if one is first else []
+        typer.echo("\n".join([*lines, *figure_lines(one, known=known, dropped=dropped)]))
     if store_threshold:
-        _store_thresholds(weights or [], scores)
+        _store_thresholds(weights or [], list(evaluations.values()))
     if write_detections is not None:
-        write_found(write_detections, scores[0].detections, truth.truth, dataset)
+        write_found(write_detections, first.detections, truth, dataset)
     if json_file is not None:
-        write_json(json_file, result_to_dict(scores[0].result))
+        write_json(json_file, result_to_dict(first.result))
     if report is not None:
-        _write_report(report, truth, scores[0], tuple(weights or ()), detections)
+        from inception_rcnn.evaluation.report.pages import write_report
+
+        typer.echo(f"report: {write_report(report, first)}")
     if journal is not None:
         from inception_rcnn.detector.dataset_inference import forget_run
 
         forget_run(journal)
 
 
-def _check_known(option: str, what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise typer.BadParameter(f"{value!r} is not a known {what}; known: {', '.join(known)}", param_hint=option)
+def evaluate(
+    found: DetectionTable,
+    name: str,
+    scored_set: EvaluationSet,
+    protocol: str,
+    blacklist: Collection[tuple[int | str, str]] = (),
+    **beside: Any,
+) -> ReportInput:
+    """The evaluation of some detections.
+
+    Args:
+        found: positions in the images and classes of the set.
+        name: whose they are, for the title.
+        scored_set: the objects, and perhaps the photographs.
+        protocol: one of `evaluation.protocols.PROTOCOLS`.
+        blacklist: pairs of image id and class name that are not evaluated.
+        beside: what else is known for a report; see `ReportInput`.
+    """
+    from inception_rcnn.evaluation.protocols import evaluate_by
+    from inception_rcnn.evaluation.report.inputs import ReportInput
+
+    return ReportInput(
+        title=f"{name} on {scored_set.title}",
+        result=evaluate_by(protocol, scored_set.truth, found, blacklist=blacklist),
+        truths=scored_set.truth,
+        detections=found,
+        photographs=None if scored_set.dataset is None else scored_set.dataset.load_image,
+        **beside,
+    )
+
+
+def evaluate_stored(
+    stored: StoredDetections,
+    scored_set: EvaluationSet,
+    protocol: str,
+    blacklist: Collection[tuple[int | str, str]] = (),
+    weights: Sequence[str] = (),
+) -> dict[str, ReportInput]:
+    """The evaluation of every run by its name: of all networks averaged, then perhaps of each alone.
+
+    Classes of the detector that the data set does not have are left out; classes of the data set that the detector does
+    not know have no detections.
+
+    Args:
+        stored: of the images of the set, in the same order.
+        scored_set: the objects, and perhaps the photographs.
+        protocol: one of `evaluation.protocols.PROTOCOLS`.
+        blacklist: pairs of image id and class name that are not evaluated.
+        weights: the checkpoints; none: the shipped model.
+    """
+    from inception_rcnn.datasets.class_matching import class_positions
+    from inception_rcnn.evaluation import proposal_recall
+
+    truth = scored_set.truth
+    labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
+    beside = {
+        "coverage": proposal_recall(truth, stored.regions),
+        "seconds": stored.seconds,
+        "weights": tuple(weights),
+        "settings": {key: str(value) for key, value in stored.settings.items() if not isinstance(value, dict | list)},
+    }
+    what = ", ".join(weights) or "the shipped model"
+    return {
+        name: evaluate(stored.table(labels, run), what, scored_set, protocol, blacklist, **beside)
+        for run, name in enumerate(stored.runs)
+    }
 
 
 def _check_sources(
@@ -175,43 +229,38 @@ def _check_sources(
         raise InputError(f"{useless[0]} has no meaning with --detections, which runs no detector")
 
 
-def _print_problems(problems: Sequence[str]) -> None:
-    for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
-    if problems:
-        typer.echo(f"left out as broken: {len(problems)} images or objects, named on the error stream")
+def _check_can_store(weights: Sequence[str], *, each: bool) -> None:
+    """Refuses, before anything is run, to store a threshold where it cannot or must not be stored."""
+    from inception_rcnn.detector.checkpoints import SHIPPED, weights_path
+    from inception_rcnn.structures import InputError
+
+    if not weights or (len(weights) > 1 and not each):
+        raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
+    shipped = {weights_path(name).resolve() for name in SHIPPED}
+    for name in weights:
+        if weights_path(name).resolve() in shipped:
+            raise InputError(f"--store-threshold does not write into {name}, a shipped file; name a copy of it")
 
 
-def _read_blacklist(path: Path | None, truth: EvaluationSet, protocol: str) -> tuple[tuple[int, str], ...]:
+def _read_blacklist(path: Path | None, scored_set: EvaluationSet, protocol: str) -> tuple[tuple[int, str], ...]:
     """The pairs of the list; how many of them are of images in the set is printed."""
     from inception_rcnn.datasets import read_blacklist
     from inception_rcnn.structures import InputError
 
-    if path is not None and protocol != "ilsvrc":
+    if path is None:
+        return ()
+    if protocol != "ilsvrc":
         raise InputError(f"--blacklist belongs to the protocol ilsvrc, not to {protocol}")
-    pairs = () if path is None else read_blacklist(path)
-    ids = set(truth.truth.image_ids)
+    pairs, ids = read_blacklist(path), set(scored_set.truth.image_ids)
     if pairs and not any(isinstance(image_id, int) for image_id in ids):
         raise InputError(f"{path} names images by their index, but these have none; give an --image-list with indices")
-    if path is not None:
-        here = sum(image_id in ids for image_id, _ in pairs)
-        typer.echo(f"blacklist: {len(pairs)} pairs of image and class, {here} of them in this set")
+    here = sum(image_id in ids for image_id, _ in pairs)
+    typer.echo(f"blacklist: {len(pairs)} pairs of image and class, {here} of them in this set")
     return pairs
 
 
-def _score_file(
-    path: Path, form: str, truth: EvaluationSet, protocol: str, pairs: Collection[tuple[int, str]], *, skip_broken: bool
-) -> _Score:
-    from inception_rcnn.datasets.detections import read_detections
-    from inception_rcnn.evaluation.protocols import evaluate_by
-
-    read = read_detections(path, truth.truth, form, skip_unknown=skip_broken)
-    result = evaluate_by(protocol, truth.truth, read.detections, blacklist=pairs)
-    return _Score(result, read.detections, read.known, dropped=read.dropped)
-
-
 def _detect(
-    truth: EvaluationSet,
+    scored_set: EvaluationSet,
     weights: Sequence[str] | None,
     settings: Mapping[str, Any],
     device: str,
@@ -232,19 +281,19 @@ def _detect(
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
-    from inception_rcnn.proposals.image_sets import proposals_from_file
+    from inception_rcnn.proposals.stored import proposals_from_file
     from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()
     share, names = Share.from_environment(os.environ), list(weights or [DEFAULT_WEIGHTS])
     device = share.device(device, torch.cuda.device_count())
     detector = load_detector(names, device, settings=DetectionSettings(**settings))
-    known_classes(detector.ensemble.class_names, truth.truth)
-    images = truth.photographs()
+    known_classes(detector.ensemble.class_names, scored_set.truth)
+    images = scored_set.photographs()
     run = SetRun(
         detector=detector,
         images=images,
-        image_ids=truth.truth.image_ids,
+        image_ids=scored_set.truth.image_ids,
         settings=describe_run(detector, names, proposals_file),
         proposals=None if proposals_file is None else proposals_from_file(proposals_file, images),
         members=tuple(names) if each and len(names) > 1 else (),
@@ -256,115 +305,14 @@ def _detect(
     return stored, path if output is None else None
 
 
-def _score_stored(
-    stored: StoredDetections, truth: EvaluationSet, protocol: str, pairs: Collection[tuple[int, str]]
-) -> list[_Score]:
-    from inception_rcnn.datasets.detections import known_classes
-    from inception_rcnn.detector.set_evaluation import evaluate_stored, region_recall
-
-    known = known_classes(stored.class_names, truth.truth)
-    coverage = region_recall(stored, truth.truth)
-    found = evaluate_stored(stored, truth.truth, protocol=protocol, blacklist=pairs)
-    settings = {name: str(value) for name, value in stored.settings.items() if not isinstance(value, dict | list)}
-    return [
-        _Score(one.result, one.detections, known, name, 0, coverage, one.threshold, stored.seconds, settings)
-        for name, one in zip(stored.runs, found, strict=True)
-    ]
-
-
-def _print_score(score: _Score, truth: EvaluationSet, *, per_class: bool) -> None:
-    result, display_names = score.result, truth.truth.display_names
-    if score.name:
-        typer.echo(f"--- {score.name}")
-    if per_class:
-        _print_classes(result, display_names)
-    counted = [ap for ap in result.ap.values() if ap is not None]
-    typer.echo(
-        f"mAP@0.5 {100 * result.map:.2f} over {len(counted)} classes, median {100 * result.median_ap:.2f}, "
-        f"by the rules of {result.protocol}"
-    )
-    if isinstance(stats := getattr(result, "stats", None), dict):
-        shown = (f"{name} {'-' if value is None else format(100 * value, '.2f')}" for name, value in stats.items())
-        typer.echo(f"COCO: {'  '.join(shown)}")
-    _print_missing_classes(score, display_names)
-    objects = int((~truth.truth.ignored).sum())
-    typer.echo(f"{result.images} images, {result.detections} detections, {objects} objects")
-    if score.dropped:
-        typer.echo(f"left out: {score.dropped} detections of images that are not in the set")
-    _print_run(score)
-
-
-def _print_classes(result: EvaluationResult, display_names: Sequence[str]) -> None:
-    names = [name if name == said else f"{name} {said}" for name, said in zip(result.ap, display_names, strict=True)]
-    width = max(16, *map(len, names))
-    for name, ap in zip(names, result.ap.values(), strict=True):
-        typer.echo(f"  {name:<{width}} {'no objects' if ap is None else format(100 * ap, '6.1f')}")
-
-
-def _print_missing_classes(score: _Score, display_names: Sequence[str]) -> None:
-    """Names the classes without objects, and those the detector does not know."""
-    without = [said for said, ap in zip(display_names, score.result.ap.values(), strict=True) if ap is None]
-    if without:
-        typer.echo(f"classes without objects, left out of the mean: {len(without)} ({', '.join(without)})")
-    if score.known is None:
-        return
-    counted = [(label, ap) for label, ap in enumerate(score.result.ap.values()) if ap is not None]
-    unknown = [display_names[label] for label, _ in counted if label not in score.known]
-    aps = [ap for label, ap in counted if label in score.known]
-    if unknown:
-        typer.echo(f"classes that the detector does not know, with AP 0: {len(unknown)} ({', '.join(unknown)})")
-    if unknown and aps:
-        typer.echo(f"mAP@0.5 {100 * sum(aps) / len(aps):.2f} over the {len(aps)} of its own classes that have objects")
-
-
-def _print_run(score: _Score) -> None:
-    """Prints what only a detector's run has."""
-    coverage, threshold, images = score.coverage, score.threshold, score.result.images
-    if coverage is not None:
-        recall = 100 * coverage.recall[0.5]
-        typer.echo(f"proposals: {coverage.boxes_per_image:.0f} an image, recall at IoU 0.5 {recall:.1f} %")
-    if threshold is not None:
-        typer.echo(
-            f"best mean F1 {threshold.f1:.3f} at score {threshold.threshold:.3f} "
-            f"(precision {threshold.precision:.3f}, recall {threshold.recall:.3f})"
-        )
-    if score.seconds:
-        spent = ", ".join(f"{stage} {seconds / images:.3f}" for stage, seconds in score.seconds.items())
-        typer.echo(f"seconds an image: {sum(score.seconds.values()) / images:.2f} ({spent})")
-
-
-def _store_thresholds(weights: Sequence[str], scores: Sequence[_Score]) -> None:
+def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
+    """Writes into each checkpoint the score with the best mean F1 of its own detections."""
     from inception_rcnn.detector.checkpoints import with_score_threshold
 
-    for checkpoint, score in zip(weights, scores[-len(weights) :], strict=True):
-        if score.threshold is not None:
-            with_score_threshold(checkpoint, score.threshold.threshold)
-            typer.echo(f"stored score threshold {score.threshold.threshold:.3f} in {checkpoint}")
-
-
-def _write_report(
-    folder: Path, truth: EvaluationSet, score: _Score, weights: tuple[str, ...], detections: Path | None
-) -> None:
-    from inception_rcnn.evaluation import analyse_errors
-    from inception_rcnn.evaluation.report.inputs import ReportInput
-    from inception_rcnn.evaluation.report.pages import write_report
-
-    what = detections.name if detections is not None else ", ".join(weights) or "the shipped model"
-    shown = ReportInput(
-        title=f"{what} on {truth.title}",
-        result=score.result,
-        class_names=truth.truth.display_names,
-        image_names=truth.truth.image_names,
-        truths=truth.truth,
-        detections=score.detections,
-        errors=analyse_errors(truth.truth, score.detections),
-        coverage=score.coverage,
-        seconds=score.seconds,
-        photographs=None if truth.dataset is None else truth.photographs().load_image,
-        weights=weights,
-        settings=score.settings,
-    )
-    typer.echo(f"report: {write_report(folder, shown)}")
+    for checkpoint, one in zip(weights, evaluations[-len(weights) :], strict=True):
+        threshold = one.matches.best_f1().threshold
+        with_score_threshold(checkpoint, threshold)
+        typer.echo(f"stored score threshold {threshold:.3f} in {checkpoint}")
 
 
 if __name__ == "__main__":

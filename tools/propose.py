@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from inception_rcnn.datasets import DetectionDataset
     from inception_rcnn.evaluation import ProposalRecall
     from inception_rcnn.proposals import Proposer
-    from inception_rcnn.proposals.image_sets import TimedProposer
     from inception_rcnn.structures import GroundTruth, Proposals
 
 _DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
@@ -130,22 +130,32 @@ def _cover_set(
     quiet: bool,
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
-    from inception_rcnn.proposals.image_sets import FirstImages, propose_for_images
-    from inception_rcnn.proposals.search.selective_search import available_processors
+    from inception_rcnn.proposals.stored import propose_for_set
     from inception_rcnn.structures import progress_bar, write_json
+    from inception_rcnn.structures.dataset import Subset
+    from inception_rcnn.structures.jobs import available_processors
+    from inception_rcnn.structures.progress import StageClock
 
-    images = FirstImages(dataset, limit)
-    timed, workers = _warm(proposer), threads or available_processors()
+    images = Subset(dataset, range(len(dataset) if limit is None else min(limit, len(dataset))))
+    propose, calls, clock = _warm(proposer), count(), StageClock()
+    workers = threads or available_processors()
+
+    def counted(image: NDArray[np.uint8]) -> Proposals:
+        next(calls)
+        return propose(image)
+
     with progress_bar(len(images), "proposals", quiet=quiet) as bar:
-        proposals = propose_for_images(images, timed, output, proposer.describe(), bar=bar, threads=workers)
-    truths = [dataset.ground_truth(index) for index in range(len(images))]
-    whole, seconds = _coverage(truths, proposals), timed.seconds_per_image()
+        made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
+    proposals, computed = made.proposals, next(calls)
+    truths = [images.ground_truth(index) for index in range(len(images))]
+    whole = _coverage(truths, proposals)
+    seconds = sum(clock.seconds.values()) / computed if computed else None
     if json_file is not None:
         write_json(json_file, _as_json(whole, proposals, seconds))
     if quiet:
         return
-    count = sum(map(len, proposals)) / len(proposals)
-    typer.echo(f"{len(images)} images, {count:.1f} boxes an image" + (f", in {output}" if output else ""))
+    boxes = sum(map(len, proposals)) / len(proposals)
+    typer.echo(f"{len(images)} images, {boxes:.1f} boxes an image" + (f", in {output}" if output else ""))
     _print_time(seconds, workers)
     _print_coverage(whole, truths, proposals)
 
@@ -175,17 +185,15 @@ def _proposer(given: dict[str, Any], device: str) -> Proposer:
     return Proposer.load(settings, choose_runtime(device))
 
 
-def _warm(proposer: Proposer) -> TimedProposer:
+def _warm(proposer: Proposer) -> Callable[[NDArray[np.uint8]], Proposals]:
     """Selective search on one thread; its kernels are compiled, or found, before anything is measured."""
     import numpy as np
-
-    from inception_rcnn.proposals.image_sets import TimedProposer
 
     def propose(image: NDArray[np.uint8]) -> Proposals:
         return proposer(image, threads=1)
 
     propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
-    return TimedProposer(propose)
+    return propose
 
 
 def _coverage(truths: Sequence[GroundTruth], proposals: Sequence[Proposals]) -> ProposalRecall | None:
@@ -235,25 +243,9 @@ def _print_coverage(
         typer.echo("no objects are known, so coverage is not either")
         return
     from inception_rcnn.evaluation import recall_by_size
+    from inception_rcnn.evaluation.report.text import coverage_lines
 
-    _print_table([whole, *recall_by_size(truths, proposals).values()])
-
-
-def _print_table(columns: Sequence[ProposalRecall | None]) -> None:
-    """Prints a column for all objects and one for each size, a dash where there are none of it."""
-    thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)
-    counts = (50, 100, 200, 300, 500, 1000)
-    rows: list[tuple[str, Callable[[ProposalRecall], float]]] = [
-        *((f"% at IoU {threshold:g}", lambda one, at=threshold: one.recall[at]) for threshold in thresholds),
-        ("average recall, %", lambda one: one.average_recall),
-        ("average best overlap, %", lambda one: one.average_best_overlap),
-        *((f"% at IoU 0.5, first {count}", lambda one, first=count: one.recall_at[first]) for count in counts),
-    ]
-    typer.echo(f"{'':<24}{'all':>8}{'small':>8}{'medium':>8}{'large':>8}   (small: area < 32², large: > 96² pixels)")
-    typer.echo(f"{'objects':<24}" + "".join(f"{0 if one is None else one.truths:8d}" for one in columns))
-    for name, share in rows:
-        values = (f"{'-':>8}" if one is None else f"{100 * share(one):8.1f}" for one in columns)
-        typer.echo(f"{name:<24}" + "".join(values))
+    typer.echo("\n".join(coverage_lines(whole, list(recall_by_size(truths, proposals).values()))))
 
 
 def _draw_all(

@@ -80,16 +80,18 @@ def main(
 ) -> None:
     """Parse, call, print."""
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-    from inception_rcnn.detector.proposing import REGION_INPUT, ProposalSettings, Proposer
-    from inception_rcnn.detector.region_classifier import ClassifierDescription
+    from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.training.initial_weights import pretrained_network
     from inception_rcnn.detector.training.sampling import SamplingSettings
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
+    from inception_rcnn.proposals import ProposalSettings, Proposer
 
     keep_freed_memory()
     runtime = choose_runtime(device)
     part = split or (None if dataset == "folder" else "train")
+    if val_split is not None and val_split == part:
+        raise typer.BadParameter(f"{val_split!r} is trained on; name another part", param_hint="--val-split")
     images = _open(dataset, root, part, skip_broken=skip_broken)
     val = None if val_split is None else _open(dataset, root, val_split, skip_broken=skip_broken)
     start = pretrained_network(pretrained, images.class_names, seed=seed)
@@ -155,14 +157,18 @@ def _proposals(
     dataset: DetectionDataset, proposer: Proposer, given: Path | None, stored: Path, *, quiet: bool
 ) -> Sequence[Proposals]:
     """Return the proposals of each image from a given file, or from the one in the output folder, made if need be."""
-    from inception_rcnn.detector.proposing import other_setting, propose_for_set
-    from inception_rcnn.proposals.image_sets import proposals_from_file
+    from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
+    from inception_rcnn.structures import progress_bar
 
     if given is None:
         stored.parent.mkdir(parents=True, exist_ok=True)
-        return propose_for_set(dataset, proposer, stored, quiet=quiet)
+        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar:
+            made = propose_for_set(
+                dataset, lambda image: proposer(image, threads=1), proposer.describe(), stored, bar=bar
+            )
+        return made.proposals
     proposals = proposals_from_file(given, dataset)
-    if difference := other_setting(given, proposer):
+    if difference := other_setting(given, proposer.describe()):
         typer.echo(f"note: {difference}, which the result will be used with (see --source)", err=True)
     return proposals
 

@@ -129,14 +129,16 @@ def _sources(data: list[str], part: list[str], split: str, output: Path, *, quie
 def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequence[Proposals]:
     """Return what selective search proposes for each image, stored in `path` and read from there the next time."""
     from inception_rcnn.proposals import selective_search
-    from inception_rcnn.proposals.image_sets import propose_for_images, search_settings
+    from inception_rcnn.proposals.proposer import search_settings
+    from inception_rcnn.proposals.stored import propose_for_set
     from inception_rcnn.structures import progress_bar
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with progress_bar(len(dataset), f"proposals for {path.stem}", quiet=quiet) as bar:
-        return propose_for_images(
-            dataset, lambda image: selective_search(image, threads=1), path, search_settings({}), bar=bar
+        made = propose_for_set(
+            dataset, lambda image: selective_search(image, threads=1), search_settings({}), path, bar=bar
         )
+    return made.proposals
 
 
 def _shares(sources: list[BoxSource]) -> Boxes:

@@ -1,6 +1,6 @@
 """inception-rcnn warmup
 
-Compiles the kernels of proposals, regions, evaluation and file reading ahead of their first use, and keeps them.
+Compiles the kernels of proposals, regions and evaluation ahead of their first use, and keeps them.
 
 The first call on a machine takes some seconds; later calls find the compiled kernels in numba's cache. Useful when an
 image of a machine is built, or before a measurement.
@@ -23,18 +23,48 @@ from inception_rcnn.tools.cli import run_command
 
 def main() -> None:
     """Compiles the kernels and prints how long that took."""
-    from inception_rcnn.datasets.warming import warm_up_readers
-    from inception_rcnn.evaluation.warming import warm_up_evaluation
-    from inception_rcnn.proposals import warm_up
+    for name, use in (("proposals", _propose), ("evaluation", _evaluate), ("regions", _warp)):
+        start = time.perf_counter()
+        use()
+        typer.echo(f"the kernels of {name} are ready: {time.perf_counter() - start:.1f} s")
 
-    typer.echo(f"the kernels of selective search are ready: {warm_up():.1f} s")
-    typer.echo(f"the kernels of evaluation are ready: {warm_up_evaluation():.1f} s")
-    typer.echo(f"the kernels of file reading are ready: {warm_up_readers():.1f} s")
-    start = time.perf_counter()
-    import inception_rcnn.detector.warp_kernel  # noqa: F401 - compiles as it is imported
 
-    spent = time.perf_counter() - start
-    typer.echo(f"the kernels of region warping are ready: {spent:.1f} s, PyTorch's loading included")
+def _propose() -> None:
+    import numpy as np
+
+    from inception_rcnn.proposals import merge_proposals, selective_search
+
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    found = selective_search(image, threads=1)
+    merge_proposals(found, found, scores=np.concatenate([found.scores, found.scores]))
+
+
+def _evaluate() -> None:
+    import numpy as np
+
+    from inception_rcnn.evaluation import Evaluation, analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
+    from inception_rcnn.evaluation.bootstrap import resample_images
+    from inception_rcnn.structures import DetectionTable, GroundTruthTable, nms
+
+    nms([[0, 0, 9, 9]], [1])
+    box = np.array([[0.0, 0, 30, 30]])
+    first = np.zeros(1, np.int32)  # image and class
+    truths = GroundTruthTable(("cat",), (1,), first, first, box)
+    found = DetectionTable(first, first, np.array([0.9]), box)
+    for evaluate in (evaluate_ilsvrc, evaluate_voc, evaluate_coco):
+        result = evaluate(truths, found)
+    analyse_errors(truths, found)
+    resample_images(Evaluation(title="", result=result, truths=truths, detections=found), resamples=1)
+
+
+def _warp() -> None:
+    import numpy as np
+
+    from inception_rcnn.backbones import InputSpec
+    from inception_rcnn.detector import warp_regions
+
+    boxes = np.array([[2, 2, 20, 30]], np.float32)
+    warp_regions(np.zeros((48, 64, 3), np.uint8), boxes, InputSpec(side=32, context=2), threads=1)
 
 
 if __name__ == "__main__":

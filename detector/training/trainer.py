@@ -242,8 +242,7 @@ def _train(
 def _detector(propose: Propose, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> Detector:
     """Return a detector with a copy of the network, as the model's file will be used."""
     classifier = RegionClassifier(copy.deepcopy(network), description, runtime)
-    judge = getattr(propose, "multibox", None)
-    return Detector(propose, Ensemble([classifier]), DetectionSettings(), judge)
+    return Detector(propose, Ensemble([classifier]), DetectionSettings())
 
 
 def _linear_summary(summary: dict[str, Any]) -> dict[str, Any]:

@@ -15,17 +15,16 @@ from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 OVERLAP: Final = 0.5
-_CANDIDATES: Final = 512
 
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
     """What the objects of each class were taken for.
 
-    Attributes:
+    Args:
         counts: int64 (C + 1, C + 1), row: what it is, column: what it was called. The last row is for detections of
             nothing, the last column for objects not found.
-        threshold: Detections scoring at least this were asked.
+        threshold: Detections that score at least this were counted.
     """
 
     counts: NDArray[np.int64]
@@ -61,25 +60,6 @@ class Confusion:
         """Return the share of the objects of a class that were found; None without objects."""
         objects = int(self.counts[label].sum())
         return int(self.counts[label, label]) / objects if objects else None
-
-
-def best_threshold(matches: Matches) -> float:
-    """Return the score from which on detections have the best mean F1 over the classes with objects.
-
-    Of many scores, 512 of true detections are tried, spread evenly over their ranks; without a true detection the
-    answer is the highest score, or 0.
-    """
-    true_scores = matches.score[matches.outcome == TRUE]
-    if len(true_scores) == 0:
-        return float(matches.score.max(initial=0.0))
-    candidates = np.unique(np.quantile(true_scores, np.linspace(0, 1, _CANDIDATES), method="nearest"))
-    total = np.zeros(len(candidates))
-    for label in np.flatnonzero(matches.objects > 0):
-        rows = matches.of_class(int(label))
-        true = _at_least(matches.score[rows[matches.outcome[rows] == TRUE]], candidates)
-        false = _at_least(matches.score[rows[matches.outcome[rows] == FALSE]], candidates)
-        total += 2 * true / (true + false + matches.objects[label])
-    return float(candidates[int(total.argmax())])
 
 
 def confusion_matrix(matches: Matches, truths: GroundTruthTable, found: DetectionTable, threshold: float) -> Confusion:
@@ -125,7 +105,3 @@ def _taken_for(
             taken[k] = here[best]
             free[here[best]] = False
     return taken
-
-
-def _at_least(scores: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.int64]:
-    return len(scores) - np.searchsorted(np.sort(scores), candidates, side="left")

@@ -26,7 +26,7 @@ _QUALITY: Final = 62
 class DrawnBox:
     """A box in the picture's pixels.
 
-    Attributes:
+    Args:
         role: What it is; the page's style has a line for each: ``"found"``, ``"true"``, ``"missed"`` or ``"other"``.
         x, y, width, height: In pixels of the picture, cut at its edges.
     """
@@ -42,7 +42,7 @@ class DrawnBox:
 class Picture:
     """A piece of a photograph.
 
-    Attributes:
+    Args:
         data: The file as a data URI.
         width, height: In pixels.
         boxes: Later ones are drawn over earlier ones.

@@ -23,7 +23,7 @@ def write_page(folder: Path, template: str, values: dict[str, Any], data: dict[s
 
     Args:
         folder: Where to.
-        template: Name of the template in ``page/``.
+        template: Name of the template in ``templates/``.
         values: What the template shows; texts are escaped.
         data: What the page's script reads.
 

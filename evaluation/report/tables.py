@@ -1,23 +1,22 @@
-"""The figures of a report as plain values: what the page's tables, bars and curves show."""
+"""The tables of a page: classes, kinds of errors, sizes of objects, confusions, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation.average_precision import HUNDRED_AND_ONE_RECALLS, TRUE, envelope
-from inception_rcnn.evaluation.bootstrap import Interval, Resampled
+from inception_rcnn.evaluation.average_precision import FALSE, NEUTRAL, TRUE
+from inception_rcnn.evaluation.bootstrap import Interval, Resampled, known_intervals
 from inception_rcnn.evaluation.error_analysis import ERROR_KINDS, ErrorAnalysis
-from inception_rcnn.evaluation.recall import ProposalRecall
-from inception_rcnn.evaluation.report.calibration import Calibration
-from inception_rcnn.evaluation.report.charts import Chart
+from inception_rcnn.evaluation.pixel_matching import average_by_class
+from inception_rcnn.evaluation.protocols import PROTOCOLS
 from inception_rcnn.evaluation.report.confusion import Confusion
-from inception_rcnn.evaluation.report.inputs import ReportInput
+from inception_rcnn.evaluation.results import Evaluation
+from inception_rcnn.structures.boxes import sized_boxes
 
 KIND_TEXTS: Final = {
     "Cls": ("Wrong class", "lies on an object of another class (overlap 0.5 or more)"),
@@ -33,7 +32,7 @@ KIND_TEXTS: Final = {
 class ClassRow:
     """One class.
 
-    Attributes:
+    Args:
         label: Its position.
         name: What people call it.
         key: The data set's own name, where it is another; else empty.
@@ -70,11 +69,11 @@ class ClassRow:
 class ErrorRow:
     """One kind of error, or a sum of several.
 
-    Attributes:
+    Args:
         name, text: What it is.
         count: How many there are; None for a sum.
-        cost: What mAP would gain if these were mended and nothing else.
-        step: What it gains if those above are mended already; None for a sum.
+        cost: What mAP would gain if these were corrected and nothing else.
+        step: What it gains if those above are corrected already; None for a sum.
     """
 
     name: str
@@ -84,11 +83,11 @@ class ErrorRow:
     step: float | None
 
 
-def class_rows(report: ReportInput, resampled: Resampled, confusion: Confusion) -> list[ClassRow]:
+def class_rows(evaluation: Evaluation, resampled: Resampled, confusion: Confusion) -> list[ClassRow]:
     """Return the classes, in the order of the data set."""
-    matches, rows = report.result.kept_matches(), []
-    intervals = several_photographs(report, resampled)
-    columns = zip(report.class_names, report.result.ap.items(), intervals, strict=True)
+    matches, rows = evaluation.matches, []
+    intervals = known_intervals(evaluation, resampled)
+    columns = zip(evaluation.truths.display_names, evaluation.result.ap.items(), intervals, strict=True)
     for label, (name, (key, ap), interval) in enumerate(columns):
         objects, mine = int(matches.objects[label]), matches.of_class(label)
         hits = int((matches.outcome[mine] == TRUE).sum())
@@ -109,66 +108,6 @@ def class_rows(report: ReportInput, resampled: Resampled, confusion: Confusion) 
     return rows
 
 
-def several_photographs(report: ReportInput, resampled: Resampled) -> list[Interval]:
-    """Return the interval of each class, and none if all its objects are in one photograph: every draw has the same."""
-    wanted, truths = report.result.kept_matches().wanted, report.truths
-    pairs = np.unique(np.stack([truths.label[wanted], truths.image[wanted]]), axis=1)
-    photographs = np.bincount(pairs[0], minlength=len(truths.class_names)).tolist()
-    unknown = Interval(np.nan, np.nan)
-    return [own if n > 1 else unknown for own, n in zip(resampled.class_intervals(), photographs, strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class CurveSamples:
-    """The precision-recall curves at the recalls 0, 0.01 ... 1.
-
-    Attributes:
-        precision: float64 (classes, 101), the best precision at that recall or more; 0 beyond the last, NaN for classes
-            without objects.
-        score: float64 (classes, 101), the score at which it is reached; NaN beyond the last.
-    """
-
-    precision: NDArray[np.float64]
-    score: NDArray[np.float64]
-
-    @property
-    def mean(self) -> NDArray[np.float64]:
-        """The mean precision over the classes with objects, (101,)."""
-        known = ~np.isnan(self.precision[:, 0])
-        mean: NDArray[np.float64] = self.precision[known].mean(axis=0)
-        return mean
-
-    def as_data(self, name: str) -> dict[str, Any]:
-        """Return what the page's script needs: precision in thousandths; null for classes without objects."""
-        return {
-            "name": name,
-            "mean": np.rint(1000 * self.mean).astype(int).tolist(),
-            "precision": [
-                None if np.isnan(row[0]) else np.rint(1000 * row).astype(int).tolist() for row in self.precision
-            ],
-            "score": [[float(f"{s:.3g}") for s in row[~np.isnan(row)].tolist()] for row in self.score],
-        }
-
-
-def sample_curves(report: ReportInput) -> CurveSamples:
-    """Return the curves of all classes."""
-    matches = report.result.kept_matches()
-    shape = (len(report.class_names), len(HUNDRED_AND_ONE_RECALLS))
-    precision, score = np.full(shape, np.nan), np.full(shape, np.nan)
-    for label, name in enumerate(report.truths.class_names):
-        if matches.objects[label] == 0:
-            continue
-        curve = report.result.curve(name)
-        height = envelope(curve.precision)
-        place = np.searchsorted(curve.recall, HUNDRED_AND_ONE_RECALLS, side="left")
-        precision[label] = np.append(height, 0.0)[place]
-        reached = place < len(height)
-        # the envelope is as high as the next true peak: the last point of those with the same height
-        peak = len(height) - 1 - np.searchsorted(height[::-1], height[place[reached]], side="left")
-        score[label, reached] = curve.score[peak]
-    return CurveSamples(precision, score)
-
-
 def error_rows(errors: ErrorAnalysis) -> list[ErrorRow]:
     """Return the six kinds of errors, then all false detections together, then all objects not found."""
     kinds = [
@@ -181,58 +120,74 @@ def error_rows(errors: ErrorAnalysis) -> list[ErrorRow]:
     ]
 
 
-def curve_chart(curves: Sequence[CurveSamples], name: str = "curve") -> Chart:
-    """Return the precision-recall chart with the mean curves; the page's script adds those of a class."""
-    chart = Chart(name, "Precision against recall, mean of the classes", "recall (%)", "precision (%)")
-    for position, curve in enumerate(curves):
-        values = list(zip(HUNDRED_AND_ONE_RECALLS.tolist(), curve.mean.tolist(), strict=True))
-        chart.add_line(f"mean model{position}", values)
-    return chart
+@dataclass(frozen=True)
+class SizeGroup:
+    """The objects of one size.
+
+    Args:
+        name: What they are called.
+        objects: How many there are.
+        found: The share that some detection found; None without objects.
+        map: Mean over the classes with such objects of their average precision; None without objects.
+    """
+
+    name: str
+    objects: int
+    found: float | None
+    map: float | None
 
 
-def calibration_chart(shown: Calibration) -> Chart:
-    """Return the reliability diagram: precision against score; larger dots stand for more detections."""
-    summary = f"Precision against score; expected calibration error {100 * shown.error:.1f} percentage points"
-    chart = Chart(
-        "reliability", summary, "mean score", "precision (%)", x_ticks=[(k / 5, f"{k / 5:.1f}") for k in range(6)]
-    )
-    chart.add_line("ideal", [(0.0, 0.0), (1.0, 1.0)])
-    known = [b for b in shown.bins if b.score is not None and b.precision is not None]
-    most = max(b.count for b in known)
-    chart.add_line("model0", [(b.score or 0.0, b.precision or 0.0) for b in known])
-    for b in known:
-        text = f"score {b.low:.1f} to {b.high:.1f}: {b.count:,} detections, {100 * (b.precision or 0.0):.1f} % true"
-        chart.add_point("model0", b.score or 0.0, b.precision or 0.0, text, 3.0 + 6.0 * (b.count / most) ** 0.5)
-    return chart
+def by_pixels(evaluation: Evaluation) -> list[SizeGroup]:
+    """Return the small, the medium and the large objects, as the protocol divides them.
+
+    The area is COCO's where the truth has it, else that of the box.
+    """
+    areas, own = _areas(evaluation)
+    sizes = PROTOCOLS[evaluation.result.protocol].sizes
+    return [_group(size.name, evaluation, size.holds(areas), size.holds(own)) for size in sizes]
 
 
-def coverage_charts(coverage: ProposalRecall) -> list[Chart]:
-    """Return recall against overlap, and against the number of proposals."""
-    overlaps = Chart(
-        "recall-by-overlap",
-        "Share of the objects that some proposal covers, by the overlap asked for",
-        "overlap asked for (IoU)",
-        "objects covered (%)",
-        x_range=(min(coverage.recall), max(coverage.recall)),
-        x_ticks=[(iou, f"{iou:g}") for iou in coverage.recall],
-    )
-    numbers = {n: share for n, share in coverage.recall_at.items() if n <= max(coverage.boxes_per_image * 2, 1)}
-    numbers = numbers or dict(list(coverage.recall_at.items())[:1])
-    steps = np.log(np.array(list(numbers), float)).tolist()
-    counts = Chart(
-        "recall-by-number",
-        "Share of the objects covered at IoU 0.5 by the first proposals of each photograph",
-        "first proposals of a photograph",
-        "objects covered (%)",
-        x_range=(steps[0] - 0.2, steps[-1] + 0.2),
-        x_ticks=[(step, str(n)) for step, n in zip(steps, numbers, strict=True)],
-    )
-    for chart, values in ((overlaps, coverage.recall.items()), (counts, zip(steps, numbers.values(), strict=True))):
-        points = list(values)
-        chart.add_line("model0", points)
-        for (x, share), (_, text) in zip(points, chart.x_ticks, strict=True):
-            chart.add_point("model0", x, share, f"{text}: {100 * share:.1f} %")
-    return [overlaps, counts]
+def by_class_thirds(evaluation: Evaluation) -> list[SizeGroup]:
+    """Return the smallest, the middle and the largest third of each class's objects, by their area in pixels.
+
+    Source: Hoiem et al. 2012, "Diagnosing Error in Object Detectors", section 2.2, which compares sizes within a class,
+    because a small airplane is larger than a large cup.
+    """
+    (areas, own), wanted = _areas(evaluation), evaluation.matches.wanted
+    truths, detections = evaluation.truths, evaluation.detections
+    third, own_third = np.zeros(len(areas), np.int8), np.zeros(len(own), np.int8)
+    for label in range(len(truths.class_names)):
+        mine = truths.label == label
+        sizes = areas[mine & wanted]
+        if len(sizes):
+            edges = np.quantile(sizes, [1 / 3, 2 / 3])
+            third[mine] = np.searchsorted(edges, areas[mine], side="left")
+            theirs = detections.label == label
+            own_third[theirs] = np.searchsorted(edges, own[theirs], side="left")
+    names = ("smallest third", "middle third", "largest third")
+    return [_group(name, evaluation, third == k, own_third == k) for k, name in enumerate(names)]
+
+
+def _areas(evaluation: Evaluation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the areas of all objects and of all detections."""
+    sides = np.maximum(sized_boxes(evaluation.detections.box)[:, 2:], 0)  # inverted boxes have no area
+    return evaluation.truths.object_areas(), sides[:, 0] * sides[:, 1]
+
+
+def _group(name: str, evaluation: Evaluation, of_size: NDArray[np.bool_], own_size: NDArray[np.bool_]) -> SizeGroup:
+    """Return one size: detections of objects of other sizes count neither way, nor do false ones of other sizes."""
+    matches, truths = evaluation.matches, evaluation.truths
+    true, false = matches.outcome == TRUE, matches.outcome == FALSE
+    elsewhere = true & ~np.append(of_size, False)[matches.partner] | false & ~own_size
+    chosen = matches.wanted & of_size
+    count = int(chosen.sum())
+    if count == 0:
+        return SizeGroup(name, 0, None, None)
+    objects = np.bincount(truths.label[chosen], minlength=len(truths.class_names))
+    outcome = np.where(elsewhere, np.int8(NEUTRAL), matches.outcome)
+    average = PROTOCOLS[evaluation.result.protocol].average
+    values = np.array(average_by_class(replace(matches, outcome=outcome, objects=objects), average))
+    return SizeGroup(name, count, int((outcome == TRUE).sum()) / count, float(values[objects > 0].mean()))
 
 
 def confusion_data(confusion: Confusion) -> dict[str, Any]:

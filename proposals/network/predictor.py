@@ -9,19 +9,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.ops import nms as suppressed
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
-from inception_rcnn.proposals.network.samples import stretch
-from inception_rcnn.structures import InputError, Proposals, load_image
-from inception_rcnn.structures.images import ImageSource
+from inception_rcnn.structures import InputError, Proposals, load_image, nms
+from inception_rcnn.structures.images import ImageSource, stretch
 
 SOURCE_NAME = "multibox"
 # Boxes looked at when near-duplicates are suppressed: five times as many as are wanted leave enough.
 _CANDIDATES = 5
+_LEAST_SIDE = 1e-3  # of a box, as a share of the image
 # What MultiBox's own boxes are ahead of others by, as a logit. With 3 the first boxes of the merged list cover at least
 # as much as as many of MultiBox alone, at 10 to 300 boxes, on the photographs that its training held out.
 _LEAD = 3.0
@@ -176,17 +175,11 @@ class MultiBox:
         if top_k < 1:
             raise InputError(f"top_k should be at least 1, got {top_k}")
         scores, order = logits.topk(min(_CANDIDATES * top_k, len(logits)))
-        chosen = boxes[order].clamp(0, 1)
-        chosen, scores = _wide_enough(chosen, scores)
-        kept = suppressed(chosen, scores, self.suppression_iou)[:top_k]
-        return Proposals.ordered(
-            as_pixels(chosen[kept].cpu().numpy(), width, height), scores[kept].cpu().numpy(), (), (SOURCE_NAME,)
-        )
-
-
-def _wide_enough(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    keep = (boxes[:, 2:] - boxes[:, :2] > 1e-3).all(dim=1)
-    return boxes[keep], scores[keep]
+        chosen, confidences = boxes[order].clamp(0, 1).cpu().numpy(), scores.cpu().numpy()
+        wide = np.flatnonzero((chosen[:, 2:] - chosen[:, :2] > _LEAST_SIDE).all(axis=1))
+        chosen, confidences = chosen[wide], confidences[wide]
+        kept = nms(chosen, confidences, self.suppression_iou, limit=top_k)
+        return Proposals(as_pixels(chosen[kept], width, height), confidences[kept], source_names=(SOURCE_NAME,))
 
 
 def corner_crops(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

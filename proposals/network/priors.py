@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.cluster.vq import kmeans2
+from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures import InputError
 
-Boxes = npt.NDArray[np.float32]
+Boxes = NDArray[np.float32]
 
 # Pixels of the input between two cells: the maps after 3b, 4e and 5b, and that one halved.
 STRIDES = (8, 16, 32, 64)
@@ -84,7 +83,7 @@ def grid_priors(settings: PriorSettings, side: int) -> Boxes:
     return np.concatenate(grids).astype(np.float32)
 
 
-def common_ratios(boxes: npt.ArrayLike, count: int = 3, seed: int = 0) -> tuple[float, ...]:
+def common_ratios(boxes: ArrayLike, count: int = 3, seed: int = 0) -> tuple[float, ...]:
     """The widths over heights, ascending, that k-means finds among boxes given as shares of their photographs.
 
     Where the boxes have no more than `count` different ones, those.
@@ -98,17 +97,16 @@ def common_ratios(boxes: npt.ArrayLike, count: int = 3, seed: int = 0) -> tuple[
     logs = np.clip(np.log((corners[:, 2] - corners[:, 0]) / (corners[:, 3] - corners[:, 1])), -2, 2)
     found = np.unique(logs.round(6))
     if len(found) > count:
-        found = np.sort(kmeans2(logs[:, None], count, minit="++", seed=seed)[0][:, 0])
+        found = np.sort(_centres(logs[:, None], count, 10, seed)[:, 0])
     return tuple(round(float(ratio), 3) for ratio in np.exp(found))
 
 
-def common_boxes(boxes: npt.ArrayLike, count: int, seed: int = 0) -> Boxes:
+def common_boxes(boxes: ArrayLike, count: int, seed: int = 0) -> Boxes:
     """`count` boxes that k-means finds among boxes given as shares of their photographs, (count, 4).
 
     Source: Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks", whose priors they are.
     """
-    found, _ = kmeans2(_with_area(boxes), count, iter=50, minit="++", seed=seed)
-    return np.asarray(found, dtype=np.float32)
+    return _centres(_with_area(boxes), count, 50, seed).astype(np.float32)
 
 
 def as_shares(boxes: Boxes, width: int, height: int) -> Boxes:
@@ -124,11 +122,19 @@ def as_pixels(boxes: Boxes, width: int, height: int) -> Boxes:
     return pixels
 
 
-def _with_area(boxes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def _centres(points: NDArray[np.float64], count: int, iterations: int, seed: int) -> NDArray[np.float64]:
+    """Return the (count, D) centres that k-means finds among points (N, D)."""
+    from scipy.cluster.vq import kmeans2  # loads much of scipy, and proposing does without
+
+    centres: NDArray[np.float64] = kmeans2(points, count, iter=iterations, minit="++", seed=seed)[0]
+    return centres
+
+
+def _with_area(boxes: ArrayLike) -> NDArray[np.float64]:
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     return corners[(corners[:, 2:] > corners[:, :2]).all(axis=1)]
 
 
-def flattened(parts: Sequence[npt.NDArray[np.float32]]) -> Boxes:
+def flattened(parts: Sequence[NDArray[np.float32]]) -> Boxes:
     """All boxes of several images in one array (N, 4)."""
     return np.concatenate([np.zeros((0, 4), np.float32), *parts])

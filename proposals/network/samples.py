@@ -9,12 +9,12 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from inception_rcnn.proposals.network.loss import Floats, Labels
 from inception_rcnn.structures import GroundTruth, InputError, Proposals
 from inception_rcnn.structures.boxes import share_inside
 from inception_rcnn.structures.dataset import DetectionDataset, ImageCache
+from inception_rcnn.structures.images import stretch
 
 Pixels = NDArray[np.uint8]
 # Of an object that a window's border cuts: from here on the rest is an object itself, below it is neither right nor
@@ -120,13 +120,6 @@ class SampleDrawer:
             labels = Labels(mirrored(labels.objects), mirrored(labels.neutral), labels.complete)
             regions = mirrored(regions)
         return Sample(recoloured(pixels, rng), labels, regions)
-
-
-def stretch(image: Pixels, window: Floats, side: int) -> Pixels:
-    """Return the window (x1, y1, x2, y2) of the image as (side, side, 3), each pixel a mean over what it covers."""
-    box = (float(window[0]), float(window[1]), float(window[2]), float(window[3]))
-    resized = PillowImage.fromarray(image).resize((side, side), PillowImage.Resampling.BILINEAR, box=box)
-    return np.asarray(resized)
 
 
 def choose_window(width: int, height: int, objects: NDArray[np.float32], rng: np.random.Generator) -> Floats:

@@ -10,16 +10,15 @@ import warnings
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from inception_rcnn.proposals.search.colour_spaces import to_colour_space
 from inception_rcnn.proposals.search.ranking import Candidates
-from inception_rcnn.proposals.search.strategies import Strategy
+from inception_rcnn.proposals.search.strategies import Strategy, to_colour_space
 from inception_rcnn.proposals.search.superpixels import SIGMA
 from inception_rcnn.structures import MissingDependencyError
 
 
-def opencv_candidates(picture: npt.NDArray[np.uint8], strategy: Strategy) -> Candidates:
+def opencv_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candidates:
     """Return the boxes of cv2.ximgproc's selective search with our colour spaces, ks and smallest sizes.
 
     OpenCV's presets are not used: their hue fills 18 of 25 bins, their smallest superpixel has 100 pixels whatever k,
@@ -53,7 +52,7 @@ def opencv_candidates(picture: npt.NDArray[np.uint8], strategy: Strategy) -> Can
     return _by_area(np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1))
 
 
-def selectivesearch_candidates(picture: npt.NDArray[np.uint8], strategy: Strategy) -> Candidates:
+def selectivesearch_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candidates:
     """Return the boxes of the package selectivesearch, run once for each colour space and k.
 
     Its rectangles are one pixel short on both sides, which is mended; its own similarity, in which colour and texture
@@ -92,11 +91,11 @@ def _ximgproc_segmentation() -> Any:
     return cv2.ximgproc.segmentation
 
 
-def _three_channels(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _three_channels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
 
 
-def _by_area(boxes: npt.NDArray[np.int32]) -> Candidates:
+def _by_area(boxes: NDArray[np.int32]) -> Candidates:
     """Candidates sorted by corners, then positioned by area; their contours are not known, so all alike."""
     boxes = boxes[np.lexsort(boxes.T[::-1])]
     areas = (boxes[:, 2] - boxes[:, 0]).astype(np.int64) * (boxes[:, 3] - boxes[:, 1])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from inception_rcnn.proposals.search.heaps import push, replace_top
 from inception_rcnn.proposals.search.region_features import Regions
 from inception_rcnn.structures.kernels import kernel
 
@@ -33,11 +32,11 @@ SIZE = Similarity(size=True)
 class Hierarchy:
     """The n - 1 merges of n superpixels; merge t makes region n + t, and the last is the whole picture."""
 
-    merges: npt.NDArray[np.int32]  # (n - 1, 2) the regions that were joined
-    boxes: npt.NDArray[np.int32]  # (n - 1, 4) x1 y1 x2 y2 of the joint region, exclusive
-    sizes: npt.NDArray[np.int32]  # (n - 1,) pixels
-    similarities: npt.NDArray[np.float32]  # (n - 1,) at which they were joined
-    contours: npt.NDArray[np.float32]  # (n - 1, 2) length and strength of the joint region's contour
+    merges: NDArray[np.int32]  # (n - 1, 2) the regions that were joined
+    boxes: NDArray[np.int32]  # (n - 1, 4) x1 y1 x2 y2 of the joint region, exclusive
+    sizes: NDArray[np.int32]  # (n - 1,) pixels
+    similarities: NDArray[np.float32]  # (n - 1,) at which they were joined
+    contours: NDArray[np.float32]  # (n - 1, 2) length and strength of the joint region's contour
 
 
 def group(regions: Regions, similarity: Similarity, image_area: int) -> Hierarchy:
@@ -92,6 +91,49 @@ def similarity_of(
         height = max(left_box[3], right_box[3]) - min(left_box[1], right_box[1])
         value += np.float32(1) - (np.float32(width * height) - joint_size) / area
     return value
+
+
+@kernel
+def push(values: Any, items: Any, count: int, value: Any, item: Any) -> None:
+    """Add an entry to a heap of `count` entries: the largest value on top, of equal ones the smaller item.
+
+    Only an item larger than all others may come; the arrays have room for it.
+    """
+    place = count
+    while place > 0:
+        above = (place - 1) >> 1
+        if values[above] >= value:
+            break
+        values[place] = values[above]
+        items[place] = items[above]
+        place = above
+    values[place] = value
+    items[place] = item
+
+
+@kernel
+def replace_top(values: Any, items: Any, count: int, value: Any, item: Any) -> None:
+    """Put an entry in the place of the top one, then where it belongs.
+
+    With the last entry of count + 1 as the new one, this takes the top away.
+    """
+    place = 0
+    while True:
+        below = 2 * place + 1
+        if below >= count:
+            break
+        right = below + 1
+        if right < count and (
+            values[right] > values[below] or (values[right] == values[below] and items[right] < items[below])
+        ):
+            below = right
+        if value > values[below] or (value == values[below] and item < items[below]):
+            break
+        values[place] = values[below]
+        items[place] = items[below]
+        place = below
+    values[place] = value
+    items[place] = item
 
 
 @kernel(fastmath=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from inception_rcnn.proposals.overlaps import pick_apart, sum_overlapping
+from inception_rcnn.proposals.overlaps import pick_apart
 from inception_rcnn.proposals.search.grouping import Hierarchy
 from inception_rcnn.proposals.search.region_features import Regions
+from inception_rcnn.structures.kernels import kernel
 
 RANKINGS = ("agreement", "random")
 AGREEMENT_LEVELS = (0.5, 0.7)
@@ -34,11 +36,11 @@ class Segmentation:
 class Candidates:
     """Boxes in the working picture, and what the rankings know of each."""
 
-    boxes: npt.NDArray[np.int32]  # (N, 4) x1 y1 x2 y2, exclusive
-    positions: npt.NDArray[np.float32]  # (N,) from the top of its hierarchy: whole picture 1, superpixels n
-    contrasts: npt.NDArray[np.float32]  # (N,) colour distance across its region's contour, over the picture's mean
+    boxes: NDArray[np.int32]  # (N, 4) x1 y1 x2 y2, exclusive
+    positions: NDArray[np.float32]  # (N,) from the top of its hierarchy: whole picture 1, superpixels n
+    contrasts: NDArray[np.float32]  # (N,) colour distance across its region's contour, over the picture's mean
 
-    def __getitem__(self, keep: npt.NDArray[np.generic]) -> Candidates:
+    def __getitem__(self, keep: NDArray[np.generic]) -> Candidates:
         """Return the candidates that a mask or positions select."""
         return Candidates(self.boxes[keep], self.positions[keep], self.contrasts[keep])
 
@@ -81,7 +83,7 @@ def large_enough(
     return replace(candidates, boxes=widened)[np.flatnonzero((sides >= widened_from * least).all(axis=1))]
 
 
-def distinct(boxes: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def distinct(boxes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return positions of first occurrences, in order, and for each row of `boxes` which of them it equals."""
     corners = boxes.astype(np.int64)
     sides = corners.max(axis=0) + 1
@@ -96,7 +98,7 @@ def distinct(boxes: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int64], npt.N
     return first[order], rank[which.reshape(-1)]
 
 
-def random_order(candidates: Candidates, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def random_order(candidates: Candidates, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the order of the candidates without repetitions, and scores: R-CNN's order.
 
     The first of two equal boxes stays, so a box found by several hierarchies tends to stand earlier.
@@ -111,9 +113,7 @@ def random_order(candidates: Candidates, seed: int) -> tuple[npt.NDArray[np.int6
     return order, scores[order]
 
 
-def agreement_order(
-    candidates: Candidates, width: int, height: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def agreement_order(candidates: Candidates, width: int, height: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the order of the candidates without repetitions, and scores: what the hierarchies agree on first.
 
     A box's score is `evidence`. The boxes are then taken best first, each losing up to `APART_PENALTY` for its overlap
@@ -127,8 +127,8 @@ def agreement_order(
 
 
 def evidence(
-    candidates: Candidates, first: npt.NDArray[np.int64], which: npt.NDArray[np.int64], width: int, height: int
-) -> npt.NDArray[np.float64]:
+    candidates: Candidates, first: NDArray[np.int64], which: NDArray[np.int64], width: int, height: int
+) -> NDArray[np.float64]:
     """Return (M, 8) what speaks for each distinct box: `EVIDENCE_WEIGHTS` says how much.
 
     Columns: log of how many candidates overlap the box by more than 0.5, and by more than 0.7, itself included; log of
@@ -152,3 +152,46 @@ def evidence(
     share = np.log(spans[:, 0] * spans[:, 1] / (width * height))
     aspect = np.log(spans[:, 0] / spans[:, 1])
     return np.column_stack([agreeing, np.log(contrast + 0.1), sides, share, aspect, share**2, aspect**2])
+
+
+def sum_overlapping(
+    boxes: NDArray[np.int32], values: NDArray[np.float32], levels: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return (N, levels) sums of `values` over the boxes whose IoU with a box exceeds each level, itself included.
+
+    Args:
+        boxes: (N, 4) x1 y1 x2 y2, exclusive, each with an area.
+        values: (N,) one for each box.
+        levels: Ascending, from 0 up.
+    """
+    by_left = np.argsort(boxes[:, 0], kind="stable")
+    sums = np.repeat(values[by_left, None], len(levels), axis=1)
+    add_overlapping(boxes[by_left], values[by_left], np.asarray(levels, dtype=np.float32), sums)
+    result = np.empty_like(sums)
+    result[by_left] = sums
+    return result
+
+
+@kernel
+def add_overlapping(boxes: Any, values: Any, levels: Any, sums: Any) -> Any:
+    """Add each box's value to the sums of all boxes it overlaps enough, and the other way round."""
+    for i in range(boxes.shape[0]):
+        x1, y1, x2, y2 = boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3]
+        area = np.float32((x2 - x1) * (y2 - y1))
+        # further right, the shared width is too small a part of this box's
+        last = x2 - levels[0] * (x2 - x1)
+        for j in range(i + 1, boxes.shape[0]):
+            if boxes[j, 0] > last:
+                break
+            width = min(x2, boxes[j, 2]) - boxes[j, 0]
+            height = min(y2, boxes[j, 3]) - max(y1, boxes[j, 1])
+            if width <= 0 or height <= 0:
+                continue
+            shared = np.float32(width * height)
+            other = np.float32((boxes[j, 2] - boxes[j, 0]) * (boxes[j, 3] - boxes[j, 1]))
+            iou = shared / (area + other - shared)
+            for level in range(levels.size):
+                if iou <= levels[level]:
+                    break
+                sums[i, level] += values[j]
+                sums[j, level] += values[i]

@@ -7,13 +7,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.structures.kernels import kernel
 
-COLOUR_BINS = 25
-TEXTURE_BINS = 10
-ORIENTATIONS = 8
+COLOUR_BINS = 25  # of a channel
+TEXTURE_BINS = 10  # of an orientation of a channel
+ORIENTATIONS = 8  # the four directions that `fill_texture` computes, each with both signs
 TEXTURE_SIGMA = 1.0
 STRONGEST_DERIVATIVE = 0.43
 
@@ -22,33 +22,33 @@ STRONGEST_DERIVATIVE = 0.43
 class PixelTexture:
     """Texture bins above the lowest, pixel by pixel: bins[starts[p]:starts[p + 1]] are the columns of pixel p."""
 
-    starts: npt.NDArray[np.int32]
-    bins: npt.NDArray[np.uint8]
+    starts: NDArray[np.int32]
+    bins: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Contacts:
     """Pairs of regions that share a pixel's side, each pair once, in order of first contact in raster order."""
 
-    pairs: npt.NDArray[np.int32]  # (pairs, 2) smaller region first
-    lengths: npt.NDArray[np.float32]  # (pairs,) sides of pixels shared
-    strengths: npt.NDArray[np.float32]  # (pairs,) sum over these sides of the colour distance across
+    pairs: NDArray[np.int32]  # (pairs, 2) smaller region first
+    lengths: NDArray[np.float32]  # (pairs,) sides of pixels shared
+    strengths: NDArray[np.float32]  # (pairs,) sum over these sides of the colour distance across
 
 
 @dataclass(frozen=True)
 class Regions:
     """The n superpixels of one segmentation."""
 
-    sizes: npt.NDArray[np.int32]  # (n,) pixels
-    boxes: npt.NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
-    histograms: npt.NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
+    sizes: NDArray[np.int32]  # (n,) pixels
+    boxes: NDArray[np.int32]  # (n, 4) x1 y1 x2 y2, exclusive
+    histograms: NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
     colour_columns: int
     contacts: Contacts
-    contours: npt.NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
+    contours: NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
 
 
-def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
-    """Return Gaussian-derivative bins of every pixel: 8 orientations a channel, 10 bins each.
+def pixel_texture(picture: NDArray[np.uint8]) -> PixelTexture:
+    """Return Gaussian-derivative bins of every pixel: 8 orientations per channel, 10 bins each.
 
     An isotropic Gaussian's derivative along a diagonal is (d/dx +- d/dy) / sqrt(2), so two filters give all four
     directions; the sign splits each into two half-wave rectified maps, of which one is always 0.
@@ -61,13 +61,13 @@ def pixel_texture(picture: npt.NDArray[np.uint8]) -> PixelTexture:
     along_x = _derivative(values, 0).reshape(picture.shape)
     along_y = _derivative(values, 1).reshape(picture.shape)
     starts = np.empty(height * width + 1, dtype=np.int32)
-    bins = np.empty(height * width * channels * 4, dtype=np.uint8)
+    bins = np.empty(height * width * channels * (ORIENTATIONS // 2), dtype=np.uint8)
     scale = np.float32((TEXTURE_BINS - 1) / (255.0 * STRONGEST_DERIVATIVE))
     count = fill_texture(along_x.reshape(-1, channels), along_y.reshape(-1, channels), scale, starts, bins)
     return PixelTexture(starts, bins[:count].copy())
 
 
-def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.float32]:
+def _derivative(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Correlate with a Gaussian across and its derivative along `axis` (0: x, 1: y)."""
     taps = np.arange(-4, 5, dtype=np.float64)
     gaussian = np.exp(-0.5 * (taps / TEXTURE_SIGMA) ** 2)
@@ -79,10 +79,10 @@ def _derivative(values: npt.NDArray[np.float32], axis: int) -> npt.NDArray[np.fl
 
 
 def describe_regions(
-    picture: npt.NDArray[np.uint8],
+    picture: NDArray[np.uint8],
     texture: PixelTexture,
-    smooth: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int32],
+    smooth: NDArray[np.float32],
+    labels: NDArray[np.int32],
     count: int,
 ) -> Regions:
     """Return sizes, boxes, histograms and contacts of the segments 0..count-1 of `labels`."""
@@ -100,7 +100,7 @@ def describe_regions(
     return Regions(sizes, boxes, histograms, colour_columns, contacts, contours_of(contacts, count))
 
 
-def contours_of(contacts: Contacts, count: int) -> npt.NDArray[np.float32]:
+def contours_of(contacts: Contacts, count: int) -> NDArray[np.float32]:
     """Return (n, 2) length and strength of each region's contour: the sums over its contacts."""
     ends = contacts.pairs.T.reshape(-1)
     columns = (contacts.lengths, contacts.strengths)
@@ -108,7 +108,7 @@ def contours_of(contacts: Contacts, count: int) -> npt.NDArray[np.float32]:
     return np.stack(sums, axis=1).astype(np.float32)
 
 
-def find_contacts(labels: npt.NDArray[np.int32], count: int, smooth: npt.NDArray[np.float32]) -> Contacts:
+def find_contacts(labels: NDArray[np.int32], count: int, smooth: NDArray[np.float32]) -> Contacts:
     """Return which of the regions 0..count-1 touch along how many pixel sides, and the contrast across these.
 
     Args:
@@ -130,18 +130,23 @@ def find_contacts(labels: npt.NDArray[np.int32], count: int, smooth: npt.NDArray
 
 @kernel
 def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any) -> Any:
-    """Column (channel * 8 + orientation) * 10 + bin of every response above the lowest bin."""
+    """Write the columns of all texture responses above the lowest bin, pixel by pixel; returns their number.
+
+    The bins of an orientation of a channel are TEXTURE_BINS columns in a row, the orientations of a channel follow each
+    other. `scale` brings the strongest derivative to the highest bin.
+    """
     pixels, channels = along_x.shape
     diagonal, half = np.float32(np.sqrt(0.5)), np.float32(0.5)
     at = 0
     for pixel in range(pixels):
-        starts[pixel] = at
+        starts[pixel] = at  # where this pixel's columns begin
         for channel in range(channels):
             x = along_x[pixel, channel] * scale
             y = along_y[pixel, channel] * scale
             if abs(x) + abs(y) < half:  # then no direction leaves the lowest bin
                 continue
-            for direction in range(4):
+            for direction in range(ORIENTATIONS // 2):
+                # the derivative along the direction, from those along the axes
                 if direction == 0:
                     value = x
                 elif direction == 1:
@@ -150,9 +155,10 @@ def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any)
                     value = (x + y) * diagonal
                 else:
                     value = (x - y) * diagonal
-                level = np.minimum(np.int32(9), np.int32(abs(value) + half))
+                # the nearest bin, and which way the derivative points
+                level = np.minimum(np.int32(TEXTURE_BINS - 1), np.int32(abs(value) + half))
                 orientation = 2 * direction + (1 if value < 0 else 0)
-                bins[at] = (channel * 8 + orientation) * 10 + level
+                bins[at] = (channel * ORIENTATIONS + orientation) * TEXTURE_BINS + level
                 at += 1 if level > 0 else 0  # written in any case: a branch here is guessed wrong too often
     starts[pixels] = at
     return at
@@ -160,7 +166,7 @@ def fill_texture(along_x: Any, along_y: Any, scale: Any, starts: Any, bins: Any)
 
 @kernel
 def measure(labels: Any, sizes: Any, boxes: Any) -> Any:
-    """Pixel counts and bounding boxes of all labels."""
+    """Write pixel counts and bounding boxes of all labels."""
     height, width = labels.shape
     for region in range(sizes.size):
         boxes[region, 0] = width
@@ -184,16 +190,16 @@ def measure(labels: Any, sizes: Any, boxes: Any) -> Any:
 
 @kernel
 def count_bins(picture: Any, labels: Any, starts: Any, bins: Any, counts: Any) -> Any:
-    """Colour bins of every pixel and its texture bins above the lowest."""
+    """Count in each region's row the colour bins of its pixels, and their texture bins above the lowest."""
     pixels, channels = picture.shape
     colour_bin = np.empty(256, dtype=np.int64)
     for value in range(256):
-        colour_bin[value] = int(value * 24 / 255 + 0.5)
-    texture_from = 25 * channels
+        colour_bin[value] = int(value * (COLOUR_BINS - 1) / 255 + 0.5)
+    texture_from = COLOUR_BINS * channels
     for pixel in range(pixels):
         region = labels[pixel]
         for channel in range(channels):
-            counts[region, 25 * channel + colour_bin[picture[pixel, channel]]] += 1
+            counts[region, COLOUR_BINS * channel + colour_bin[picture[pixel, channel]]] += 1
         for i in range(starts[pixel], starts[pixel + 1]):
             counts[region, texture_from + bins[i]] += 1
 
@@ -202,15 +208,15 @@ def count_bins(picture: Any, labels: Any, starts: Any, bins: Any, counts: Any) -
 def normalise(counts: Any, sizes: Any, channels: Any, histograms: Any) -> Any:
     """Complete the lowest texture bin (the pixels in no other) and make colour and texture sum to 1 each."""
     regions, columns = counts.shape
-    texture_from = 25 * channels
+    texture_from = COLOUR_BINS * channels
     for region in range(regions):
-        for first in range(texture_from, columns, 10):
+        for first in range(texture_from, columns, TEXTURE_BINS):
             rest = sizes[region]
-            for level in range(1, 10):
+            for level in range(1, TEXTURE_BINS):
                 rest -= counts[region, first + level]
             counts[region, first] = rest
         colour_share = np.float32(1.0 / (sizes[region] * channels))
-        texture_share = np.float32(1.0 / (sizes[region] * channels * 8))
+        texture_share = np.float32(1.0 / (sizes[region] * channels * ORIENTATIONS))
         for column in range(texture_from):
             histograms[region, column] = counts[region, column] * colour_share
         for column in range(texture_from, columns):
@@ -219,8 +225,13 @@ def normalise(counts: Any, sizes: Any, channels: Any, histograms: Any) -> Any:
 
 @kernel
 def fill_contacts(labels: Any, count: Any, smooth: Any, share: Any, pairs: Any, lengths: Any, strengths: Any) -> Any:
-    """Fill the arrays through a hash table of pairs seen; returns their number, or -1 if there is no room."""
+    """Write pairs of touching regions and what they share; returns their number, or -1 if there is no room.
+
+    Pairs are found again through a hash table with open addressing: `keys` are the pairs, `slots` their positions.
+    `share` weighs the squared differences of the channels.
+    """
     channels, height, width = smooth.shape
+    # 1. an empty table of a power of two places, at most half of them ever taken
     capacity = pairs.shape[0]
     places = 16
     while places < 2 * capacity:
@@ -228,6 +239,7 @@ def fill_contacts(labels: Any, count: Any, smooth: Any, share: Any, pairs: Any, 
     keys = np.full(places, -1, dtype=np.int64)
     slots = np.empty(places, dtype=np.int32)
     found = 0
+    # 2. every pixel against its neighbour on the right and the one below
     for y in range(height):
         for x in range(width):
             here = np.int64(labels[y, x])
@@ -239,11 +251,12 @@ def fill_contacts(labels: Any, count: Any, smooth: Any, share: Any, pairs: Any, 
                 there = np.int64(labels[to_y, to_x])
                 if here == there:
                     continue
+                # 3. the pair's place: its own, or the next free one
                 key = min(here, there) * count + max(here, there)
                 place = ((key * 0x9E3779B1) >> 12) & (places - 1)
                 while keys[place] != -1 and keys[place] != key:
                     place = (place + 1) & (places - 1)
-                if keys[place] == -1:
+                if keys[place] == -1:  # a new pair
                     if found == capacity:
                         return -1
                     keys[place] = key
@@ -251,6 +264,7 @@ def fill_contacts(labels: Any, count: Any, smooth: Any, share: Any, pairs: Any, 
                     pairs[found, 0] = min(here, there)
                     pairs[found, 1] = max(here, there)
                     found += 1
+                # 4. add the side they share and the colour distance across it
                 square = np.float32(0)
                 for channel in range(channels):
                     difference = smooth[channel, y, x] - smooth[channel, to_y, to_x]

@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-from inception_rcnn.proposals.overlaps import first_of_similar
-from inception_rcnn.proposals.search.colour_spaces import to_colour_space
 from inception_rcnn.proposals.search.grouping import group
 from inception_rcnn.proposals.search.ranking import (
     RANKINGS,
@@ -23,9 +21,9 @@ from inception_rcnn.proposals.search.ranking import (
     random_order,
 )
 from inception_rcnn.proposals.search.region_features import PixelTexture, describe_regions, pixel_texture
-from inception_rcnn.proposals.search.strategies import Strategy, strategy_of
+from inception_rcnn.proposals.search.strategies import Strategy, strategy_of, to_colour_space
 from inception_rcnn.proposals.search.superpixels import PixelGraph, pixel_graph, superpixels
-from inception_rcnn.structures import InputError, Proposals, load_image, resize_image
+from inception_rcnn.structures import InputError, Proposals, load_image, nms, resize_image
 from inception_rcnn.structures.images import ImageSource
 
 ENGINES = ("native", "opencv", "selectivesearch")
@@ -111,7 +109,7 @@ def selective_search(
     else:
         order, scores = agreement_order(candidates, work_width, work_height)
     if duplicate_iou < 1:
-        apart = first_of_similar(candidates.boxes[order], duplicate_iou)
+        apart = nms(candidates.boxes[order], scores, duplicate_iou, limit=max_boxes)
         order, scores = order[apart], scores[apart]
     kept = slice(0, max_boxes)
     return Proposals(_map_back(candidates.boxes[order[kept]], picture, original), scores[kept])
@@ -128,14 +126,12 @@ def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
 class _Space:
     """What all segmentations of one colour space share."""
 
-    picture: npt.NDArray[np.uint8]
+    picture: NDArray[np.uint8]
     graph: PixelGraph
     texture: PixelTexture
 
 
-def build_hierarchies(
-    picture: npt.NDArray[np.uint8], strategy: Strategy, threads: int | None = None
-) -> list[Segmentation]:
+def build_hierarchies(picture: NDArray[np.uint8], strategy: Strategy, threads: int | None = None) -> list[Segmentation]:
     """Return the superpixels and hierarchies of each colour space and k, in that order, for any number of threads.
 
     Args:
@@ -173,7 +169,7 @@ def available_processors() -> int:
     return os.cpu_count() or 1
 
 
-def _candidates(picture: npt.NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:
+def _candidates(picture: NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:
     if engine == "native":
         return gather(build_hierarchies(picture, strategy, threads))
     from inception_rcnn.proposals.search import engines
@@ -183,9 +179,7 @@ def _candidates(picture: npt.NDArray[np.uint8], strategy: Strategy, engine: str,
     return engines.selectivesearch_candidates(picture, strategy)
 
 
-def _map_back(
-    boxes: npt.NDArray[np.int32], picture: npt.NDArray[np.uint8], original: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
+def _map_back(boxes: NDArray[np.int32], picture: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Boxes of the working picture in pixels of the original, inside it."""
     size = np.array([original.shape[1], original.shape[0]] * 2, dtype=np.float64)
     working = np.array([picture.shape[1], picture.shape[0]] * 2, dtype=np.float64)

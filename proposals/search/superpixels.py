@@ -7,12 +7,17 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.structures.kernels import kernel
 
 SIGMA = 0.8
 LEAST_WEIGHT = 1 / 1024  # of an edge, in grey levels
+# The sort goes by digits of the weight codes. 512 buckets per pass: that many write positions stay in the first-level
+# cache.
+DIGITS = 3
+DIGIT_BITS = 9
+BUCKETS = 1 << DIGIT_BITS
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class PixelGraph:
     right. The code is the float32 weight's bit pattern less that of the smallest weight, halved.
     """
 
-    edges: npt.NDArray[np.uint64]
-    smooth: npt.NDArray[np.float32]  # (C, H, W) the smoothed picture
+    edges: NDArray[np.uint64]
+    smooth: NDArray[np.float32]  # (C, H, W) the smoothed picture
     mean_weight: float
 
     @property
@@ -38,7 +43,7 @@ class PixelGraph:
         return int(self.smooth.shape[2])
 
 
-def pixel_graph(picture: npt.NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
+def pixel_graph(picture: NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
     """Return the 8-connected graph of the smoothed picture, its edges sorted by colour distance.
 
     Args:
@@ -52,14 +57,14 @@ def pixel_graph(picture: npt.NDArray[np.uint8], sigma: float = SIGMA) -> PixelGr
     smooth = smoothed(picture, sigma)
     count = 4 * height * width - 3 * (height + width) + 2
     unsorted = np.empty(count, dtype=np.uint64)
-    digits = np.zeros((3, 512), dtype=np.int64)
+    digits = np.zeros((DIGITS, BUCKETS), dtype=np.int64)
     total = fill_edges(smooth, np.float32(3.0 / channels), unsorted, digits)
     edges = np.empty(count, dtype=np.uint64)
     sort_edges(unsorted, digits, edges)
     return PixelGraph(edges, smooth, max(float(total) / max(1, count), LEAST_WEIGHT))
 
 
-def smoothed(picture: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.float32]:
+def smoothed(picture: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
     """Return the (C, H, W) float32 picture after a Gaussian, 4 sigma on either side, edge pixels repeated."""
     side = 2 * int(np.ceil(4 * sigma)) + 1
     height, width, channels = picture.shape
@@ -70,7 +75,7 @@ def smoothed(picture: npt.NDArray[np.uint8], sigma: float) -> npt.NDArray[np.flo
     return result
 
 
-def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[npt.NDArray[np.int32], int]:
+def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[NDArray[np.int32], int]:
     """Return (H, W) labels 0..n-1 in raster order of each segment's first pixel, and n.
 
     Args:
@@ -85,7 +90,7 @@ def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[npt.NDArray
 
 @kernel(fastmath=True)
 def sum_of(values: Any) -> Any:
-    """Sum in any order, so that it vectorises."""
+    """Return the sum, in any order, so that it vectorises."""
     total = np.float32(0)
     for value in values:
         total += value
@@ -96,11 +101,13 @@ def sum_of(values: Any) -> Any:
 def fill_edges(smooth: Any, share: Any, edges: Any, digits: Any) -> Any:
     """Write every edge of the grid with the code of its colour distance; returns the sum of the distances.
 
-    Distances under 1/1024 of a grey level count as 1/1024 and the last bit is dropped, so a code has 27 bits: three
-    digits of 9, which `digits` counts for the sort. Distances are computed a row at a time, so that it vectorises.
+    Distances under LEAST_WEIGHT count as that and the last bit is dropped, so a code has 27 bits: three digits of 9,
+    which `digits` counts for the sort. Distances are computed a row at a time, so that it vectorises.
     """
     channels, height, width = smooth.shape
-    least = np.float32(1 / 1024)
+    least = np.float32(LEAST_WEIGHT)
+    last_digit = np.uint32(BUCKETS - 1)
+    # `codes` are the bit patterns of the distances in `row`: of positive numbers they rise with the number
     row = np.empty(width, dtype=np.float32)
     codes = row.view(np.uint32)
     row[0] = least
@@ -114,6 +121,7 @@ def fill_edges(smooth: Any, share: Any, edges: Any, digits: Any) -> Any:
             if other < 0 or other >= height:
                 continue
             length = width - step
+            # 1. squared differences between a row and its neighbour in that direction, over all channels
             row[:] = np.float32(0)
             for channel in range(channels):
                 here = smooth[channel, y]
@@ -121,38 +129,42 @@ def fill_edges(smooth: Any, share: Any, edges: Any, digits: Any) -> Any:
                 for x in range(length):
                     difference = here[x] - there[x]
                     row[x] += difference * difference
+            # 2. distances, in the place of the squares
             for x in range(length):
                 row[x] = max(least, np.sqrt(row[x] * share))
             total += sum_of(row[:length])
+            # 3. an edge each, and its digits counted
             first = np.uint64(4 * y * width + direction)
             for x in range(length):
                 code = (codes[x] - lowest) >> np.uint32(1)
                 edges[at] = (np.uint64(code) << np.uint64(32)) | (first + np.uint64(4 * x))
-                digits[0, code & np.uint32(511)] += 1
-                digits[1, (code >> np.uint32(9)) & np.uint32(511)] += 1
-                digits[2, code >> np.uint32(18)] += 1
+                digits[0, code & last_digit] += 1
+                digits[1, (code >> np.uint32(DIGIT_BITS)) & last_digit] += 1
+                digits[2, code >> np.uint32(2 * DIGIT_BITS)] += 1
                 at += 1
     return total
 
 
 @kernel
 def sort_edges(unsorted: Any, digits: Any, edges: Any) -> None:
-    """Stable radix sort by weight code. 512 buckets a pass: that many write positions stay in the first-level cache.
+    """Sort by weight code, equal ones in their order: a radix sort with DIGITS passes.
 
-    Three passes: from the first array to the second, back, and to the second again.
+    They go from the first array to the second, back, and to the second again.
     """
-    for digit in range(3):
+    # 1. from how often each value occurs to where the first edge with it goes
+    for digit in range(DIGITS):
         start = 0
-        for value in range(512):
+        for value in range(BUCKETS):
             number = digits[digit, value]
             digits[digit, value] = start
             start += number
-    for digit in range(3):
-        shift = np.uint64(32 + 9 * digit)
+    # 2. one pass for each digit, lowest first; `starts` moves on with every edge written
+    for digit in range(DIGITS):
+        shift = np.uint64(32 + DIGIT_BITS * digit)
         starts = digits[digit]
         for i in range(unsorted.size):
             edge = unsorted[i]
-            bucket = (edge >> shift) & np.uint64(511)
+            bucket = (edge >> shift) & np.uint64(BUCKETS - 1)
             to = starts[bucket]
             starts[bucket] = to + 1
             edges[to] = edge
@@ -179,9 +191,8 @@ def number_segments(parent: Any, labels: Any) -> Any:
 def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
     """Merge along the sorted edges, then merge what is too small; writes labels, returns their number.
 
-    Edges are taken 64 at a time. First, without a branch, those are kept whose ends are not known to be in one
-    segment: the processor then overlaps the memory accesses of many edges, and guesses no branch wrong. It halves the
-    time. Indices are unsigned because numba checks signed ones for Python's negative indexing.
+    Segments are trees of pixels, each pointing at its `parent`, a root at itself; `sizes` and `thresholds` are those of
+    the roots. Indices are unsigned because numba checks signed ones for Python's negative indexing.
     """
     pixels = labels.size
     parent = np.arange(pixels).astype(np.uint32)
@@ -191,7 +202,7 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
     low_half = np.uint64(0xFFFFFFFF)
     bits = np.empty(1, dtype=np.uint32)
     value = bits.view(np.float32)
-    value[0] = np.float32(1 / 1024)
+    value[0] = np.float32(LEAST_WEIGHT)
     lowest = bits[0]
     # an edge inside a segment stays inside, so only the edges refused here can matter in the second pass
     refused = np.empty(edges.size, dtype=np.uint64)
@@ -199,6 +210,8 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
     batch = 64
     pending = np.empty((batch, 3), dtype=np.uint64)
     for start in range(0, edges.size, batch):
+        # 1. without a branch, keep those of a batch of edges whose ends are not known to be in one segment: the
+        # processor then overlaps the memory accesses of many edges and guesses no branch wrong, in half the time
         waiting = 0
         for i in range(start, min(start + batch, edges.size)):
             edge = edges[i]
@@ -212,6 +225,7 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
             pending[waiting, 1] = above_a
             pending[waiting, 2] = above_b
             waiting += 1 if above_a != above_b else 0
+        # 2. find the segments that each edge connects, halving the way to their roots
         for i in range(waiting):
             edge = pending[i, 0]
             a = pending[i, 1]
@@ -224,6 +238,7 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
                 b = np.uint64(parent[b])
             if a == b:
                 continue
+            # 3. join them if the edge is no stronger than what holds either together; the code gives its weight back
             bits[0] = (np.uint32(edge >> np.uint64(32)) << np.uint32(1)) + lowest
             weight = value[0]
             if weight <= min(thresholds[a], thresholds[b]):
@@ -235,8 +250,10 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
             else:
                 refused[refusals] = edge & low_half
                 refusals += 1
-    for pixel in range(pixels):  # flatten: nearly all then point at their root, and the others do no harm
+    # 4. flatten the trees: nearly all pixels then point at their root, and the others do no harm
+    for pixel in range(pixels):
         parent[pixel] = parent[np.uint64(parent[pixel])]
+    # 5. of the refused edges keep, again without a branch, those at a segment that is too small
     small = 0
     for i in range(refusals):
         edge = refused[i]
@@ -244,6 +261,7 @@ def segment(edges: Any, width: int, k: Any, min_size: int, labels: Any) -> Any:
         b = np.uint64(parent[(edge >> np.uint64(2)) + offsets[edge & np.uint64(3)]])
         refused[small] = edge
         small += 1 if a != b and min(sizes[a], sizes[b]) < min_size else 0
+    # 6. join along these, weakest first, as long as an end is too small
     for i in range(small):
         edge = refused[i]
         a = edge >> np.uint64(2)

@@ -15,13 +15,14 @@ import torch
 from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.detector import (
     ClassifierDescription,
+    Ensemble,
     RegionClassifier,
     Runtime,
     load_region_classifier,
     save_region_classifier,
     warp_regions,
 )
-from inception_rcnn.detector.checkpoints import describe_region_classifier, weights_path, with_score_threshold
+from inception_rcnn.detector.checkpoints import is_shipped, weights_path, with_score_threshold
 from inception_rcnn.structures import CheckpointError
 
 KIND = "region-classifier"
@@ -53,7 +54,9 @@ def test_a_classifier_comes_back_as_it_was_up_to_half_precision(
     state, original = loaded.network.state_dict(), classifiers[0].network.state_dict()
     assert all(torch.equal(state[name], tensor.half().float()) for name, tensor in original.items())
     crops = warp_regions(photograph, boxes[:6], spec)
-    np.testing.assert_allclose(loaded.probabilities(crops), classifiers[0].probabilities(crops), atol=0.01)
+    np.testing.assert_allclose(
+        Ensemble([loaded]).probabilities(crops), Ensemble(classifiers[:1]).probabilities(crops), atol=0.01
+    )
 
 
 def test_a_file_is_half_as_large_as_float32(written: Path) -> None:
@@ -62,16 +65,12 @@ def test_a_file_is_half_as_large_as_float32(written: Path) -> None:
     assert written.stat().st_size < 2 * (5_973_552 + 4 * 1025) + 40_000
 
 
-def test_the_description_is_read_from_the_header_alone(
-    written: Path, description: ClassifierDescription, tmp_path: Path
-) -> None:
-    assert describe_region_classifier(written) == description
+def test_a_damaged_file_is_refused(written: Path, tmp_path: Path, cpu: Runtime) -> None:
     copy = tmp_path / "damaged.safetensors"
     data = written.read_bytes()
     copy.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    assert describe_region_classifier(copy) == description
     with pytest.raises(CheckpointError, match="is damaged"):
-        load_region_classifier(copy, Runtime(torch.device("cpu"), torch.float32, 4))
+        load_region_classifier(copy, cpu)
 
 
 def test_another_type_can_be_stored(
@@ -148,10 +147,9 @@ def test_lies_in_the_description_are_refused(
     path = tmp_path / "lie.safetensors"
     fields = {name: value for name, value in (header | changes).items() if value is not None}
     write_checkpoint(path, KIND, fields, {"a": torch.zeros(1)})
-    for read in (describe_region_classifier, lambda file: load_region_classifier(file, cpu)):
-        with pytest.raises(CheckpointError, match=message) as caught:
-            read(path)
-        assert str(path) in str(caught.value)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_region_classifier(path, cpu)
+    assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +203,18 @@ def test_paths_and_shipped_names(written: Path, tmp_path: Path) -> None:
             weights_path(wrong)
 
 
-def test_the_shipped_model_describes_itself() -> None:
-    description = describe_region_classifier("coco-mini")
+def test_a_shipped_file_is_never_rewritten(written: Path) -> None:
+    shipped = weights_path("coco-mini")
+    before = shipped.read_bytes()
+    for name in ("coco-mini", shipped, shipped.parent / ".." / "weights" / shipped.name):
+        assert is_shipped(name)
+        with pytest.raises(CheckpointError, match="came with the package and is not rewritten; copy the file"):
+            with_score_threshold(name, 0.5)
+    assert shipped.read_bytes() == before and not is_shipped(written)
+
+
+def test_the_shipped_model_describes_itself(cpu: Runtime) -> None:
+    description = load_region_classifier("coco-mini", cpu).description
     assert len(description.class_names) == 80 and {"person", "cat", "cup"} <= set(description.class_names)
     assert description.input_spec == InputSpec(context=16)
     assert 0 < description.score_threshold < 1 and description.licence

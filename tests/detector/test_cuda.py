@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.training import TrainingRun
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
@@ -73,7 +74,9 @@ def test_cpu_and_gpu_detect_the_same(
 ) -> None:
     on_cpu, on_gpu = make_detector(cpu), make_detector(CUDA)
     assert len(on_gpu.ensemble.shared) == 9
-    np.testing.assert_allclose(on_gpu.classify(photograph, boxes), on_cpu.classify(photograph, boxes), atol=1e-3)
+    np.testing.assert_allclose(
+        on_gpu.ensemble.score(photograph, boxes)[0], on_cpu.ensemble.score(photograph, boxes)[0], atol=1e-3
+    )
     one, two = on_cpu(photograph), on_gpu(photograph)
     assert len(one) > 3 and np.array_equal(one.boxes, two.boxes) and np.array_equal(one.labels, two.labels)
     np.testing.assert_allclose(one.scores, two.scores, atol=1e-3)
@@ -85,13 +88,13 @@ def test_bfloat16_stays_near(
     photograph: npt.NDArray[np.uint8],
     boxes: npt.NDArray[np.float32],
 ) -> None:
-    rough = make_detector(replace(CUDA, dtype=torch.bfloat16)).classify(photograph, boxes)
-    np.testing.assert_allclose(rough, make_detector(cpu).classify(photograph, boxes), atol=0.1)
+    rough = make_detector(replace(CUDA, dtype=torch.bfloat16)).ensemble.score(photograph, boxes)[0]
+    np.testing.assert_allclose(rough, make_detector(cpu).ensemble.score(photograph, boxes)[0], atol=0.1)
 
 
 def test_the_shipped_model_runs_there(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> None:
-    found = load_detector(device="cuda").classify(photograph, boxes[:4])
-    expected = load_detector(device="cpu").classify(photograph, boxes[:4])
+    found = load_detector(device="cuda").ensemble.score(photograph, boxes[:4])[0]
+    expected = load_detector(device="cpu").ensemble.score(photograph, boxes[:4])[0]
     np.testing.assert_allclose(found, expected, atol=0.1)
 
 
@@ -103,9 +106,10 @@ def test_training_there_lowers_the_loss_and_can_be_resumed_on_the_cpu(
     torch.manual_seed(1)
     tuning = FineTuning(GoogLeNet(4), spec, settings, replace(CUDA, dtype=dtype))
     tuning.network.dropout.p = 0.0
-    losses = [tuning.step(plain_crops(), LABELS).loss for _ in range(20)]
+    losses = [tuning.step(plain_crops(), LABELS) for _ in range(20)]
     assert losses[-1] < 0.1 * losses[0]
-    tuning.save(tmp_path / "state.safetensors", {})
+    run = TrainingRun(settings={})
+    tuning.averaged.save(tmp_path / "state.safetensors", run)
     other = FineTuning(GoogLeNet(4), spec, settings, cpu)
-    other.resume(tmp_path / "state.safetensors", {})
-    assert other.step(plain_crops(), LABELS).loss < 2 * losses[0] and other.iteration == 21
+    other.averaged.resume(tmp_path / "state.safetensors", run)
+    assert other.step(plain_crops(), LABELS) < 2 * losses[0] and other.averaged.iteration == 21

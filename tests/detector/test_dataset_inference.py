@@ -27,7 +27,6 @@ from inception_rcnn.detector import (
 )
 from inception_rcnn.detector.checkpoints import load_region_classifier, with_score_threshold
 from inception_rcnn.detector.dataset_inference import (
-    PARTS,
     SetRun,
     describe_run,
     detect_set,
@@ -36,7 +35,7 @@ from inception_rcnn.detector.dataset_inference import (
 )
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import InputError, Proposals, load_image
-from inception_rcnn.structures.jobs import Share
+from inception_rcnn.structures.jobs import Share, code_fingerprint
 
 COUNT = 5
 
@@ -93,7 +92,7 @@ def content(stored: StoredDetections | None) -> Any:
 def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album: Album) -> None:
     stored = detect_set(run, quiet=True)
     assert stored is not None and stored.runs == ("all averaged", "x", "y")
-    assert stored.settings == {"a": [1, 2]} and stored.image_ids == (10, 11, 12, 13, 14)
+    assert stored.settings == {"a": [1, 2], "code": code_fingerprint()} and stored.image_ids == (10, 11, 12, 13, 14)
     assert list(stored.seconds) == ["decode", "proposals", "warp", "network", "rest"]
     for position, (together, *alone) in enumerate(stored.found):
         answers = [detector(album.path(position))]
@@ -164,7 +163,7 @@ def test_photographs_that_changed_are_done_again_or_refused(run: SetRun, album: 
         detect_set(run, path, quiet=True)
     album.stop_at = None
     Image.fromarray(np.zeros((80, 96, 3), np.uint8)).save(album.files[1])
-    changed = replace(run)  # whose checksums are not computed yet
+    changed = replace(run)  # whose expectation is not computed yet
     album.opened.clear()
     assert content(detect_set(changed, path, quiet=True)) == content(detect_set(changed, quiet=True))
     assert album.opened[:3] == [1, 3, 4]
@@ -196,32 +195,17 @@ def test_several_processes_need_a_file(run: SetRun) -> None:
         detect_set(run, share=Share(0, 2), quiet=True)
 
 
-def test_parts_do_not_depend_on_the_number_of_processes_and_are_many() -> None:
-    from inception_rcnn.detector.dataset_inference import _parts
-
-    for count in (0, 1, 5, PARTS, 700, 20_121):
-        parts = _parts(count)
-        assert [row for part in parts for row in part] == list(range(count))
-        assert len(parts) >= min(count, PARTS) and max(map(len, parts), default=1) <= 16
-
-
-def test_processes_as_torchrun_tells() -> None:
-    assert Share.from_environment({}) == Share(0, 1, 0)
-    share = Share.from_environment({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"})
-    assert share == Share(3, 4, 1) and not share.leads and Share(0, 4).leads
-    assert [part for part in range(9) if share.has(part)] == [3, 7]
-    for wrong, message in (({"RANK": "2", "WORLD_SIZE": "2"}, r"RANK should be in 0\.\.1"), ({"RANK": "x"}, "whole")):
-        with pytest.raises(InputError, match=message):
-            Share.from_environment(wrong)
-
-
-@pytest.mark.parametrize(
-    ("asked", "gpus", "device"),
-    [("auto", 4, "cuda:1"), ("cuda", 4, "cuda:1"), ("cuda:3", 4, "cuda:3"), ("cpu", 4, "cpu"), ("auto", 0, "auto")],
-)
-def test_the_gpus_of_a_machine_are_dealt_out(asked: str, gpus: int, device: str) -> None:
-    assert Share(5, 8, 5).device(asked, gpus) == device
-    assert Share().device(asked, gpus) == asked
+def test_parts_of_older_code_are_found_again(run: SetRun, album: Album, tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "found.safetensors"
+    album.stop_at = 3
+    monkeypatch.setattr("inception_rcnn.detector.dataset_inference.code_fingerprint", lambda: "before")
+    with pytest.raises(KeyboardInterrupt):
+        detect_set(run, path, quiet=True)
+    monkeypatch.undo()
+    album.stop_at = None
+    album.opened.clear()
+    detect_set(replace(run), path, quiet=True)
+    assert album.opened == [0, 1, 2, 3, 4]
 
 
 def test_what_decides_is_described(
@@ -229,9 +213,9 @@ def test_what_decides_is_described(
 ) -> None:
     def describe(path: Path, proposals: Path | None = None, **settings: Any) -> dict[str, Any]:
         ensemble = Ensemble([load_region_classifier(path, cpu)])
-        return describe_run(Detector(propose, ensemble, DetectionSettings(**settings), judge), [path], proposals)
+        return describe_run(Detector(propose, ensemble, DetectionSettings(**settings), network), [path], proposals)
 
-    judge: Any = None
+    network: Any = None
     propose: Any = Proposer(ProposalSettings(source="selective-search"))
     path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     save_region_classifier(path, make_network(1), description)
@@ -242,9 +226,9 @@ def test_what_decides_is_described(
     assert describe(path, other) != before != describe(path, path)
     with_score_threshold(path, 0.75)  # the networks are the same, and `settings` says which threshold counts
     assert describe(path) == before
-    judge = SimpleNamespace(checksum="of a network")
+    network = SimpleNamespace(checksum="of a network")
     assert describe(path) != before and describe(path, weigh_by_objectness=False) != describe(path)
-    judge = None
+    network = None
     propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
     assert describe(path) != before
     propose = Proposals.empty

@@ -12,14 +12,19 @@ import torch
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.detector import ClassifierDescription, Ensemble, RegionClassifier, Runtime, warp_regions
-from inception_rcnn.detector.ensemble import average, shared_stages
-from inception_rcnn.structures import InputError
+from inception_rcnn.detector.ensemble import RegionScores, shared_stages
+from inception_rcnn.structures import InputError, Proposals
 
 
 @pytest.fixture(scope="module")
 def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """Six regions: more than one batch."""
+    """Six regions."""
     return warp_regions(photograph, boxes[:6], spec)
+
+
+def mean(each: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The mean over the members."""
+    return RegionScores(Proposals.empty(), each).mean()
 
 
 def changed(network: GoogLeNet, part: str) -> GoogLeNet:
@@ -40,18 +45,18 @@ def stages_run(network: GoogLeNet) -> dict[str, int]:
 
 def test_the_members_are_averaged(classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8]) -> None:
     ensemble = Ensemble(classifiers)
-    each = ensemble.each(crops)
-    alone = [member.probabilities(crops) for member in classifiers]
+    each = ensemble.probabilities(crops)
+    alone = [Ensemble([member]).probabilities(crops)[0] for member in classifiers]
     assert ensemble.shared == () and each.shape == (2, 6, 4) and each.dtype == np.float32
     np.testing.assert_allclose(each, alone, atol=1e-6)
-    np.testing.assert_allclose(average(each), (alone[0] + alone[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(mean(each), (alone[0] + alone[1]) / 2, atol=1e-6)
     assert np.abs(alone[0] - alone[1]).max() > 0.05
-    np.testing.assert_allclose(average(each).sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(mean(each).sum(axis=1), 1, rtol=1e-5)
 
 
 def test_a_single_member_is_itself(classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8]) -> None:
     ensemble = Ensemble(classifiers[:1])
-    assert np.array_equal(ensemble.each(crops)[0], classifiers[0].probabilities(crops))
+    assert np.array_equal(ensemble.probabilities(crops)[0], Ensemble(classifiers[:1]).probabilities(crops)[0])
     assert ensemble.class_names == classifiers[0].description.class_names
     assert ensemble.input_spec == classifiers[0].description.input_spec
 
@@ -77,15 +82,14 @@ def test_common_stages_are_computed_once_with_the_same_result(
 ) -> None:
     networks = [make_network(1), changed(make_network(1), part)]
     members = [RegionClassifier(network, description, cpu) for network in networks]
-    expected = [member.probabilities(crops) for member in members]
+    expected = [Ensemble([member]).probabilities(crops)[0] for member in members]
     ensemble = Ensemble(members)
     assert ensemble.shared == STAGES[:shared]
     counts = [stages_run(network) for network in networks]
-    assert np.array_equal(ensemble.each(crops), expected)
-    batches = 2
+    assert np.array_equal(ensemble.probabilities(crops), expected)
     for position, name in enumerate(STAGES):
-        assert counts[0][name] == batches
-        assert counts[1][name] == (0 if position < shared else batches)
+        assert counts[0][name] == 1
+        assert counts[1][name] == (0 if position < shared else 1)
 
 
 def test_a_difference_further_up_does_not_hide_one_further_down(make_network: Callable[[int], GoogLeNet]) -> None:
@@ -96,24 +100,14 @@ def test_a_difference_further_up_does_not_hide_one_further_down(make_network: Ca
     assert shared_stages([first]) == STAGES
 
 
-def test_regions_go_through_in_batches(
-    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, crops: npt.NDArray[np.uint8]
-) -> None:
-    found = []
-    for batch in (3, 64):
-        runtime = Runtime(torch.device("cpu"), torch.float32, batch)
-        found.append(Ensemble([RegionClassifier(make_network(1), description, runtime)]).each(crops))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
-
-
 def test_no_regions_give_no_rows(classifiers: tuple[RegionClassifier, ...]) -> None:
-    each = Ensemble(classifiers).each(np.zeros((0, 32, 32, 3), np.uint8))
-    assert each.shape == (2, 0, 4) and average(each).shape == (0, 4)
+    each = Ensemble(classifiers).probabilities(np.zeros((0, 32, 32, 3), np.uint8))
+    assert each.shape == (2, 0, 4) and mean(each).shape == (0, 4)
 
 
 def test_the_average_is_taken_in_float64() -> None:
     each = np.array([[[1.0]], [[2**-24]], [[2**-24]]], np.float32)
-    assert average(each)[0, 0] == np.float32((1 + 2**-23) / 3)
+    assert mean(each)[0, 0] == np.float32((1 + 2**-23) / 3)
 
 
 def test_members_that_disagree_are_refused(

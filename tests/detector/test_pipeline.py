@@ -16,6 +16,7 @@ from inception_rcnn.detector import (
     Detector,
     Ensemble,
     RegionClassifier,
+    RegionScores,
     Runtime,
     StageClock,
 )
@@ -53,7 +54,12 @@ def quick(detector: Detector) -> Detector:
 @pytest.fixture(scope="module")
 def probabilities(detector: Detector, photograph: Pixels, boxes: Boxes) -> npt.NDArray[np.float32]:
     """Of the thirty regions."""
-    return detector.classify(photograph, boxes)
+    return detector.score(photograph).mean()
+
+
+def scored(boxes: Boxes, probabilities: npt.NDArray[np.float32]) -> RegionScores:
+    """Regions with the probabilities of one member."""
+    return RegionScores(Proposals(boxes, np.linspace(1, 0, len(boxes), dtype=np.float32)), probabilities[None])
 
 
 def entries(detections: Detections) -> list[tuple[list[float], int, float]]:
@@ -64,22 +70,22 @@ def entries(detections: Detections) -> list[tuple[list[float], int, float]]:
 @pytest.mark.parametrize(
     ("score", "iou", "most"), [(0.01, 0.3, 100), (0.3, 0.3, 100), (0.01, 0.0, 100), (0.01, 1.0, 100), (0.05, 0.5, 3)]
 )
-def test_settling_is_a_slow_suppression_class_by_class(
+def test_postprocessing_is_a_slow_suppression_class_by_class(
     detector: Detector, boxes: Boxes, probabilities: npt.NDArray[np.float32], score: float, iou: float, most: int
 ) -> None:
-    chosen = detector.with_settings(score_threshold=score, iou_threshold=iou, max_per_class=most)
-    found = chosen.settle(boxes, probabilities)
+    chosen = detector.with_settings(score_threshold=score, iou_threshold=iou, max_per_class=most, max_detections=None)
+    found = chosen.postprocess(scored(boxes, probabilities))
     whole = boxes.astype(int).tolist()
     expected = slow_nms_per_class(whole, probabilities[:, :-1].tolist(), score, iou, most, 3 * most)
     assert entries(found) == [(boxes[row].tolist(), label, value) for row, label, value in expected]
     assert len(found) > 2 and len(set(found.labels.tolist())) > 1
 
 
-def test_detections_are_settled_probabilities_of_the_proposals(
+def test_detections_are_postprocessed_probabilities_of_the_proposals(
     detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
 ) -> None:
     found = detector(photograph)
-    assert entries(found) == entries(detector.settle(boxes, probabilities))
+    assert entries(found) == entries(detector.postprocess(scored(boxes, probabilities)))
     assert found.class_names == ("cat", "cup", "person")
 
 
@@ -96,10 +102,10 @@ def test_detections_obey_threshold_order_and_overlap(detector: Detector, photogr
 
 def test_background_is_never_detected(detector: Detector, boxes: Boxes) -> None:
     probabilities = np.tile(np.array([0.0002, 0.0003, 0.0004, 0.9991], np.float32), (len(boxes), 1))
-    assert len(detector.settle(boxes, probabilities)) == 0
+    assert len(detector.postprocess(scored(boxes, probabilities))) == 0
 
 
-class JudgeOfWidth:
+class WidthNetwork:
     """Believes in wide boxes."""
 
     checksum = "wide"
@@ -107,25 +113,25 @@ class JudgeOfWidth:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def judge(self, image: Pixels, boxes: Boxes, /) -> npt.NDArray[np.float32]:
+    def objectness(self, image: Pixels, boxes: Boxes, /) -> npt.NDArray[np.float32]:
         self.asked.append(len(boxes))
         width: npt.NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) / image.shape[1]
         return width
 
 
 def test_scores_are_class_probabilities_times_objectness(detector: Detector, photograph: Pixels, boxes: Boxes) -> None:
-    judge = JudgeOfWidth()
-    wide = Detector(detector.propose, detector.ensemble, detector.settings, judge)
+    network = WidthNetwork()
+    wide = Detector(detector.propose, detector.ensemble, detector.settings, network)
     wide = wide.with_settings(iou_threshold=1.0, score_threshold=0.0, max_proposals=20)
     found = wide(photograph)
-    assert judge.asked == [20] and len(found) == 60
-    probabilities = detector.classify(photograph, boxes[:20])
+    assert network.asked == [20] and len(found) == 60
+    probabilities = detector.with_settings(max_proposals=20).score(photograph).mean()
     for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True):
         row = int(np.flatnonzero((boxes == box).all(axis=1))[0])
         expected = probabilities[row, label] * (box[2] - box[0]) / photograph.shape[1]
         assert score == pytest.approx(expected, rel=1e-5)
     alone = wide.with_settings(weigh_by_objectness=False)(photograph)
-    assert judge.asked == [20]
+    assert network.asked == [20]
     assert sorted(alone.scores.tolist()) == pytest.approx(sorted(probabilities[:, :-1].ravel().tolist()))
 
 
@@ -139,19 +145,42 @@ def test_at_most_so_many_of_a_class_are_kept(detector: Detector, photograph: Pix
     assert np.bincount(found.labels).tolist() == [2, 2, 2]
 
 
+def test_at_most_so_many_of_an_image_are_kept_the_best(detector: Detector, photograph: Pixels) -> None:
+    every = detector.with_settings(iou_threshold=1.0, score_threshold=0.0, max_detections=None)
+    whole = entries(every(photograph))
+    assert len(whole) == 90
+    assert entries(every.with_settings(max_detections=7)(photograph)) == whole[:7]
+    assert DetectionSettings().max_detections == 100
+
+
+def test_objectness_that_came_with_the_proposals_is_not_asked_for_again(
+    detector: Detector, photograph: Pixels, boxes: Boxes
+) -> None:
+    network = WidthNetwork()
+    known = Proposals(
+        boxes, np.linspace(1, 0, len(boxes), dtype=np.float32), objectness=np.full(len(boxes), 0.5, np.float32)
+    )
+    whole = Detector(lambda image: known, detector.ensemble, detector.settings, network).with_settings(
+        iou_threshold=1.0, score_threshold=0.0
+    )
+    without = whole.with_settings(weigh_by_objectness=False)(photograph)
+    assert whole(photograph).scores.tolist() == pytest.approx((without.scores / 2).tolist())
+    assert network.asked == []
+
+
 def test_near_duplicates_of_better_proposals_are_left_out() -> None:
     rows = np.array([(0, 0, 10, 10), (50, 50, 60, 60), (0, 0, 10, 9), (0, 0, 10, 8), (50, 50, 60, 57)], np.float32)
     proposals = Proposals(rows, np.array([5, 4, 3, 2, 1], np.float32))
 
-    def choose(**settings: Any) -> list[int]:
+    def select(**settings: Any) -> list[int]:
         detector = Detector(lambda image: proposals, None, DetectionSettings(**settings))  # type: ignore[arg-type]
-        chosen = detector.choose(proposals)
+        chosen = detector.select(proposals)
         return [rows.tolist().index(box) for box in chosen.boxes.tolist()]
 
-    assert choose() == [0, 1, 3, 4]  # the third overlaps the first by 0.9; exactly 0.8 is kept
-    assert choose(duplicate_iou=1.0) == [0, 1, 2, 3, 4]
-    assert choose(duplicate_iou=0.5) == [0, 1]
-    assert choose(max_proposals=3) == [0, 1, 3]
+    assert select() == [0, 1, 3, 4]  # the third overlaps the first by 0.9; exactly 0.8 is kept
+    assert select(duplicate_iou=1.0) == [0, 1, 2, 3, 4]
+    assert select(duplicate_iou=0.5) == [0, 1]
+    assert select(max_proposals=3) == [0, 1, 3]
 
 
 def test_no_proposals_give_no_detections(ensemble: Ensemble, photograph: Pixels) -> None:
@@ -208,9 +237,12 @@ def test_the_clock_knows_every_stage(quick: Detector, photograph: Pixels) -> Non
 def test_members_are_scored_one_by_one_too(
     detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
 ) -> None:
-    each = detector.classify_each(photograph, boxes)
-    assert each.shape == (2, 30, 4)
-    np.testing.assert_allclose(each.mean(axis=0), probabilities, atol=1e-6)
+    scores = detector.score(photograph)
+    assert scores.probabilities.shape == (2, 30, 4) and scores.proposals.boxes.tolist() == boxes.tolist()
+    np.testing.assert_allclose(scores.probabilities.mean(axis=0), probabilities, atol=1e-6)
+    second = scores.of_member(1)
+    assert np.array_equal(second.mean(), scores.probabilities[1])
+    assert entries(detector.postprocess(second)) != entries(detector.postprocess(scores))
 
 
 def test_the_size_of_batches_does_not_matter(
@@ -218,8 +250,7 @@ def test_the_size_of_batches_does_not_matter(
 ) -> None:
     runtime = Runtime(torch.device("cpu"), torch.float32, 64)
     members = [RegionClassifier(one.network, one.description, runtime) for one in classifiers]
-    detector = Detector(lambda image: Proposals.empty(), Ensemble(members), DetectionSettings())
-    np.testing.assert_allclose(detector.classify(photograph, boxes), probabilities, atol=1e-5)
+    np.testing.assert_allclose(Ensemble(members).score(photograph, boxes).mean(axis=0), probabilities, atol=1e-5)
 
 
 def test_the_same_image_gives_the_same_answer(quick: Detector, photograph: Pixels) -> None:
@@ -241,6 +272,7 @@ def test_settings_can_be_changed_on_a_copy(detector: Detector) -> None:
         ({"max_proposals": 0}, "max_proposals should be at least 1, got 0"),
         ({"max_per_class": 0}, "max_per_class should be at least 1, got 0"),
         ({"max_per_class": None}, "max_per_class should be at least 1, got None"),
+        ({"max_detections": 0}, "max_detections should be at least 1, got 0"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
-from inception_rcnn.detector import ClassifierDescription, RegionClassifier, Runtime, warp_regions
+from inception_rcnn.detector import ClassifierDescription, Ensemble, RegionClassifier, Runtime, warp_regions
+from inception_rcnn.detector.region_classifier import REGION_INPUT
 from inception_rcnn.structures import InputError
 
 
@@ -24,7 +25,7 @@ def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spe
 def test_probabilities_are_the_network_s_softmax(
     classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8], spec: InputSpec
 ) -> None:
-    found = classifiers[0].probabilities(crops)
+    found = Ensemble(classifiers[:1]).probabilities(crops)[0]
     with torch.inference_mode():
         expected = classifiers[0].network(spec.apply(torch.from_numpy(crops))).softmax(dim=1).numpy()
     assert found.shape == (6, 4) and found.dtype == np.float32
@@ -34,7 +35,7 @@ def test_probabilities_are_the_network_s_softmax(
 
 
 def test_no_regions_give_no_rows(classifiers: tuple[RegionClassifier, ...]) -> None:
-    assert classifiers[0].probabilities(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 4)
+    assert Ensemble(classifiers[:1]).probabilities(np.zeros((0, 32, 32, 3), np.uint8)).shape == (1, 0, 4)
 
 
 def test_bfloat16_stays_near(
@@ -42,7 +43,7 @@ def test_bfloat16_stays_near(
 ) -> None:
     cpu = torch.device("cpu")
     exact, rough = (
-        RegionClassifier(make_network(1), description, Runtime(cpu, dtype, 64)).probabilities(crops)
+        Ensemble([RegionClassifier(make_network(1), description, Runtime(cpu, dtype, 64))]).probabilities(crops)[0]
         for dtype in (torch.float32, torch.bfloat16)
     )
     assert rough.dtype == np.float32 and 0 < np.abs(exact - rough).max() < 0.05
@@ -53,3 +54,7 @@ def test_outputs_that_do_not_fit_the_names_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"a classifier of 2 classes has one output more, for background; .* has 4"):
         RegionClassifier(make_network(1), replace(description, class_names=("cat", "cup")), cpu)
+
+
+def test_regions_are_seen_as_r_cnn_saw_them() -> None:
+    assert REGION_INPUT.context == 16 and REGION_INPUT.side == 224 and REGION_INPUT.fill == (123, 117, 104)

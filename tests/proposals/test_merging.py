@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from inception_rcnn.proposals import merge_proposals
 from inception_rcnn.proposals.merging import APART_FROM, APART_PENALTY
-from inception_rcnn.proposals.overlaps import first_of_similar
 from inception_rcnn.structures import InputError, Proposals, pairwise_iou
 
 FRAME = [0, 0, 64, 64]  # with a box as large as this one, boxes of whole numbers keep their overlaps to the bit
@@ -74,16 +73,6 @@ def test_with_scores_the_best_come_first_those_alike_apart(seed: int, duplicate_
     found = merge_proposals(*sources, scores=scores, duplicate_iou=duplicate_iou)
     assert described(found) == slow_merge(sources, scores, duplicate_iou)
     assert (np.diff(found.scores) <= 0).all()
-
-
-@given(st.integers(1, 40), st.integers(0, 99), st.sampled_from([0.3, 0.7, 0.9]))
-def test_of_similar_boxes_the_first_stays(count: int, seed: int, limit: float) -> None:
-    boxes = some(count, seed).boxes.astype(np.int32)
-    kept: list[int] = []
-    for at, box in enumerate(boxes):
-        if not kept or pairwise_iou([box], boxes[kept]).max() <= limit:
-            kept.append(at)
-    assert first_of_similar(boxes, limit).tolist() == kept
 
 
 def test_what_resembles_a_box_that_went_may_stay() -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer, merge
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.predictor import View
 from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.proposals.proposer import search_settings
 from inception_rcnn.structures import CheckpointError, InputError, Proposals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -164,3 +166,47 @@ def test_the_network_is_loaded_where_it_is_needed(
     write_checkpoint(path, "googlenet", {}, {})
     with pytest.raises(CheckpointError, match="'multibox' is needed here"):
         Proposer.load(replace(SETTINGS, multibox=str(path)), cpu)
+
+
+def test_the_way_through_json_and_back() -> None:
+    settings = ProposalSettings(mode="single", superpixel_scale=1.0, width=300, min_side=10, seed=7)
+    assert ProposalSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    both = {"source": "both"}
+    assert ProposalSettings.from_dict(both) == ProposalSettings()
+    assert ProposalSettings.from_dict({**both, "superpixel_scale": 2}) == ProposalSettings()
+
+
+def test_settings_from_before_multibox_mean_selective_search() -> None:
+    expected = ProposalSettings(source="selective-search", width=400, widened_from=1.0, duplicate_iou=1.0)
+    assert ProposalSettings.from_dict({"width": 400}) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mode": "fast", "edge_boxes": 1, "colour": 2}, "unknown proposal settings: colour, edge_boxes"),
+        ({"mode": 3}, "proposal setting mode should be like 'fast', got 3"),
+        ({"width": "500"}, "proposal setting width should be like 500, got '500'"),
+        ({"width": 500.5}, "proposal setting width should be like 500, got 500.5"),
+        ({"source": "edge boxes"}, "source 'edge boxes' is unknown; known: selective-search, multibox, both"),
+        ({"top_k": 0}, "top_k should be at least 1, got 0"),
+        ({"objectness": 1}, "proposal setting objectness should be like True, got 1"),
+        ({"seed": True}, "proposal setting seed should be like 0, got True"),
+        ({"superpixel_scale": None}, "proposal setting superpixel_scale should be like 2.0, got None"),
+    ],
+)
+def test_settings_that_are_not_understood_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ProposalSettings.from_dict(values)
+
+
+def test_settings_name_the_method_and_every_parameter_but_the_threads() -> None:
+    settings = search_settings({"width": 640})
+    assert (settings["method"], settings["width"]) == ("selective-search", 640)
+    assert "version" not in settings  # a release alone makes no stored proposals wrong
+    assert {"mode", "superpixel_scale", "ranking", "seed", "min_side", "max_boxes", "engine"} < set(settings)
+    assert "threads" not in settings and "image" not in settings
+    assert search_settings({})["width"] == 500
+    assert json.loads(json.dumps(settings)) == settings
+    with pytest.raises(InputError, match="no setting 'colour'; known: mode"):
+        search_settings({"colour": 1})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-import safetensors.numpy
-from safetensors import safe_open
 
-from inception_rcnn.proposals.stored import StoredProposals, compute_stored, read_stored, write_stored
+from inception_rcnn.proposals import ProposalSettings, Proposer
+from inception_rcnn.proposals.stored import (
+    KIND,
+    StoredProposals,
+    other_setting,
+    proposals_from_file,
+    propose_for_set,
+    read_stored_proposals,
+    write_stored_proposals,
+)
 from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, Proposals, progress_bar, sha256_of
+from inception_rcnn.structures.array_file import read_array_file, write_array_file
 
 SETTINGS: dict[str, Any] = {"mode": "fast", "ks": [50, 100], "seed": 0}
 COUNT = 150  # three parts: 64, 64 and 22 images
-KEY = "inception_rcnn_proposals"
 
 
 class Album:
@@ -31,6 +36,11 @@ class Album:
         self.files = [folder / f"{number:03d}.img" for number in range(count)]
         for number, file in enumerate(self.files):
             file.write_text(str(number))
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The folder they lie in belongs to the id, so that a/1 and b/1 are two."""
+        return [f"{file.parent.name}/{file.stem}" for file in self.files]
 
     def __len__(self) -> int:
         return len(self.files)
@@ -94,65 +104,65 @@ def path(tmp_path: Path) -> Path:
 
 def test_all_images_are_computed_once_and_read_afterwards(album: Album, path: Path) -> None:
     first, second = Proposing(), Proposing()
-    stored = compute_stored(path, album, first, SETTINGS)
+    stored = propose_for_set(album, first, SETTINGS, path)
     assert right(stored, list(range(COUNT))) and sorted(first.seen) == list(range(COUNT))
-    assert stored.settings == SETTINGS and stored.names == tuple(file.name for file in album.files)
+    assert stored.settings == SETTINGS and stored.image_ids == tuple(album.image_ids)
     assert stored.checksums == tuple(sha256_of(file) for file in album.files)
     assert {entry.name for entry in path.parent.iterdir()} == {"photographs", "proposals.safetensors"}
-    again = compute_stored(path, album, second, SETTINGS)
+    again = propose_for_set(album, second, SETTINGS, path)
     assert second.seen == [] and right(again, list(range(COUNT))) and again.settings == SETTINGS
-    assert right(read_stored(path), list(range(COUNT)))
+    assert right(read_stored_proposals(path), list(range(COUNT)))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 def test_the_file_does_not_depend_on_the_number_of_threads(album: Album, tmp_path: Path, threads: int) -> None:
     one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
-    compute_stored(one, album, Proposing(), SETTINGS, threads=1)
-    compute_stored(other, album, Proposing(), SETTINGS, threads=threads)
+    propose_for_set(album, Proposing(), SETTINGS, one, threads=1)
+    propose_for_set(album, Proposing(), SETTINGS, other, threads=threads)
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_killed_run_does_not_repeat_the_parts_it_finished(album: Album, path: Path) -> None:
     killed, second = Proposing(fail_at=130), Proposing()
     with pytest.raises(KeyboardInterrupt):
-        compute_stored(path, album, killed, SETTINGS, threads=1)
+        propose_for_set(album, killed, SETTINGS, path, threads=1)
     assert not path.exists()
-    stored = compute_stored(path, album, second, SETTINGS, threads=1)
+    stored = propose_for_set(album, second, SETTINGS, path, threads=1)
     assert second.seen == list(range(128, COUNT)) and right(stored, list(range(COUNT)))
     assert {entry.name for entry in path.parent.iterdir()} == {"photographs", "proposals.safetensors"}
 
 
 def test_a_run_killed_before_its_first_part_starts_anew(album: Album, path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        compute_stored(path, album, Proposing(fail_at=3), SETTINGS)
-    assert right(compute_stored(path, album, Proposing(), SETTINGS), list(range(COUNT)))
+        propose_for_set(album, Proposing(fail_at=3), SETTINGS, path)
+    assert right(propose_for_set(album, Proposing(), SETTINGS, path), list(range(COUNT)))
 
 
 def test_an_image_changed_while_the_run_was_down_is_computed_again(album: Album, path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        compute_stored(path, album, Proposing(fail_at=149), SETTINGS)
+        propose_for_set(album, Proposing(fail_at=149), SETTINGS, path)
     album.files[70].write_text("7")
     second = Proposing()
-    stored = compute_stored(path, album, second, SETTINGS, threads=1)
+    stored = propose_for_set(album, second, SETTINGS, path, threads=1)
     numbers = [7 if number == 70 else number for number in range(COUNT)]
     assert second.seen == [7, *range(128, COUNT)] and right(stored, numbers)
 
 
 def test_an_image_changed_since_is_computed_again_and_no_other(album: Album, path: Path) -> None:
-    compute_stored(path, album, Proposing(), SETTINGS)
+    propose_for_set(album, Proposing(), SETTINGS, path)
     album.files[2].write_text("9")
     album.files[140].write_text("11")
     second, third = Proposing(), Proposing()
     numbers = [9 if number == 2 else 11 if number == 140 else number for number in range(COUNT)]
-    assert right(compute_stored(path, album, second, SETTINGS, threads=1), numbers) and second.seen == [9, 11]
-    assert right(compute_stored(path, album, third, SETTINGS), numbers) and third.seen == []
-    assert read_stored(path).checksums[2] == sha256_of(album.files[2])
+    assert right(propose_for_set(album, second, SETTINGS, path, threads=1), numbers) and second.seen == [9, 11]
+    assert right(propose_for_set(album, third, SETTINGS, path), numbers) and third.seen == []
+    assert read_stored_proposals(path).checksums[2] == sha256_of(album.files[2])
 
 
 def test_the_bar_counts_every_image_once(album: Album, path: Path) -> None:
     def count(proposing: Proposing) -> ProgressBar:
         with progress_bar(COUNT, "proposals", quiet=True) as bar:
-            compute_stored(path, album, proposing, SETTINGS, bar=bar)
+            propose_for_set(album, proposing, SETTINGS, path, bar=bar)
         return bar
 
     with pytest.raises(KeyboardInterrupt):
@@ -175,21 +185,21 @@ def test_other_settings_are_refused(
     album: Album, path: Path, settings: dict[str, Any], message: str, finished: bool
 ) -> None:
     if finished:
-        compute_stored(path, album, Proposing(), SETTINGS)
+        propose_for_set(album, Proposing(), SETTINGS, path)
     else:
         with pytest.raises(KeyboardInterrupt):
-            compute_stored(path, album, Proposing(fail_at=100), SETTINGS)
+            propose_for_set(album, Proposing(fail_at=100), SETTINGS, path)
     proposing = Proposing()
     with pytest.raises(InputError, match=message):
-        compute_stored(path, album, proposing, settings)
+        propose_for_set(album, proposing, settings, path)
     assert proposing.seen == []
 
 
 def test_settings_are_compared_as_a_file_gives_them_back(album: Album, path: Path) -> None:
     settings = {"ks": (50, 100), "mode": "fast"}
     proposing = Proposing()
-    compute_stored(path, album, Proposing(), settings)
-    assert compute_stored(path, album, proposing, settings).settings == {"ks": [50, 100], "mode": "fast"}
+    propose_for_set(album, Proposing(), settings, path)
+    assert propose_for_set(album, proposing, settings, path).settings == {"ks": [50, 100], "mode": "fast"}
     assert proposing.seen == []
 
 
@@ -197,37 +207,111 @@ def test_settings_are_compared_as_a_file_gives_them_back(album: Album, path: Pat
 def test_settings_that_no_file_can_hold_are_refused_before_any_work(album: Album, path: Path, value: object) -> None:
     proposing = Proposing()
     with pytest.raises(InputError, match="settings should be JSON values"):
-        compute_stored(path, album, proposing, {"value": value})
+        propose_for_set(album, proposing, {"value": value}, path)
     assert proposing.seen == [] and not path.exists()
 
 
 def test_other_images_are_refused(album: Album, path: Path) -> None:
-    compute_stored(path, album, Proposing(), SETTINGS)
+    propose_for_set(album, Proposing(), SETTINGS, path)
     album.files = album.files[:-1]
     with pytest.raises(InputError, match="was made from 150 other images than these 149; use another file"):
-        compute_stored(path, album, Proposing(), SETTINGS)
+        propose_for_set(album, Proposing(), SETTINGS, path)
     album.files = [album.files[0], *album.files]
     with pytest.raises(InputError, match="was made from 150 other images than these 150"):
-        compute_stored(path, album, Proposing(), SETTINGS)
+        propose_for_set(album, Proposing(), SETTINGS, path)
 
 
 def test_a_set_of_no_images_is_stored_too(path: Path) -> None:
     empty = Album(path.parent / "none", 0)
-    assert len(compute_stored(path, empty, Proposing(), SETTINGS)) == 0 and len(read_stored(path)) == 0
+    assert len(propose_for_set(empty, Proposing(), SETTINGS, path)) == 0 and len(read_stored_proposals(path)) == 0
 
 
-def test_proposals_are_found_by_name(album: Album, path: Path) -> None:
-    stored = compute_stored(path, album, Proposing(), SETTINGS)
-    found = stored.for_images(["007.img", "003.img", "007.img"])
-    assert [same(one, expected(number)) for one, number in zip(found, (7, 3, 7), strict=True)] == [True] * 3
-    with pytest.raises(InputError, match=r"lack 2 of 3 images, first 'x\.img'"):
-        stored.for_images(["x.img", "003.img", "y.img"])
+def test_a_file_answers_for_any_of_its_images_by_their_ids(album: Album, path: Path) -> None:
+    propose_for_set(album, Proposing(), SETTINGS, path)
+    album.files = [album.files[7], album.files[3]]
+    found = proposals_from_file(path, album)
+    assert [same(one, expected(number)) for one, number in zip(found, (7, 3), strict=True)] == [True, True]
+    album.files[1].write_text("4")
+    with pytest.raises(InputError, match=r"003\.img has changed since its proposals were stored"):
+        proposals_from_file(str(path), album)
+    other = Album(path.parent / "other", 2)
+    with pytest.raises(InputError, match=r"lacks 2 of 2 images, first 'other/000'"):
+        proposals_from_file(path, other)
+
+
+def test_images_of_equal_names_in_two_folders_are_two(album: Album, path: Path) -> None:
+    """Before, a file's name alone decided: the second photograph "had changed"."""
+    other = Album(path.parent / "other", 3)
+    for number, file in enumerate(other.files):
+        file.write_text(str(9 - number))
+    album.files = [*album.files[:3], *other.files]
+    assert right(propose_for_set(album, Proposing(), SETTINGS, path), [0, 1, 2, 9, 8, 7])
+    found = proposals_from_file(path, album)
+    assert [same(one, expected(n)) for one, n in zip(found, (0, 1, 2, 9, 8, 7), strict=True)] == [True] * 6
+
+
+def test_nothing_is_written_without_a_path(album: Album, path: Path) -> None:
+    with progress_bar(COUNT, "proposals", quiet=True) as bar:
+        stored = propose_for_set(album, Proposing(), SETTINGS, bar=bar)
+    assert right(stored, list(range(COUNT))) and bar.done == COUNT
+    assert [entry.name for entry in path.parent.iterdir()] == ["photographs"]
+
+
+def test_parts_of_older_code_are_computed_again(album: Album, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inception_rcnn.proposals.stored.code_fingerprint", lambda: "before")
+    with pytest.raises(KeyboardInterrupt):
+        propose_for_set(album, Proposing(fail_at=130), SETTINGS, path)
+    monkeypatch.undo()
+    second = Proposing()
+    assert right(propose_for_set(album, second, SETTINGS, path, threads=1), list(range(COUNT)))
+    assert second.seen == list(range(COUNT))
+
+
+def test_a_finished_file_of_older_code_serves_while_no_image_changed(
+    album: Album, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inception_rcnn.proposals.stored.code_fingerprint", lambda: "before")
+    propose_for_set(album, Proposing(), SETTINGS, path)
+    monkeypatch.undo()
+    second, third = Proposing(), Proposing()
+    propose_for_set(album, second, SETTINGS, path)
+    assert second.seen == []
+    album.files[0].write_text("5")
+    propose_for_set(album, third, SETTINGS, path)
+    assert len(third.seen) == COUNT  # one file does not mix what two versions proposed
+
+
+def test_objectness_is_stored_where_all_have_it(path: Path) -> None:
+    known = Proposals([[0, 0, 5, 5], [1, 1, 5, 5]], [2, 1], objectness=np.array([0.25, 0.5], np.float32))
+    ids, checksums = ("a", "b"), ("0", "1")
+    write_stored_proposals(
+        path, StoredProposals(settings={}, image_ids=ids, checksums=checksums, proposals=(known, known[:1]))
+    )
+    first, second = read_stored_proposals(path).proposals
+    assert first.objectness is not None and second.objectness is not None
+    assert first.objectness.tolist() == [0.25, 0.5] and second.objectness.tolist() == [0.25]
+    mixed = (known, Proposals([[0, 0, 5, 5]], [1]))
+    with pytest.raises(InputError, match="should all have objectness, or none of them"):
+        write_stored_proposals(path, StoredProposals(settings={}, image_ids=ids, checksums=checksums, proposals=mixed))
+
+
+def test_the_proposals_of_a_proposer_are_its_own(path: Path) -> None:
+    proposer = Proposer(ProposalSettings(source="selective-search", width=100))
+    made = proposer.describe()
+    write_stored_proposals(path, StoredProposals(settings=made, image_ids=(), checksums=(), proposals=()))
+    assert other_setting(path, made) is None
+    wider = Proposer(ProposalSettings(source="selective-search", width=200, seed=1))
+    assert other_setting(path, wider.describe()) == f"{path} was made with seed = 0, not 1"
+    edges = {**made, "method": "edge boxes", "alpha": 0.65}
+    write_stored_proposals(path, StoredProposals(settings=edges, image_ids=(), checksums=(), proposals=()))
+    assert other_setting(path, made) == f"{path} was made with method = 'edge boxes', not 'selective-search'"
 
 
 def test_sources_of_one_file_must_have_the_same_names(path: Path) -> None:
-    stored = StoredProposals({}, ("a", "b"), ("0", "1"), (expected(1), Proposals.empty(("elsewhere",))))
+    proposals = (expected(1), Proposals.empty(("elsewhere",)))
+    stored = StoredProposals(settings={}, image_ids=("a", "b"), checksums=("0", "1"), proposals=proposals)
     with pytest.raises(InputError, match="should all have the same source names"):
-        write_stored(path, stored)
+        write_stored_proposals(path, stored)
     assert not path.exists()
 
 
@@ -235,30 +319,16 @@ def test_sources_of_one_file_must_have_the_same_names(path: Path) -> None:
 def small(path: Path) -> Path:
     """A good file of three images, with 1, 2 and 3 boxes."""
     numbers = (1, 2, 3)
-    names, checksums = tuple(f"{n}.img" for n in numbers), tuple(f"{n:064d}" for n in numbers)
-    write_stored(path, StoredProposals(SETTINGS, names, checksums, tuple(expected(n) for n in numbers)))
+    write_stored_proposals(
+        path,
+        StoredProposals(
+            settings=SETTINGS,
+            image_ids=tuple(f"{n}.img" for n in numbers),
+            checksums=tuple(f"{n:064d}" for n in numbers),
+            proposals=tuple(expected(n) for n in numbers),
+        ),
+    )
     return path
-
-
-def rewrite(
-    path: Path, describe: Callable[[dict[str, Any]], None] | None = None, digest: bool = True, **arrays: Any
-) -> None:
-    """Writes the file anew with its description and arrays changed; `digest`: with the checksum that fits them."""
-    with safe_open(path, "numpy") as file:
-        description = json.loads(file.metadata()[KEY])
-        kept = {name: file.get_tensor(name) for name in file.keys()} | arrays  # noqa: SIM118 - not a dict
-    kept = {name: array for name, array in kept.items() if array is not None}
-    if digest:
-        data = b"".join(np.ascontiguousarray(kept[name]).tobytes() for name in sorted(kept))
-        description["data_sha256"] = hashlib.sha256(data).hexdigest()
-    if describe is not None:
-        describe(description)
-    path.write_bytes(safetensors.numpy.save(kept, {KEY: json.dumps(description)}))
-
-
-def test_rewriting_without_a_change_changes_nothing(small: Path) -> None:
-    rewrite(small)
-    assert right(read_stored(small), [1, 2, 3])
 
 
 @pytest.mark.parametrize(
@@ -273,63 +343,45 @@ def test_rewriting_without_a_change_changes_nothing(small: Path) -> None:
 )
 def test_what_is_no_file_of_this_format_is_refused(small: Path, damage: Callable[[bytes], bytes]) -> None:
     small.write_bytes(damage(small.read_bytes()))
-    with pytest.raises(DataFormatError, match=r"proposals\.safetensors: cannot be read as stored proposals"):
-        read_stored(small)
-
-
-def test_a_flipped_bit_is_noticed(small: Path) -> None:
-    data = small.read_bytes()
-    small.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
-    with pytest.raises(DataFormatError, match="is damaged: its data do not have the checksum"):
-        read_stored(small)
-
-
-def test_foreign_files_are_refused(small: Path, tmp_path: Path) -> None:
-    for metadata in (None, {"format": "np"}, {KEY: "7"}):
-        small.write_bytes(safetensors.numpy.save({"boxes": np.zeros(1)}, metadata))
-        with pytest.raises(DataFormatError, match="is not a file of stored proposals, or of another version"):
-            read_stored(small)
-    small.write_bytes(safetensors.numpy.save({"boxes": np.zeros(1)}, {KEY: "{"}))
-    with pytest.raises(DataFormatError, match="cannot be read as stored proposals"):
-        read_stored(small)
-    with pytest.raises(DataFormatError, match="cannot be read as stored proposals"):
-        read_stored(tmp_path / "absent.safetensors")
+    with pytest.raises(DataFormatError, match=r"proposals\.safetensors: is (not a safetensors file|damaged)"):
+        read_stored_proposals(small)
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("describe", "arrays", "message"),
     [
-        ({"describe": lambda d: d.update(format_version=2)}, "or of another version"),
-        ({"describe": lambda d: d.pop("data_sha256")}, "do not have the checksum"),
-        ({"boxes": None}, "do not have the checksum"),
-        ({"extra": np.zeros(1)}, "do not have the checksum"),
-        ({"scores": np.zeros(6, np.float32), "digest": False}, "do not have the checksum"),
-        ({"describe": lambda d: d.pop("names")}, "is at odds with itself: 'names'"),
-        ({"describe": lambda d: d.pop("settings")}, "is at odds with itself: 'settings'"),
-        ({"describe": lambda d: d.update(names=7)}, "is at odds with itself"),
-        ({"describe": lambda d: d.update(names=["1.img"])}, "is at odds with itself: 3 counts, 1 names, 3 checksums"),
-        ({"describe": lambda d: d.update(sha256=[])}, "is at odds with itself: 3 counts, 3 names, 0 checksums"),
-        ({"describe": lambda d: d.update(source_names=["here"])}, "is at odds with itself: source should be in 0..0"),
-        ({"counts": np.array([1, 2, 4])}, "is at odds with itself: the counts add up to 7, there are 6 boxes"),
-        ({"counts": np.array([8, 2, -4])}, "is at odds with itself"),
-        ({"scores": np.zeros(5, np.float32)}, "is at odds with itself"),
-        ({"scores": np.arange(6, dtype=np.float32)}, "is at odds with itself: scores should descend"),
-        ({"boxes": np.full((6, 4), np.nan, np.float32)}, "is at odds with itself: .* should be finite"),
-        ({"boxes": np.zeros((6, 5), np.float32)}, "is at odds with itself: .* should have shape"),
+        ({"image_ids": None}, {}, "'image_ids'"),
+        ({"settings": None}, {}, "'settings'"),
+        ({"image_ids": 7}, {}, "is at odds with itself"),
+        ({"image_ids": ["1.img"]}, {}, "3 counts, 1 images, 3 checksums"),
+        ({"sha256": []}, {}, "3 counts, 3 images, 0 checksums"),
+        ({"source_names": ["here"]}, {}, "source should be in 0..0"),
+        ({}, {"boxes": None}, "it has the arrays counts, scores, source"),
+        ({}, {"extra": np.zeros(1)}, "it has the arrays boxes, counts, extra, scores, source"),
+        ({}, {"counts": np.array([1, 2, 4])}, "the counts add up to 7, there are 6 boxes"),
+        ({}, {"counts": np.array([8, 2, -4])}, "3 counts, 3 images"),
+        ({}, {"scores": np.zeros(5, np.float32)}, "is at odds with itself"),
+        ({}, {"scores": np.arange(6, dtype=np.float32)}, "scores should descend"),
+        ({}, {"objectness": np.full(6, 1.5, np.float32)}, "objectness"),
+        ({}, {"boxes": np.full((6, 4), np.nan, np.float32)}, "should be finite"),
+        ({}, {"boxes": np.zeros((6, 5), np.float32)}, "should have shape"),
     ],
 )
-def test_lies_are_refused(small: Path, changes: dict[str, Any], message: str) -> None:
-    rewrite(small, **changes)
-    with pytest.raises(DataFormatError, match=message) as caught:
-        read_stored(small)
+def test_lies_are_refused(small: Path, describe: dict[str, Any], arrays: dict[str, Any], message: str) -> None:
+    file = read_array_file(small, KIND)
+    description = {name: value for name, value in (file.description | describe).items() if value is not None}
+    kept = {name: array for name, array in (file.arrays | arrays).items() if array is not None}
+    write_array_file(small, KIND, description, kept)
+    with pytest.raises(DataFormatError, match=f"is at odds with itself.*{message}|{message}") as caught:
+        read_stored_proposals(small)
     assert caught.value.path == str(small)
 
 
 def test_a_damaged_file_stops_the_computation_instead_of_being_overwritten(album: Album, path: Path) -> None:
-    compute_stored(path, album, Proposing(), SETTINGS)
+    propose_for_set(album, Proposing(), SETTINGS, path)
     damaged = path.read_bytes()[:-5]
     path.write_bytes(damaged)
     proposing = Proposing()
-    with pytest.raises(DataFormatError, match="cannot be read"):
-        compute_stored(path, album, proposing, SETTINGS)
+    with pytest.raises(DataFormatError, match=r"is (not|damaged)"):
+        propose_for_set(album, proposing, SETTINGS, path)
     assert path.read_bytes() == damaged and proposing.seen == []

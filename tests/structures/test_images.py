@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from inception_rcnn.structures import ImageError, InputError, check_rgb, load_image, resize_image
+from inception_rcnn.structures.images import stretch
 
 RED, GREEN, BLUE, WHITE, BLACK, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (90, 90, 90)
 
@@ -454,3 +455,20 @@ def test_only_uint8_rgb_travels_between_rooms(wrong: Any) -> None:
         check_rgb(wrong, "the crop")
     with pytest.raises(InputError, match="image should be a uint8 array"):
         resize_image(wrong, 2, 2)
+
+
+def test_the_window_is_stretched_to_the_square() -> None:
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[10:20, 20:60] = 200
+    inside = stretch(image, np.array([20.0, 10.0, 60.0, 20.0]), 16)
+    assert inside.shape == (16, 16, 3) and inside.dtype == np.uint8
+    assert (inside[2:14, 2:14] == 200).all() and inside.min() > 130  # neighbours of the window shine in at its border
+    whole = stretch(image, np.array([0.0, 0.0, 80.0, 40.0]), 16)
+    assert whole[5:7, 5:11].min() > 150 and whole[9:].max() == 0 and whole[:, 14:].max() == 0
+
+
+def test_every_pixel_covered_counts_when_a_window_is_made_smaller() -> None:
+    fine = np.zeros((64, 64, 3), np.uint8)
+    fine[:, ::2] = 200  # stripes that picking single pixels would turn into one colour
+    small = stretch(fine, np.array([0.0, 0.0, 64.0, 64.0]), 8)
+    assert small.min() > 90 and small.max() < 110

@@ -144,7 +144,7 @@ def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -
     detector = load_detector(output / "model.safetensors", "cpu")
     assert detector.ensemble.class_names == NAMES and detector.settings.score_threshold == 0.1
     boxes = random_proposals()[0].boxes
-    probabilities = detector.classify(dataset.load_image(0), boxes)
+    probabilities = detector.ensemble.score(dataset.load_image(0), boxes)[0]
     assert probabilities.shape == (30, 4)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-3)
     detections = detector.with_settings(score_threshold=0.0).settle(boxes, probabilities)

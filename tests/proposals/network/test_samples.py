@@ -19,7 +19,6 @@ from inception_rcnn.proposals.network.samples import (
     labels_in,
     mirrored,
     recoloured,
-    stretch,
 )
 from inception_rcnn.structures import GroundTruth, InputError, Proposals
 from inception_rcnn.structures.dataset import DetectionDataset
@@ -228,23 +227,6 @@ def test_what_a_window_cuts_is_an_object_neutral_or_gone() -> None:
 def test_a_photograph_without_objects_has_labels_of_no_rows() -> None:
     labels = labels_in(np.array([0.0, 0.0, 200.0, 120.0]), truth_of([]), complete=True)
     assert labels.objects.shape == labels.neutral.shape == (0, 4)
-
-
-def test_the_window_is_stretched_to_the_square() -> None:
-    image = np.zeros((40, 80, 3), np.uint8)
-    image[10:20, 20:60] = 200
-    inside = stretch(image, np.array([20.0, 10.0, 60.0, 20.0]), 16)
-    assert inside.shape == (16, 16, 3) and inside.dtype == np.uint8
-    assert (inside[2:14, 2:14] == 200).all() and inside.min() > 130  # neighbours of the window shine in at its border
-    whole = stretch(image, np.array([0.0, 0.0, 80.0, 40.0]), 16)
-    assert whole[5:7, 5:11].min() > 150 and whole[9:].max() == 0 and whole[:, 14:].max() == 0
-
-
-def test_every_pixel_covered_counts_when_a_window_is_made_smaller() -> None:
-    fine = np.zeros((64, 64, 3), np.uint8)
-    fine[:, ::2] = 200  # stripes that picking single pixels would turn into one colour
-    small = stretch(fine, np.array([0.0, 0.0, 64.0, 64.0]), 8)
-    assert small.min() > 90 and small.max() < 110
 
 
 def test_colours_change_but_not_shape_or_type_and_grey_stays_grey() -> None:

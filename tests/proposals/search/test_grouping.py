@@ -17,6 +17,8 @@ from inception_rcnn.proposals.search.grouping import (
     Hierarchy,
     Similarity,
     group,
+    push,
+    replace_top,
 )
 from inception_rcnn.proposals.search.region_features import Regions, describe_regions, pixel_texture
 from inception_rcnn.proposals.search.superpixels import pixel_graph, superpixels
@@ -164,3 +166,15 @@ def test_the_regions_are_not_used_up(
     first = group(regions, COLOUR_TEXTURE_SIZE_FILL, labels.size)
     again = group(regions, COLOUR_TEXTURE_SIZE_FILL, labels.size)
     assert (first.merges == again.merges).all()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40))
+def test_heap_gives_the_largest_first_and_the_earlier_of_equals(numbers: list[int]) -> None:
+    values, items = np.zeros(len(numbers), np.float32), np.zeros(len(numbers), np.int32)
+    for count, number in enumerate(numbers):
+        push(values, items, count, np.float32(number), np.int32(count))
+    taken = []
+    for count in range(len(numbers) - 1, -1, -1):
+        taken.append(int(items[0]))
+        replace_top(values, items, count, values[count], items[count])
+    assert taken == sorted(range(len(numbers)), key=lambda i: (-numbers[i], i))

@@ -18,7 +18,9 @@ from inception_rcnn.proposals.search.ranking import (
     evidence,
     large_enough,
     random_order,
+    sum_overlapping,
 )
+from inception_rcnn.structures import pairwise_iou
 
 
 def candidates(boxes: list[list[int]], positions: list[float] | None = None) -> Candidates:
@@ -151,3 +153,20 @@ def test_a_strong_contour_stands_before_a_weak_one() -> None:
     some = candidates([[20, 20, 60, 60], [80, 80, 120, 120]])
     strong = Candidates(some.boxes, some.positions, np.array([0.5, 3], np.float32))
     assert agreement_order(strong, 140, 140)[0].tolist() == [1, 0]
+
+
+def some_boxes(count: int, seed: int, side: int = 30) -> npt.NDArray[np.int32]:
+    """Boxes with an area; many overlap, some are equal."""
+    rng = np.random.default_rng(seed)
+    corners = np.sort(rng.integers(0, side, (count, 2, 2)), axis=2)
+    return np.concatenate([corners[:, :, 0], corners[:, :, 1] + 1], axis=1).astype(np.int32)
+
+
+@given(st.integers(1, 60), st.integers(0, 200))
+def test_sums_are_those_over_all_pairs(count: int, seed: int) -> None:
+    boxes = some_boxes(count, seed)
+    values = np.random.default_rng(seed).integers(1, 5, count).astype(np.float32)
+    levels = (0.3, 0.5, 0.71)
+    ious = pairwise_iou(boxes, boxes)
+    expected = np.stack([((ious > level) * values[None]).sum(axis=1) for level in levels], axis=1)
+    np.testing.assert_array_equal(sum_overlapping(boxes, values, levels), expected)

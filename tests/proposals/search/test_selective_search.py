@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inception_rcnn.proposals import selective_search, warm_up
+from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.search.selective_search import WORKING_PIXELS, build_hierarchies, working_size
 from inception_rcnn.proposals.search.strategies import strategy_of
 from inception_rcnn.structures import InputError, Proposals, pairwise_iou
@@ -236,10 +236,6 @@ def test_the_working_picture_is_bounded(width: int, height: int, wanted: int) ->
 def test_wrong_options_are_named(options: dict[str, object]) -> None:
     with pytest.raises(InputError, match=next(iter(options))):
         selective_search(np.zeros((9, 9, 3), np.uint8), **options)  # type: ignore[arg-type]
-
-
-def test_warm_up_tells_seconds() -> None:
-    assert 0 < warm_up() < 600
 
 
 def test_importing_the_room_loads_nothing_heavy() -> None:

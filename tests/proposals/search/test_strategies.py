@@ -7,7 +7,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from inception_rcnn.proposals.search.colour_spaces import COLOUR_SPACES, to_colour_space
+from inception_rcnn.proposals.search.strategies import COLOUR_SPACES, to_colour_space
+from inception_rcnn.structures import InputError
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +59,5 @@ def test_shape_and_kind(space: str, shape: tuple[int, int]) -> None:
 
 
 def test_an_unknown_space_is_named() -> None:
-    with pytest.raises(ValueError, match="'cmyk' is unknown; known: hsv, lab"):
+    with pytest.raises(InputError, match="'cmyk' is unknown; known: hsv, lab"):
         to_colour_space(np.zeros((1, 1, 3), np.uint8), "cmyk")

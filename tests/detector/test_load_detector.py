@@ -53,8 +53,10 @@ def test_several_files_make_an_ensemble_with_the_first_one_s_threshold(
     paths = [save(0), save(1, score_threshold=0.75)]
     together = load_detector(paths, "cpu")
     assert together.settings.score_threshold == 0.25 and len(together.ensemble.members) == 2
-    alone = [load_detector(path, "cpu").classify(photograph, boxes[:5]) for path in paths]
-    np.testing.assert_allclose(together.classify(photograph, boxes[:5]), np.mean(alone, axis=0), atol=1e-3)
+    alone = [load_detector(path, "cpu").ensemble.score(photograph, boxes[:5])[0] for path in paths]
+    np.testing.assert_allclose(
+        together.ensemble.score(photograph, boxes[:5]).mean(axis=0), np.mean(alone, axis=0), atol=1e-3
+    )
 
 
 def test_settings_that_are_given_win(save: Callable[..., Path]) -> None:
@@ -68,15 +70,15 @@ def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], pho
     assert len(expected) > 5 and np.array_equal(detector.propose(photograph).boxes, expected.boxes)
 
 
-def test_where_multibox_proposes_it_judges_boxes_too(save: Callable[..., Path]) -> None:
-    assert load_detector(save(), "cpu").judge is None
+def test_where_multibox_proposes_it_has_the_objectness_too(save: Callable[..., Path]) -> None:
+    assert load_detector(save(), "cpu").multibox is None
     detector = load_detector(save(proposal_settings={"source": "both"}), "cpu")
-    assert isinstance(detector.propose, Proposer) and detector.judge is detector.propose.multibox is not None
+    assert isinstance(detector.propose, Proposer) and detector.multibox is detector.propose.multibox is not None
 
 
 def test_the_shipped_model_is_the_default() -> None:
     detector = load_detector(device="cpu")
-    assert detector.judge is not None
+    assert detector.multibox is not None and detector.settings.max_detections == 100
     assert len(detector.ensemble.class_names) == 80 and detector.ensemble.runtime.device == torch.device("cpu")
 
 
