@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import check_known, print_problems, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.proposer import Proposer
@@ -143,13 +143,9 @@ def _open(format: str, root: Path, split: str | None, *, skip_broken: bool) -> D
     """Return a part of the data set; what is left out is printed."""
     from inception_rcnn.datasets import FORMATS, open_dataset
 
-    if format not in FORMATS:
-        raise typer.BadParameter(
-            f"{format!r} is not a known format; known: {', '.join(FORMATS)}", param_hint="--dataset"
-        )
+    check_known("--dataset", format, FORMATS)
     dataset = open_dataset(format, root, split, skip_broken=skip_broken)
-    for problem in dataset.problems:
-        typer.echo(f"left out: {problem}", err=True)
+    print_problems(dataset.problems)
     return dataset
 
 

@@ -26,7 +26,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import print_problems, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
@@ -118,8 +118,7 @@ def _sources(data: list[str], part: list[str], split: str, output: Path, *, quie
         if not colon:
             raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:shared/coco")
         dataset = open_dataset(format, folder, split, skip_broken=True)
-        for problem in dataset.problems:
-            typer.echo(f"left out: {problem}", err=True)
+        print_problems(dataset.problems)
         stored = output / f"proposals-{format}-{Path(folder).name}.safetensors"
         rows = [row for row in range(len(dataset)) if row % _HELD_OUT]
         sources.append(BoxSource(dataset, partial(_proposals, dataset, stored, quiet=quiet), text not in part, rows))

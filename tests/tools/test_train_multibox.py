@@ -204,7 +204,7 @@ def test_the_network_proposes(trained: Path) -> None:
         (["--data", "SET", "--seed", "-1"], 1, "seed should be 0 or more, got -1"),
         (["--data", "SET", "--learning-rate", "2"], 1, "learning_rate should lie in (0, 1)"),
         (["--data", "SET", "--device", "abacus"], 1, "unknown device 'abacus'"),
-        (["--data", "SET", "--pretrained", "absent.safetensors"], 1, "absent.safetensors cannot be read"),
+        (["--data", "SET", "--pretrained", "absent.safetensors"], 1, "absent.safetensors: cannot be read"),
         (["--data", "SET", "--split", "test"], 1, "test.json"),
     ],
 )
@@ -231,7 +231,7 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_computed(
     [
         ({1: [[10, 5, 40, 30]]}, "ratios are found among boxes with an area, and there is none"),  # 1 is held out
         ({1: [[10, 5, 40, 30]], 2: []}, "ratios are found among boxes with an area, and there is none"),
-        ({1: [], 2: [[10, 5, 40, 30]]}, "no object on the 1 photographs held out, one in 40"),
+        ({1: [], 2: [[10, 5, 40, 30]]}, "no object on the 1 images held out, one in 40"),
     ],
 )
 def test_sets_without_objects_to_learn_from_or_to_measure_with_are_refused(
