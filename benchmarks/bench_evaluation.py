@@ -95,7 +95,7 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
 
 def ours(folder: Path, task: str) -> dict[str, float]:
     """One task in this process, after the kernels were loaded by a tiny case."""
-    from inception_rcnn.datasets.detections.base import read_coco_detections, read_ilsvrc_detections
+    from inception_rcnn.datasets import read_coco_detections, read_ilsvrc_detections
     from inception_rcnn.evaluation import evaluate_coco
     from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
     from inception_rcnn.structures.detections import DetectionTable

@@ -33,8 +33,8 @@ from selective_search_parts import where_time_goes
 from inception_rcnn.datasets import CocoDataset, VocDataset
 from inception_rcnn.evaluation.recall import proposal_recall
 from inception_rcnn.proposals import selective_search
-from inception_rcnn.proposals.search.selective_search import available_processors
 from inception_rcnn.structures import GroundTruth, Proposals, resize_image
+from inception_rcnn.structures.jobs import available_processors
 
 PEERS = ("opencv-x2", "opencv-x1", "opencv-preset", "dlib", "selectivesearch")
 PEER_PACKAGES = ("numpy", "opencv-contrib-python", "dlib-bin", "selectivesearch")

@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.structures import GroundTruthTable, InputError
+
 _VOC_AND_COCO: Final = (
     ("aeroplane", "airplane"),
     ("diningtable", "dining table"),
@@ -25,7 +27,7 @@ def class_positions(
     """Return for each of a detector's classes its position among those of a data set, -1 for those it does not have.
 
     Classes match by equal names, "_" being a space; failing that, by the six different names that VOC and COCO have for
-    the same thing.
+    one class.
 
     Args:
         names: The detector's classes.
@@ -39,6 +41,22 @@ def class_positions(
     position_of |= {_plain(name): position for position, name in enumerate(class_names)}
     found = [position_of.get(name, position_of.get(_OTHER_NAME.get(name, ""), -1)) for name in map(_plain, names)]
     return np.array(found, np.int32)
+
+
+def known_classes(names: Sequence[str], ground_truth: GroundTruthTable) -> frozenset[int]:
+    """Return the positions of the ground truth's classes that a detector with these classes knows.
+
+    Raises:
+        InputError: It knows none of them.
+    """
+    positions = class_positions(names, ground_truth.class_names, ground_truth.display_names)
+    known = frozenset(positions[positions >= 0].tolist())
+    if not known:
+        raise InputError(
+            f"the detector's {len(names)} classes ({', '.join(names[:3])} ...) are none of the data set's "
+            f"{len(ground_truth.class_names)} ({', '.join(ground_truth.class_names[:3])} ...)"
+        )
+    return known
 
 
 def _plain(name: str) -> str:

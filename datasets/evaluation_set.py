@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inception_rcnn.datasets import open_dataset
+from inception_rcnn.datasets.base import Problems
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth
-from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
-from inception_rcnn.datasets.image_lists import read_image_list
-from inception_rcnn.datasets.interface import Problems
-from inception_rcnn.datasets.opening import open_dataset
+from inception_rcnn.datasets.ilsvrc import det_classes
+from inception_rcnn.datasets.image_lists import official_indices, read_image_list
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
@@ -72,7 +72,7 @@ def evaluation_set_of(
     problems.lines.extend([] if dataset is None else dataset.problems)
     rows: Sequence[int] = range(len(truth.image_ids))
     if image_list is not None:
-        rows, truth = listed_images(image_list, truth, problems)
+        rows, truth = listed_images(image_list, truth, problems, indexed=format == "ilsvrc")
     if limit is not None and limit < len(rows):
         rows, truth = rows[:limit], truth.of_images(range(limit))
     if len(rows) == 0:
@@ -90,40 +90,66 @@ def _whole(
         return dataset, dataset.ground_truths(), f"{root.name}/{split}" if split else root.name
     if ground_truth is None or root is not None:
         raise InputError("give either --root DIR, a data set, or --ground-truth FILE, its objects")
-    english = dict(DET_CLASSES)
+    english = dict(det_classes())
     truth = read_ground_truth(ground_truth, list(english) if format == "ilsvrc" else None)
     display_names = tuple(english.get(name, name) for name in truth.class_names)
     return None, replace(truth, display_names=display_names), ground_truth.name
 
 
 def listed_images(
-    path: Path, ground_truth: GroundTruthTable, problems: Problems
+    path: Path, ground_truth: GroundTruthTable, problems: Problems, *, indexed: bool
 ) -> tuple[tuple[int, ...], GroundTruthTable]:
     """Return which images a list names, in its order, and their objects.
 
-    An image is named by the text that leads to its photograph, or by the number or text that files of detections use.
-    The numbers behind the names become the images' indices if the ground truth has none and they all differ: where it
-    has, R-CNN's val2 list, which counts for itself, may serve with detections that go by ILSVRC's own indices.
+    An image is named by the text that leads to its photograph, by the id that files of detections use, or by the last
+    part of that text, where no other image has the same.
 
     Args:
         path: One image a line, plain or packed by gzip.
         ground_truth: Of more images.
-        problems: Told of images that are there twice, or not in the ground truth.
+        problems: Takes images that are there twice, not in the ground truth, or named as several are.
+        indexed: The format knows its images by an index. The numbers behind the names become these indices if the
+            ground truth has none; where it has, R-CNN's val2 list, which counts for itself, may serve with detections
+            that go by ILSVRC's own indices.
 
     Raises:
         InputError: There is no such file.
         DataFormatError: See `problems`; the text names the list and the image.
     """
-    position_of = {str(image_id): position for position, image_id in enumerate(ground_truth.image_ids)}
-    position_of |= {name: position for position, name in enumerate(ground_truth.image_names)}
+    positions_of = _positions_by_name(ground_truth)
     entries: dict[int, int | None] = {}
-    for name, number in read_image_list(path, problems).items():
+    for name, number in read_image_list(path, problems, positions_of.__contains__, numbered=indexed).items():
         with problems.skipping():
-            if name not in position_of:
-                raise DataFormatError("is none of the images of the ground truth", path=path, place=f"image {name}")
-            entries[position_of[name]] = number
+            entries[_position(name, positions_of, ground_truth, path)] = number
     chosen = ground_truth.of_images(tuple(entries))
-    numbers = [number for number in entries.values() if number is not None]
-    if not any(isinstance(image_id, int) for image_id in ground_truth.image_ids) and len(set(numbers)) == len(entries):
-        chosen = replace(chosen, image_ids=tuple(numbers))
+    indices = official_indices(list(entries.values())) if indexed else None
+    if indices is not None and not any(isinstance(image_id, int) for image_id in ground_truth.image_ids):
+        chosen = replace(chosen, image_ids=indices)
     return tuple(entries), chosen
+
+
+def _positions_by_name(ground_truth: GroundTruthTable) -> dict[str, tuple[int, ...]]:
+    """Return the images that each text may mean: names of photographs come before ids, and these before last parts."""
+    positions: dict[str, tuple[int, ...]] = {}
+    last_parts = [name.rpartition("/")[2] for name in ground_truth.image_names]
+    for names in (ground_truth.image_names, map(str, ground_truth.image_ids), last_parts):
+        level: dict[str, tuple[int, ...]] = {}
+        for position, name in enumerate(names):
+            level[name] = (*level.get(name, ()), position)
+        positions = level | positions
+    return positions
+
+
+def _position(name: str, positions_of: dict[str, tuple[int, ...]], ground_truth: GroundTruthTable, path: Path) -> int:
+    """Return which image a name means."""
+    found = positions_of.get(name, ())
+    if not found:
+        raise DataFormatError("is none of the images of the ground truth", path=path, place=f"image {name}")
+    if len(found) > 1:
+        others = ", ".join(f"{ground_truth.image_names[k]} (id {ground_truth.image_ids[k]})" for k in found[:3])
+        raise DataFormatError(
+            f"{len(found)} images are called so: {others}; name it with its folder, or by its id",
+            path=path,
+            place=f"image {name}",
+        )
+    return found[0]

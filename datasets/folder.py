@@ -6,15 +6,16 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from inception_rcnn.datasets.base import PICTURES, AnnotatedPhotographs
+from inception_rcnn.datasets.base import IMAGE_ENDINGS, AnnotatedDataset, existing_folder
 from inception_rcnn.datasets.image_lists import read_class_list
-from inception_rcnn.datasets.interface import existing_folder
 from inception_rcnn.datasets.voc import class_names_in
 from inception_rcnn.datasets.voc_xml import Annotation
+from inception_rcnn.datasets.writing import annotation_of, check_distinct, new_file, put, write_class_list
 from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.dataset import DetectionDataset
 
 
-class FolderDataset(AnnotatedPhotographs):
+class FolderDataset(AnnotatedDataset):
     """The photographs in a folder, in alphabetical order, and the objects in the XML beside them.
 
     ``cat.jpg`` has its objects in ``cat.xml``, in PASCAL VOC's format (pixels counted from 1; see `VocDataset`). A
@@ -47,19 +48,47 @@ class FolderDataset(AnnotatedPhotographs):
         for path in files:
             stem = path.stem
             with self._broken.skipping():
-                annotation = Annotation(truths[stem]) if stem in truths else None
-                objects = [] if annotation is None else annotation.objects(1, self._broken, known)
-                self._add(path.name if stems[stem] > 1 else stem, path, annotation, objects)
+                image_id = path.name if stems[stem] > 1 else stem
+                if stem not in truths:
+                    self._add(image_id, path)
+                    continue
+                annotation = Annotation(truths[stem])
+                objects = annotation.objects(1, self._broken, known)
+                self._add(image_id, path, objects, annotation.path, annotation.size)
         for stem in sorted(truths.keys() - stems.keys()):
             with self._broken.skipping():
                 raise DataFormatError("there is no photograph of that name beside it", path=truths[stem])
-        self._settle_classes(known if known is not None else self._classes())
+        self._complete(known if known is not None else self._classes())
 
     def _classes(self) -> tuple[str, ...]:
         if not self._names:
             return ()
         folders = {self.root, self.folder, *(path for path in self.root.iterdir() if path.is_dir())}
         return tuple(sorted({*self._names, *(name for folder in folders for name in class_names_in(folder))}))
+
+
+def write_folder(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
+    """Write photographs into one folder, each with its XML beside it, for `FolderDataset` to read.
+
+    Photographs keep their names, and are read back in alphabetical order. The classes go to ``classes.txt``.
+
+    Args:
+        dataset: What to write.
+        root: The folder; created, or other splits are in it already.
+        split: What to call the folder in it.
+
+    Raises:
+        InputError: See `write_voc`.
+    """
+    folder = Path(root)
+    new = new_file(folder / split)
+    write_class_list(dataset, folder)
+    names = [dataset.path(i).name for i in range(len(dataset))]
+    check_distinct([Path(name).stem for name in names])  # two images of one stem would share the annotation
+    for i, name in enumerate(names):
+        text = annotation_of(dataset, i, name, first_pixel=1)
+        put(new / name, dataset.path(i).read_bytes())
+        put((new / name).with_suffix(".xml"), text.encode())
 
 
 def _find_photographs(root: Path, split: str | None) -> tuple[Path, list[Path]]:
@@ -73,5 +102,5 @@ def _find_photographs(root: Path, split: str | None) -> tuple[Path, list[Path]]:
 
 
 def _photographs(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())

@@ -6,20 +6,20 @@ One JSON object a line, one line an image; UTF-8, plain or packed by gzip (``.js
      "objects": [[159, "n01726692", 105, 204, 358, 279]]}
 
 - ``id``: what the data set calls the image, a text or a whole number.
+- ``name``: a text that leads to its photograph; absent if that is ``id``.
 - ``index``: the whole number by which files of detections name the image; may be null or absent, then it is ``id``.
 - ``width``, ``height``: of the image, in pixels; may be null or absent.
 - ``objects``: lists of class number (from 1), class name, xmin, ymin, xmax, ymax: pixels from 0, inclusive, so that a
   box one pixel wide has xmin = xmax. A seventh entry of 1 marks an object to ignore (VOC's difficult, COCO's crowds),
   and an eighth is COCO's area. Their order is that of the annotations.
 - ``classes``: on the first line only, lists of number and name of all classes; absent if the objects name them and the
-  numbers have no gaps.
+  numbers have no gaps. A set without images is one line that has them alone.
 
 Further keys, such as R-CNN's ``val2_index``, are passed over.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Sequence
@@ -27,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from inception_rcnn.datasets.number_lines import read_bytes
-from inception_rcnn.structures import DataFormatError, GroundTruthTable, write_whole
+from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.files import read_bytes, write_packed
 
 _LARGEST = 1e18
 
@@ -61,13 +62,14 @@ def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] |
             reader.read(number, line)
     classes = reader.classes(class_names)
     rows = np.array(reader.rows, np.float64).reshape(-1, 8)  # image, label, four corners, ignore, area
-    area = rows[:, 7]
+    box, area = rows[:, 2:6] + np.array([0.0, 0.0, 1.0, 1.0]), rows[:, 7]
+    reader.check_boxes(rows[:, 0], box)
     return GroundTruthTable(
         class_names=tuple(classes.values()),
         image_ids=tuple(reader.images),
         image=rows[:, 0].astype(np.int64),
         label=np.searchsorted(np.array(list(classes), np.int64), rows[:, 1].astype(np.int64)).astype(np.int32),
-        box=rows[:, 2:6] + np.array([0.0, 0.0, 1.0, 1.0]),
+        box=box,
         ignore=rows[:, 6] > 0,
         area=None if np.isnan(area).any() or len(area) == 0 else area,
         image_names=tuple(reader.names),
@@ -80,31 +82,47 @@ def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruthTa
     """Write a ground-truth file, packed by gzip if its name ends in ``.gz``; whole, or not at all.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or a box has no area, which the reader would refuse.
     """
-    truth, numbers = ground_truth, ground_truth.category_ids
-    corners = np.hstack([truth.box[:, :2], undo_sum(truth.box[:, 2:], 1.0)])
-    objects: list[list[list[Any]]] = [[] for _ in truth.image_ids]
-    for row, (image, label) in enumerate(zip(truth.image.tolist(), truth.label.tolist(), strict=True)):
-        entry: list[Any] = [numbers[label], truth.class_names[label], *(_short(side) for side in corners[row].tolist())]
-        if truth.area is not None:
-            entry += [int(truth.ignored[row]), _short(float(truth.area[row]))]
-        elif truth.ignored[row]:
+    names, numbers = ground_truth.class_names, ground_truth.category_ids
+    objects = _objects_of_images(ground_truth)
+    records: list[dict[str, Any]] = []
+    for image_id, name, size, entries in zip(
+        ground_truth.image_ids, ground_truth.image_names, ground_truth.sizes, objects, strict=True
+    ):
+        record: dict[str, Any] = {"id": image_id}
+        if isinstance(image_id, int):
+            record = {"id": name, "index": image_id}
+        elif name != image_id:
+            record["name"] = name
+        records.append(record | {"width": size[0], "height": size[1], "objects": entries})
+    said = {numbers[label] for label in ground_truth.label.tolist()} == set(range(1, len(numbers) + 1))
+    if not said:
+        classes = [[number, name] for number, name in zip(numbers, names, strict=True)]
+        records = [(records[0] if records else {}) | {"classes": classes}, *records[1:]]
+    lines = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
+    write_packed(path, "".join(lines).encode())
+
+
+def _objects_of_images(ground_truth: GroundTruthTable) -> list[list[list[Any]]]:
+    """Return for each image the entries of its objects."""
+    box, area = ground_truth.box, ground_truth.area
+    flat = ~(box[:, 2:] > box[:, :2]).all(axis=1)
+    if flat.any():
+        row = int(np.argmax(flat))
+        image_id = ground_truth.image_ids[ground_truth.image[row]]
+        raise InputError(f"cannot write the box {box[row].tolist()} of image {image_id}: it has no area")
+    corners = np.hstack([box[:, :2], undo_sum(box[:, 2:], 1.0)]).tolist()
+    objects: list[list[list[Any]]] = [[] for _ in ground_truth.image_ids]
+    for row, (image, label) in enumerate(zip(ground_truth.image.tolist(), ground_truth.label.tolist(), strict=True)):
+        entry: list[Any] = [ground_truth.category_ids[label], ground_truth.class_names[label]]
+        entry += [_short(side) for side in corners[row]]
+        if area is not None:
+            entry += [int(ground_truth.ignored[row]), _short(float(area[row]))]
+        elif ground_truth.ignored[row]:
             entry.append(1)
         objects[image].append(entry)
-    lines: list[str] = []
-    told = {numbers[label] for label in truth.label.tolist()} == set(range(1, len(numbers) + 1))
-    columns = zip(truth.image_ids, ground_truth.image_names, ground_truth.sizes, objects, strict=True)
-    for image_id, name, (width, height), entries in columns:
-        record: dict[str, Any] = {"id": name, "index": image_id, "width": width, "height": height, "objects": entries}
-        if not isinstance(image_id, int):
-            record["id"] = image_id
-            del record["index"]
-        if not lines and not told:
-            record["classes"] = [[number, name] for number, name in zip(numbers, truth.class_names, strict=True)]
-        lines.append(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
-    data = "".join(lines).encode()
-    write_whole(path, gzip.compress(data, mtime=0) if os.fspath(path).endswith(".gz") else data)
+    return objects
 
 
 class _Reader:
@@ -127,11 +145,13 @@ class _Reader:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataFormatError(f"is not valid JSON: {error}", path=self.path, place=place) from error
+        if not self.images and self.given is None and isinstance(record, dict) and "classes" in record:
+            self.given = self._classes(record["classes"], place)
+            if record.keys() == {"classes"}:
+                return
         if not isinstance(record, dict) or not isinstance(record.get("objects"), list):
             raise self._broken("should be an object with id and the list objects", place)
-        if not self.images and "classes" in record:
-            self.given = self._classes(record["classes"], place)
-        own = record.get("id")
+        own, name = record.get("id"), record.get("name")
         index = record.get("index")
         key: Any = own if index is None else index
         if type(own) not in (int, str) or (index is not None and type(index) is not int):
@@ -140,9 +160,11 @@ class _Reader:
             )
         if key in self.images:
             raise self._broken(f"the image {key!r} is on line {self.images[key]} already", place)
+        if name is not None and not isinstance(name, str):
+            raise self._broken(f"name should be a text, got {name!r:.60}", place)
         position = len(self.images)
         self.images[key] = number
-        self.names.append(str(own))
+        self.names.append(str(own) if name is None else name)
         sides = [record.get(side) for side in ("width", "height")]
         if any(side is not None and (type(side) is not int or side < 1) for side in sides):
             raise self._broken(f"width and height should be whole numbers above 0 or null, got {sides}", place)
@@ -164,6 +186,17 @@ class _Reader:
             raise self._broken(f"class {label} is named {name!r}, but {self.name_of[label]!r} on line {first}", place)
         self._line_of.setdefault(label, number)
         return (label, *sides[:4], sides[4] if len(sides) > 4 else 0, sides[5] if len(sides) > 5 else np.nan)
+
+    def check_boxes(self, image: NDArray[np.float64], box: NDArray[np.float64]) -> None:
+        """Raise if a box has no area once its corners are float32, as boxes are in this project."""
+        rounded = box.astype(np.float32)
+        flat = ~(rounded[:, 2:] > rounded[:, :2]).all(axis=1)
+        if flat.any():
+            row = int(np.argmax(flat))
+            line = list(self.images.values())[int(image[row])]
+            number = row - int(np.searchsorted(image, image[row])) + 1
+            sides = [_short(side) for side in self.rows[row][2:6]]
+            raise self._broken(f"its box has no area: xmin ymin xmax ymax are {sides}", f"line {line}, object {number}")
 
     def classes(self, names: Sequence[str] | None) -> dict[int, str]:
         """Return the names of all classes by ascending number, after checking those of the objects against them."""

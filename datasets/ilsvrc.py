@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
-from inception_rcnn.datasets.base import AnnotatedPhotographs, FolderListing
-from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
-from inception_rcnn.datasets.image_lists import read_image_list
-from inception_rcnn.datasets.interface import existing_folder
+from inception_rcnn.datasets.base import AnnotatedDataset, FolderListing, existing_folder
+from inception_rcnn.datasets.image_lists import official_indices, read_image_list
 from inception_rcnn.datasets.voc_xml import Annotation
+from inception_rcnn.datasets.writing import annotation_of, check_class_names, new_file, put, text_ids
 from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.dataset import DetectionDataset
 
 _PARTS = ("train", "val", "test")
 _PHOTOGRAPHS = ("Data/DET/{part}", "ILSVRC2014_DET_{part}", "ILSVRC2013_DET_{part}")
@@ -24,7 +24,7 @@ _TRUTHS = ("Annotations/DET/{part}", "ILSVRC2014_DET_bbox_{part}", "ILSVRC2013_D
 _LISTS = ("ImageSets/DET", "devkit/data/det_lists", "*devkit*/data/det_lists", "data/det_lists", "det_lists")
 
 
-class IlsvrcDetDataset(AnnotatedPhotographs):
+class IlsvrcDetDataset(AnnotatedDataset):
     """The photographs and objects of one split of ILSVRC DET.
 
     The truth is read and checked at once, photographs are opened when asked for. ImageNet counts pixels from 0 and
@@ -60,29 +60,82 @@ class IlsvrcDetDataset(AnnotatedPhotographs):
         super().__init__(folder, split, skip_broken=skip_broken)
         listed = _find_list(folder, split)
         table = folder / "classes.tsv"
-        classes = _read_classes(table) if table.is_file() else DET_CLASSES
+        classes = _read_classes(table) if table.is_file() else det_classes()
         known = tuple(wnid for wnid, _ in classes)
         photographs, truths = _folders(folder, split, _PHOTOGRAPHS), _folders(folder, split, _TRUTHS)
-        entries = read_image_list(listed, self._broken)
         files = FolderListing()
-        for image_id in entries:
+        entries = read_image_list(
+            listed, self._broken, lambda name: _find_image(name, photographs, files) is not None, numbered=True
+        )
+        numbers = []
+        for image_id, number in entries.items():
             with self._broken.skipping():
-                path = _find_photograph(image_id, photographs, files, listed)
-                truth = _find_truth(image_id, truths, files)
-                annotation = None if truth is None else Annotation(Path(truth))
-                objects = [] if annotation is None else annotation.objects(0, self._broken, known)
-                self._add(image_id, path, annotation, [one._replace(difficult=False) for one in objects])
-        self._settle_classes(known)
-        self._display_names = tuple(name for _, name in classes)
-        self.indices = _indices([entries[image_id] for image_id in self.image_ids])
+                path = _find_image(image_id, photographs, files)
+                if path is None:
+                    raise _missing_image(image_id, photographs, listed)
+                self._add_annotated(image_id, path, _find_truth(image_id, truths, files), known)
+                numbers.append(number)
+        self._complete(known, display_names=[name for _, name in classes])
+        self.indices = official_indices(numbers)
 
-    @property
-    def display_names(self) -> tuple[str, ...]:
-        """The English names of the classes."""
-        return self._display_names
+    def _add_annotated(self, image_id: str, path: str, truth: str | None, known: tuple[str, ...]) -> None:
+        if truth is None:
+            self._add(image_id, path)
+            return
+        annotation = Annotation(Path(truth))
+        objects = [one._replace(ignore=False) for one in annotation.objects(0, self._broken, known)]
+        self._add(image_id, path, objects, annotation.path, annotation.size)
 
-    def _table_ids(self) -> Sequence[int | str]:
+    def _table_ids(self) -> tuple[int | str, ...]:
         return self.image_ids if self.indices is None else self.indices
+
+
+def write_ilsvrc(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
+    """Write a data set as ILSVRC DET is packed since 2015, for `IlsvrcDetDataset` to read.
+
+    The list has the images' positions, from 1, behind their ids. The classes go to ``classes.tsv``.
+
+    Args:
+        dataset: What to write; the class names stand where ILSVRC has WordNet ids.
+        root: The folder; created, or other splits are in it already.
+        split: What to call the list in ``ImageSets/DET``, and the folders of photographs and annotations.
+
+    Raises:
+        InputError: An object is to be ignored, for which ILSVRC has no mark; or see `write_voc`.
+    """
+    folder = Path(root)
+    listed = new_file(folder / "ImageSets" / "DET" / f"{split}.txt")
+    ids = text_ids(dataset)
+    for i, image_id in enumerate(ids):
+        if dataset.ground_truth(i).ignore.any():
+            raise InputError(
+                f"image {image_id} has objects to ignore, for which ILSVRC DET has no mark; drop them first"
+            )
+    _write_classes(dataset, folder)
+    for i, image_id in enumerate(ids):
+        photograph = dataset.path(i)
+        text = annotation_of(dataset, i, Path(image_id).name, first_pixel=0, depth=False)
+        put(folder / "Data" / "DET" / split / f"{image_id}{photograph.suffix}", photograph.read_bytes())
+        put(folder / "Annotations" / "DET" / split / f"{image_id}.xml", text.encode())
+    put(listed, "".join(f"{image_id} {number}\n" for number, image_id in enumerate(ids, 1)).encode())
+
+
+@cache
+def det_classes() -> tuple[tuple[str, str], ...]:
+    """Return WordNet id and English name of ILSVRC DET's 200 classes in their official order: class 1 is the first.
+
+    Source: map_det.txt of the ILSVRC2014 and ILSVRC2015 development kits.
+    """
+    return _read_classes(Path(__file__).with_name("ilsvrc_det_classes.tsv"))
+
+
+def _write_classes(dataset: DetectionDataset, folder: Path) -> None:
+    """Write ILSVRC's table of classes, if there are any."""
+    check_class_names(dataset)
+    names = zip(dataset.class_names, dataset.display_names, strict=True)
+    rows = [f"{n}\t{wnid}\t{name}" for n, (wnid, name) in enumerate(names, 1)]
+    if rows:
+        put(folder / "classes.tsv", "\n".join(["det_id\twnid\tname", *rows, ""]).encode())
 
 
 def _find_list(root: Path, split: str) -> Path:
@@ -127,13 +180,20 @@ def _training_folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir())
 
 
-def _find_photograph(image_id: str, folders: list[str], files: FolderListing, listed: Path) -> str:
+def _find_image(image_id: str, folders: list[str], files: FolderListing) -> str | None:
+    """Return where the image of an id is, None if it is nowhere."""
     for folder in folders:
         for name in _names(image_id):
-            if found := files.pictures(os.path.join(folder, name)):
+            if found := files.images(os.path.join(folder, name)):
                 return found[0]
+    return None
+
+
+def _missing_image(image_id: str, folders: list[str], listed: Path) -> DataFormatError:
     looked = ", ".join(folders) if folders else "Data/DET and ILSVRC201x_DET_*, which are not there either"
-    raise DataFormatError(f"its photograph {image_id}.JPEG is missing, looked in {looked}", path=listed, place=image_id)
+    return DataFormatError(
+        f"its photograph {image_id}.JPEG is missing, looked in {looked}", path=listed, place=image_id
+    )
 
 
 def _find_truth(image_id: str, folders: list[str], files: FolderListing) -> str | None:
@@ -148,9 +208,3 @@ def _names(image_id: str) -> tuple[str, ...]:
     """Return the id, and the id without its folder, which some packagings name otherwise."""
     last = image_id.rpartition("/")[2]
     return (image_id,) if last == image_id else (image_id, last)
-
-
-def _indices(numbers: list[int | None]) -> tuple[int, ...] | None:
-    found = tuple(number for number in numbers if number is not None)
-    whole = len(found) == len(numbers) and len(set(found)) == len(found) and min(found, default=1) >= 1
-    return found if whole else None

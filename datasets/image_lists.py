@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from inception_rcnn.datasets.interface import Problems, is_inside
-from inception_rcnn.datasets.number_lines import read_bytes
+from inception_rcnn.datasets.base import Problems, is_inside
 from inception_rcnn.structures import DataFormatError
+from inception_rcnn.structures.files import read_bytes
 
 
-def read_image_list(path: Path, problems: Problems) -> dict[str, int | None]:
+def read_image_list(
+    path: Path, problems: Problems, holds: Callable[[str], bool], *, numbered: bool = False
+) -> dict[str, int | None]:
     """Return the ids in the order of the file, each with the number behind it, None where there is none.
+
+    An id may itself end in a number ("IMG 0001"). Such a line is one id if there is an image of that name, otherwise an
+    id and a number; in a format that puts a number behind every id, it is the other way round.
 
     Args:
         path: The list, UTF-8, plain or packed by gzip.
-        problems: Told of an id that is there twice or leads out of the data set's folder.
+        problems: Takes ids that are there twice or lead out of the data set's folder.
+        holds: Whether there is an image of a name.
+        numbered: The format puts a number behind every id.
 
     Raises:
         DataFormatError: The file is no text, or see `problems`; the text names the line.
@@ -23,6 +30,9 @@ def read_image_list(path: Path, problems: Problems) -> dict[str, int | None]:
     entries: dict[str, int | None] = {}
     for number, line in _lines(path):
         image_id, value = split_line(line)
+        whole = line.strip()
+        if value is not None and is_inside(whole) and holds(whole) and not (numbered and holds(image_id)):
+            image_id, value = whole, None
         with problems.skipping():
             if not is_inside(image_id):
                 raise DataFormatError(
@@ -44,6 +54,16 @@ def split_line(line: str) -> tuple[str, int | None]:
     if len(words) == 2 and words[1].removeprefix("-").isdecimal():
         return words[0].strip(), int(words[1])
     return line.strip(), None
+
+
+def official_indices(numbers: Sequence[int | None]) -> tuple[int, ...] | None:
+    """Return the numbers behind all ids of a list where they can be indices: one for each, all above 0 and different.
+
+    >>> official_indices([2, 40]), official_indices([1, -1]), official_indices([1, None])
+    ((2, 40), None, None)
+    """
+    found = tuple(number for number in numbers if number is not None and number >= 1)
+    return found if len(set(found)) == len(numbers) else None
 
 
 def read_class_list(path: Path) -> tuple[str, ...]:

@@ -11,11 +11,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from inception_rcnn.datasets.base import AnnotatedPhotographs, FolderListing
+from inception_rcnn.datasets.base import (
+    AnnotatedDataset,
+    AnnotatedObject,
+    FolderListing,
+    existing_folder,
+    is_inside,
+)
 from inception_rcnn.datasets.image_lists import read_class_list, read_image_list
-from inception_rcnn.datasets.interface import existing_folder, is_inside
-from inception_rcnn.datasets.voc_xml import AnnotatedObject, Annotation
+from inception_rcnn.datasets.voc_xml import Annotation
+from inception_rcnn.datasets.writing import annotation_of, new_file, put, text_ids, write_class_list
 from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.dataset import DetectionDataset
 
 VOC_CLASSES: Final = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -26,7 +33,7 @@ VOC_CLASSES: Final = (
 _EXTRA = "difficult_from_masks.json"
 
 
-class VocDataset(AnnotatedPhotographs):
+class VocDataset(AnnotatedDataset):
     """The photographs and objects of one split of a data set in PASCAL VOC's format.
 
     The truth is read and checked at once, photographs are opened when asked for. VOC counts pixels from 1 and includes
@@ -61,19 +68,47 @@ class VocDataset(AnnotatedPhotographs):
         names = folder / "classes.txt"
         known = read_class_list(names) if names.is_file() else None
         extra = _extra_regions(folder / _EXTRA, known)
-        files = FolderListing()
-        for image_id in read_image_list(listed, self._broken):
+        files, annotations = FolderListing(), folder / "Annotations"
+        for image_id in read_image_list(listed, self._broken, lambda name: files.holds(annotations / f"{name}.xml")):
             with self._broken.skipping():
-                annotation = Annotation(folder / "Annotations" / f"{image_id}.xml")
-                path = _photograph(folder / "JPEGImages", image_id, annotation, files)
+                annotation = Annotation(annotations / f"{image_id}.xml")
+                path = _find_image(folder / "JPEGImages", image_id, annotation, files)
                 objects = annotation.objects(1, self._broken, known)
-                self._add(image_id, path, annotation, [*objects, *extra.get(image_id, [])])
-        self._settle_classes(known or self._classes())
+                self._add(image_id, path, [*objects, *extra.get(image_id, [])], annotation.path, annotation.size)
+        self._complete(known or self._classes())
 
     def _classes(self) -> tuple[str, ...]:
         if not set(self._names) - set(VOC_CLASSES):
             return VOC_CLASSES
         return tuple(sorted({*self._names, *class_names_in(self.root / "Annotations")}))
+
+
+def write_voc(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
+    """Write a data set as PASCAL VOC does, for `VocDataset` to read.
+
+    Objects to ignore become difficult ones. Images with a number as id are called after their photograph. The classes
+    go to ``classes.txt``.
+
+    Args:
+        dataset: What to write.
+        root: The folder; created, or other splits are in it already.
+        split: What to call the list in ``ImageSets/Main``.
+
+    Raises:
+        InputError: The split is already there, a file in the folder has the name of a new one and another content,
+            two images have the same id, or an id or class name cannot be written.
+    """
+    folder = Path(root)
+    listed = new_file(folder / "ImageSets" / "Main" / f"{split}.txt")
+    write_class_list(dataset, folder)
+    ids = text_ids(dataset)
+    for i, image_id in enumerate(ids):
+        photograph = dataset.path(i)
+        name = f"{image_id}{photograph.suffix}"
+        text = annotation_of(dataset, i, Path(name).name, first_pixel=1)
+        put(folder / "JPEGImages" / name, photograph.read_bytes())
+        put(folder / "Annotations" / f"{image_id}.xml", text.encode())
+    put(listed, "".join(f"{image_id}\n" for image_id in ids).encode())
 
 
 def class_names_in(folder: Path) -> Iterator[str]:
@@ -85,9 +120,9 @@ def class_names_in(folder: Path) -> Iterator[str]:
             continue
 
 
-def _photograph(folder: Path, image_id: str, annotation: Annotation, files: FolderListing) -> str:
-    """Return where the photograph of an id is."""
-    found = files.pictures(folder / image_id)
+def _find_image(folder: Path, image_id: str, annotation: Annotation, files: FolderListing) -> str:
+    """Return where the image of an id is."""
+    found = files.images(folder / image_id)
     named = os.fspath(folder / annotation.filename) if is_inside(annotation.filename) else None
     if named in found or (not found and named is not None and files.holds(named)):
         return str(named)
@@ -118,4 +153,4 @@ def _region(record: Any, known: Sequence[str] | None) -> AnnotatedObject:
         raise ValueError(f"the class of {record} is unknown")
     if not (1 <= x1 <= x2 < 1e9 and 1 <= y1 <= y2 < 1e9):
         raise ValueError(f"the box of {record} is none")
-    return AnnotatedObject(name, (x1 - 1, y1 - 1, x2, y2), difficult=True)
+    return AnnotatedObject(name, (x1 - 1, y1 - 1, x2, y2), ignore=True)

@@ -1,4 +1,4 @@
-"""The XML that annotates one photograph, as PASCAL VOC and ImageNet write it.
+"""The XML that annotates one image, as PASCAL VOC and ImageNet write it.
 
 The two differ in where pixels are counted from, so `first_pixel` is always asked for. Children are found by name:
 ILSVRC's files have xmin, xmax, ymin, ymax, VOC's xmin, ymin, xmax, ymax.
@@ -9,27 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from xml.etree import ElementTree  # for writing; what others wrote is read by defusedxml
 
 import defusedxml.ElementTree  # type: ignore[import-untyped]
 import numpy as np
 from defusedxml import DefusedXmlException
 
-from inception_rcnn.datasets.interface import Problems
+from inception_rcnn.datasets.base import AnnotatedObject, Problems
 from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.ground_truth import ImageSize
 
 _LARGEST = 1e9  # a photograph with more pixels a side does not exist
 _SLACK = 1  # pixels: tools that counted from 0 where the format counts from 1, or the other way round, are common
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-
-
-class AnnotatedObject(NamedTuple):
-    """One object: its class, its box x1 y1 x2 y2 with exclusive x2 and y2, and whether it is marked as difficult."""
-
-    name: str
-    box: tuple[float, float, float, float]
-    difficult: bool = False
 
 
 class Annotation:
@@ -39,9 +32,9 @@ class Annotation:
         path: The file.
 
     Attributes:
-        filename: What the file calls its photograph; empty if it does not say.
-        width: Width of the photograph in pixels; None if the file does not say, or says 0 as some tools do.
-        height: Height, likewise.
+        path: The file.
+        filename: What the file calls its image; empty if it does not say.
+        size: Width and height of the image in pixels; None if the file does not say, or says 0 as some tools do.
 
     Raises:
         DataFormatError: There is no such file, it is not XML or no annotation, its size is no size, or it declares
@@ -52,8 +45,7 @@ class Annotation:
         self.path = path
         self._root = _parse(path)
         self.filename = _text(self._root, "filename")
-        self.width: int | None = self._side("width")
-        self.height: int | None = self._side("height")
+        self.size: ImageSize = (self._side("width"), self._side("height"))
 
     def class_names(self) -> set[str]:
         """Return the classes of the objects."""
@@ -66,8 +58,8 @@ class Annotation:
 
         Args:
             first_pixel: What the format calls the first column and row: 1 in VOC, 0 in ILSVRC.
-            problems: Told of objects that are broken: no name, no box, no area, more than one pixel outside the
-                photograph, or a class that is not known. A box that is one pixel outside stays as it is.
+            problems: Takes objects that are broken: no name, no box, no area, more than one pixel outside the image, or
+                a class that is not known. A box that is one pixel outside stays as it is.
             known: The classes; None if all names will do.
         """
         objects = []
@@ -102,9 +94,9 @@ class Annotation:
         x1, y1, x2, y2 = (np.float32(value) for value in box)  # as boxes are in this project
         if not (x2 > x1 and y2 > y1):
             raise self._broken(f"its box has no area: {said}", place)
-        width, height = (_LARGEST if side is None else side for side in (self.width, self.height))
+        width, height = (_LARGEST if side is None else side for side in self.size)
         if x1 < -_SLACK or y1 < -_SLACK or x2 > width + _SLACK or y2 > height + _SLACK:
-            size = f"{self.width or '?'} x {self.height or '?'}"
+            size = " x ".join(str(side or "?") for side in self.size)
             raise self._broken(
                 f"its box leaves the photograph ({size}, pixels counted from {first_pixel}): {said}", place
             )
@@ -125,34 +117,33 @@ class Annotation:
 
 
 def annotation_text(
-    filename: str, width: int, height: int, objects: Sequence[AnnotatedObject], first_pixel: int, *, depth: bool = True
+    filename: str, size: tuple[int, int], objects: Sequence[AnnotatedObject], first_pixel: int, *, depth: bool = True
 ) -> str:
-    """Return the XML of one photograph, which `Annotation` reads back to the last digit (below 1e-8 pixels, to 0).
+    """Return the XML of one image, which `Annotation` reads back to the last digit (below 1e-8 pixels, to 0).
 
     Args:
-        filename: Of the photograph.
-        width: In pixels.
-        height: In pixels.
+        filename: Of the image.
+        size: Its width and height in pixels.
         objects: With exclusive corners; a coordinate that is no whole number is written with all its digits.
         first_pixel: 1 in VOC, 0 in ILSVRC.
-        depth: Write VOC's fields, `depth` of the photograph and `difficult` of the objects, as well.
+        depth: Write VOC's fields, `depth` of the image and `difficult` of the objects, as well.
 
     Raises:
         InputError: A name holds characters, or begins or ends with spaces, that XML would not give back.
     """
     root = ElementTree.Element("annotation")
     _add(root, "filename", filename)
-    size = ElementTree.SubElement(root, "size")
-    for name, value in (("width", width), ("height", height), *((("depth", 3),) if depth else ())):
-        _add(size, name, str(value))
+    sides = ElementTree.SubElement(root, "size")
+    for name, value in (("width", size[0]), ("height", size[1]), *((("depth", 3),) if depth else ())):
+        _add(sides, name, str(value))
     for one in objects:
         element = ElementTree.SubElement(root, "object")
         _add(element, "name", one.name)
         if depth:
-            _add(element, "difficult", str(int(one.difficult)))
-        sides = (one.box[0] + first_pixel, one.box[1] + first_pixel, *(side + first_pixel - 1 for side in one.box[2:]))
+            _add(element, "difficult", str(int(one.ignore)))
+        corners = (*(side + first_pixel for side in one.box[:2]), *(side + first_pixel - 1 for side in one.box[2:]))
         box = ElementTree.SubElement(element, "bndbox")
-        for name, side in zip(_SIDES, sides, strict=True):
+        for name, side in zip(_SIDES, corners, strict=True):
             _add(box, name, str(int(side)) if side == int(side) else repr(float(side)))
     ElementTree.indent(root, "\t")
     return ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -15,7 +15,7 @@ from inception_rcnn.structures.checks import column
 # growing in proportion from this IoU on. Chosen on the photographs that MultiBox's training held out.
 APART_FROM = 0.4
 APART_PENALTY = 8.0
-_GRID = 4096  # cells across a picture, in which overlaps are measured
+_GRID = 4096  # cells across an image, in which overlaps are measured
 
 
 def merge_proposals(*sources: Proposals, scores: ArrayLike | None = None, duplicate_iou: float = 0.9) -> Proposals:
@@ -26,8 +26,8 @@ def merge_proposals(*sources: Proposals, scores: ArrayLike | None = None, duplic
     first 2 n hold the first n of each of two. Boxes keep their objectness where every source with boxes has it.
 
     Args:
-        sources: of the same image.
-        scores: for all boxes, one source after the other, any finite numbers; higher is better. For example
+        sources: Of the same image.
+        scores: For all boxes, one source after the other, any finite numbers; higher is better. For example
             `MultiBox.rank`.
         duplicate_iou: A box that overlaps an earlier one by more is left out; 1 leaves out none.
 
@@ -59,7 +59,7 @@ def merge_proposals(*sources: Proposals, scores: ArrayLike | None = None, duplic
 
 
 def _on_grid(boxes: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Boxes in whole cells of a grid over all of them, each with an area."""
+    """Return boxes in whole cells of a grid over all of them, (N, 4), each with an area."""
     if not len(boxes):
         return np.zeros((0, 4), dtype=np.int32)
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
@@ -77,7 +77,7 @@ def _objectness(sources: Sequence[Proposals]) -> NDArray[np.float32] | None:
 
 
 def _named(sources: Sequence[Proposals]) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """The names of all sources, each once, and for every box which it is."""
+    """Return the names of all sources, each once, and for every box which it is (N,)."""
     names = tuple(dict.fromkeys(name for one in sources for name in one.source_names))
     places = [np.array([names.index(name) for name in one.source_names], np.uint8)[one.source] for one in sources]
     return names, np.concatenate(places)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,22 +28,25 @@ class ProposalSettings:
     """Which boxes are proposed; kept in checkpoints, because tests should use what training used.
 
     Attributes:
-        source: one of `SOURCES`.
-        mode: strategy of selective search.
-        superpixel_scale: 2 is the paper's doubling.
-        width: of the picture selective search works on.
-        min_side: shortest side of a box there.
-        widened_from: sides from this share of it on are widened to it.
-        duplicate_iou: of boxes of selective search that overlap more, one stays.
-        ranking: order of selective search's proposals.
-        seed: of the ranking "random".
-        multibox: weights of MultiBox, a shipped name or a file.
-        top_k: how many boxes MultiBox adds.
-        objectness: whether MultiBox's network judges the boxes of both sources, and so orders them.
-        crops: whether MultiBox looks at four windows of the photograph too.
-        side: of MultiBox's input in pixels, a multiple of 64; None: as it was trained.
-        engine: of selective search.
-        max_boxes: at most so many, the first ones; None: all.
+        source: One of `SOURCES`.
+        mode: Of selective search: "single", "fast" or "quality".
+        superpixel_scale: Factor of the superpixels' sizes; 2 is the paper's doubling.
+        width: Of the image that selective search works on, in pixels.
+        min_side: Shortest side of a box there, in pixels.
+        widened_from: Sides from this share of it on are widened to it.
+        duplicate_iou: Of boxes of selective search that overlap more, one stays.
+        ranking: Order of selective search's proposals.
+        seed: Of the ranking "random".
+        multibox: Weights of MultiBox, a shipped name or a file.
+        top_k: How many boxes MultiBox adds.
+        objectness: Whether the boxes of both sources are ordered by MultiBox's objectness; without, they take turns.
+        crops: Whether MultiBox looks at four windows of the image too.
+        side: Of MultiBox's input in pixels, a multiple of 64; None: as it was trained.
+        engine: Of selective search.
+        max_boxes: At most so many, the first ones; None: all.
+
+    Raises:
+        InputError: The source is unknown, or a number of boxes below 1.
     """
 
     source: str = "both"
@@ -70,26 +75,26 @@ class ProposalSettings:
 
     @property
     def needs_multibox(self) -> bool:
-        """Whether the network is needed."""
+        """Return whether the network is needed."""
         return self.source != "selective-search"
 
     def search_options(self) -> dict[str, Any]:
-        """The arguments of `selective_search`; it has the limit only if no other source adds boxes."""
+        """Return the arguments of `selective_search`; with the limit only if no other source adds boxes."""
         shape = ("mode", "superpixel_scale", "width", "min_side", "widened_from")
         names = (*shape, "duplicate_iou", "ranking", "seed", "engine")
         limit = self.max_boxes if self.source == "selective-search" else None
         return {**{name: getattr(self, name) for name in names}, "max_boxes": limit}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint's description."""
+        """Return plain values for a checkpoint's description."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ProposalSettings:
-        """The settings that `to_dict` described; those from before MultiBox mean selective search as it was then.
+        """Return the settings that `to_dict` described; without a source they are from before MultiBox.
 
         Raises:
-            InputError: a setting is unknown or of the wrong type.
+            InputError: A setting is unknown or of the wrong type.
         """
         if unknown := sorted(set(values) - set(cls.__dataclass_fields__)):
             raise InputError(f"unknown proposal settings: {', '.join(unknown)}; a newer version may know them")
@@ -103,13 +108,14 @@ class ProposalSettings:
 
 
 class Proposer:
-    """Proposes boxes as the settings say.
+    """What proposes boxes as the settings say.
 
-    Args of the constructor:
-        settings: which.
-        multibox: the network, where the settings need it.
+    Args:
+        settings: Which boxes.
+        multibox: The network, where the settings need it.
+
     Raises:
-        InputError: the settings need a network and there is none.
+        InputError: The settings need a network and there is none.
     """
 
     def __init__(self, settings: ProposalSettings, multibox: MultiBox | None = None) -> None:
@@ -120,25 +126,24 @@ class Proposer:
 
     @classmethod
     def load(cls, settings: ProposalSettings, runtime: Runtime) -> Proposer:
-        """A proposer with the network that the settings name, if they need one.
+        """Return a proposer with the network that the settings name, if they need one.
 
         Raises:
-            CheckpointError: its file is missing, damaged, of another kind, or at odds with itself.
+            CheckpointError: Its file is missing, damaged, of another kind, or at odds with itself.
         """
         if not settings.needs_multibox:
             return cls(settings)
-        from inception_rcnn.proposals.network.checkpoints import (
-            load_multibox,  # torch, which selective search does without
-        )
+        # torch, which selective search does without
+        from inception_rcnn.proposals.network.checkpoints import load_multibox
 
         return cls(settings, load_multibox(settings.multibox, runtime, side=settings.side))
 
     def __call__(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
-        """The proposals of one image, best first.
+        """Return the proposals of one image, best first, with objectness wherever the settings need the network.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            threads: for selective search; None: all processors.
+            threads: For selective search; None: all processors. The network has torch's; see `side_by_side`.
         """
         settings = self.settings
         if self.multibox is None or settings.source == "selective-search":
@@ -152,15 +157,24 @@ class Proposer:
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
 
+    @contextmanager
+    def side_by_side(self) -> Iterator[Callable[[NDArray[np.uint8]], Proposals]]:
+        """Yield image -> proposals for several images at a time: each call keeps to the thread it is made on.
+
+        The threads should be started within the block.
+        """
+        with self.multibox.one_thread_each() if self.multibox else nullcontext():
+            yield partial(self, threads=1)
+
     def _own(self, multibox: MultiBox, image: NDArray[np.uint8]) -> tuple[View, Proposals]:
-        """Return what MultiBox saw in the image, and its proposals: one look at each pixel, one more with crops."""
+        """Return what MultiBox saw in the image, and its proposals, from crops too if the settings say so."""
         from inception_rcnn.proposals.network.predictor import corner_crops
 
         view, *windows = multibox.look([image, *corner_crops(image)] if self.settings.crops else [image])
         return view, multibox.proposals(view, self.settings.top_k, windows)
 
     def describe(self) -> dict[str, Any]:
-        """All that decides what is proposed, as JSON values, the network's weights by their checksum."""
+        """Return all that decides what is proposed, as JSON values, the network's weights by their checksum."""
         searched = search_settings(self.settings.search_options())
         if self.multibox is None or not self.settings.needs_multibox:
             return searched
@@ -191,7 +205,7 @@ def search_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_like(value: object, default: object) -> bool:
-    """Whether a value may stand in for a default: of its type, a whole number for a fraction, a number for None."""
+    """Return whether a value is like a default: of its type, a whole number for a fraction, a number for None."""
     if isinstance(value, bool) or isinstance(default, bool):
         return isinstance(value, bool) and isinstance(default, bool)
     if default is None:

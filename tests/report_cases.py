@@ -7,10 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.evaluation import analyse_errors, proposal_recall
+from inception_rcnn.evaluation import Evaluation, proposal_recall
 from inception_rcnn.evaluation.protocols import evaluate_by
 from inception_rcnn.evaluation.report.inputs import ReportInput
-from inception_rcnn.structures import GroundTruth, Proposals
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
@@ -18,6 +17,7 @@ EVIL = "<script>window.broken = 1</script>"
 KEYS = ("n1", "n2", "n3", "n4", "n5")
 NAMES = ("cat", EVIL, 'dog" onload="alert(1)', "rare & alone", "nowhere")
 IMAGES = 8
+BIG, SMALL = (0.0, 0.0, 100.0, 100.0), (200.0, 200.0, 220.0, 220.0)
 
 
 def photograph(position: int) -> NDArray[np.uint8]:
@@ -35,7 +35,15 @@ def tables(seed: int = 0, images: int = IMAGES) -> tuple[GroundTruthTable, Detec
     label[4] = 3
     corner = random.integers(0, 50, (len(image), 2)).astype(float)
     size = random.integers(8, 40, (len(image), 2))
-    truths = GroundTruthTable(KEYS, tuple(range(1, images + 1)), image, label, np.hstack([corner, corner + size]))
+    truths = GroundTruthTable(
+        KEYS,
+        tuple(range(1, images + 1)),
+        image,
+        label,
+        np.hstack([corner, corner + size]),
+        image_names=tuple(f"picture {k} <b>" for k in range(images)),
+        display_names=NAMES,
+    )
     source = random.integers(0, len(image), 60)
     moved = truths.box[source] + random.normal(0, 2, (60, 4)) * random.integers(0, 4, 60)[:, None]
     called = np.where(random.random(60) < 0.25, random.integers(0, 5, 60), label[source])
@@ -43,19 +51,16 @@ def tables(seed: int = 0, images: int = IMAGES) -> tuple[GroundTruthTable, Detec
 
 
 def small_report(protocol: str = "voc2010", seed: int = 0) -> ReportInput:
-    """A report of `tables` with photographs, errors, proposals and times."""
+    """A report of `tables` with photographs, proposals and times."""
     truths, found = tables(seed)
-    ground = [GroundTruth(truths.box[truths.image == k], truths.label[truths.image == k], KEYS) for k in range(IMAGES)]
-    proposals = [Proposals.ordered(found.box[found.image == k], found.score[found.image == k]) for k in range(IMAGES)]
+    order = np.argsort(-found.score, kind="stable")
+    proposals = [found.box[order[found.image[order] == k]] for k in range(IMAGES)]
     return ReportInput(
         title=f"{EVIL} on eight pictures",
         result=evaluate_by(protocol, truths, found),
-        class_names=NAMES,
-        image_names=tuple(f"picture {k} <b>" for k in range(IMAGES)),
         truths=truths,
         detections=found,
-        errors=analyse_errors(truths, found),
-        coverage=proposal_recall(ground, proposals, counts=(1, 2, 5)),
+        coverage=proposal_recall(truths, proposals, counts=(1, 2, 5)),
         seconds={"decode": 0.5, "network <i>": 3.5},
         photographs=photograph,
         weights=("<u>weights</u>.safetensors",),
@@ -65,10 +70,23 @@ def small_report(protocol: str = "voc2010", seed: int = 0) -> ReportInput:
 
 def with_detections(report: ReportInput, found: DetectionTable) -> ReportInput:
     """The same report of other detections."""
-    result = evaluate_by(report.result.protocol, report.truths, found)
-    return replace(report, detections=found, result=result, errors=analyse_errors(report.truths, found))
+    return replace(report, detections=found, result=evaluate_by(report.result.protocol, report.truths, found))
 
 
 def no_detections() -> DetectionTable:
     """A table without rows."""
     return DetectionTable(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
+
+
+def case(objects: list[tuple], found: list[tuple], classes: int = 3, protocol: str = "voc2010") -> Evaluation:
+    """Objects as (image, label, box), detections as (image, label, score, box) in three images."""
+    truths = GroundTruthTable(
+        KEYS[:classes],
+        (1, 2, 3),
+        [o[0] for o in objects],
+        [o[1] for o in objects],
+        [o[2] for o in objects],
+        image_names=("a", "b", "c"),
+    )
+    table = DetectionTable(*([f[k] for f in found] for k in range(4)))
+    return Evaluation(title="", result=evaluate_by(protocol, truths, table), truths=truths, detections=table)

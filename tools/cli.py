@@ -189,6 +189,13 @@ def check_known(option: str, value: str, known: Collection[str]) -> None:
         raise typer.BadParameter(f"{value!r} is unknown; known: {', '.join(known)}", param_hint=option)
 
 
+def bundled_photograph(name: str) -> Path:
+    """Return the file of a photograph that scikit-image ships, such as "chelsea.png"."""
+    import skimage
+
+    return Path(skimage.__file__).parent / "data" / name
+
+
 def print_problems(problems: Sequence[str]) -> None:
     """Names what was left out of a data set on the error stream, and prints how much it was."""
     for problem in problems:

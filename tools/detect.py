@@ -19,7 +19,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import bundled_photograph, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.detector import Detector
@@ -51,7 +51,7 @@ def main(
     if images:
         jobs = picture_files(images, "detections", output)
     else:
-        jobs = picture_files([_bundled_photograph()], "detections", output or Path("runs"))
+        jobs = picture_files([bundled_photograph("chelsea.png")], "detections", output or Path("runs"))
     keep_freed_memory()
     detector = load_detector(weights or None, device).with_settings(iou_threshold=iou_threshold)
     if max_proposals is not None:
@@ -92,12 +92,6 @@ def _print_table(source: Path, picture: Path, found: Detections) -> None:
     for record in found.to_records():
         corners = " ".join(f"{value:7.1f}" for value in record["box"])
         typer.echo(f"  {record['label']:<16} {record['score']:.3f}  {corners}")
-
-
-def _bundled_photograph() -> Path:
-    import skimage
-
-    return Path(skimage.__file__).parent / "data" / "chelsea.png"
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 Says what this installation consists of and what is wrong with it, each fault with its remedy.
 
 Checks the versions of the libraries, that torch and torchvision fit together, that cv2 comes from one distribution
-alone, which device and which fast arithmetic there is, and the checksums of the weights that are shipped. Exit status
+alone, which device and which fast arithmetic there is, and the checksums of all weights that are shipped. Exit status
 1 if anything is wrong. Paste the output into a bug report.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,12 @@ from inception_rcnn.tools.cli import run_command
 
 # What the package imports, by the name it is installed under; cv2 and the pair of torch and torchvision have checks of
 # their own.
-_LIBRARIES = ("numpy", "numba", "scipy", "scikit-image", "pillow", "pycocotools", "safetensors", "typer", "rich")
+_LIBRARIES = (
+    *("numpy", "numba", "scipy", "scikit-image", "pillow", "selectivesearch", "pycocotools", "safetensors", "msgspec"),
+    *("defusedxml", "jinja2", "rich", "typer"),
+)
+# The rooms whose folder `weights` is shipped: the region classifiers, and MultiBox, without which no detector starts.
+_ROOMS_WITH_WEIGHTS = ("detector", "proposals")
 # All four install the folder cv2, one over the other, and pip does not notice.
 _CV2_DISTRIBUTIONS = (
     "opencv-python",
@@ -48,9 +52,9 @@ class Finding:
 
 
 def main() -> None:
-    """Prints all findings; exit status 1 if one is a fault."""
+    """Print all findings; exit status 1 if one is a fault."""
     faults = 0
-    for finding in examine(Path(__file__).resolve().parent.parent / "detector" / "weights"):
+    for finding in examine(Path(__file__).resolve().parent.parent):
         typer.echo(f"{finding.subject:<16} {finding.text}")
         if finding.remedy is not None:
             faults += 1
@@ -60,11 +64,11 @@ def main() -> None:
         raise typer.Exit(1)
 
 
-def examine(weights: Path) -> Iterator[Finding]:
-    """Yields what there is to say about this installation, line by line.
+def examine(package: Path) -> Iterator[Finding]:
+    """Yield what there is to say about this installation, line by line.
 
     Args:
-        weights: the folder of the shipped checkpoints.
+        package: The folder that holds the rooms, and in some of them the shipped checkpoints.
     """
     yield Finding("inception-rcnn", f"{inception_rcnn.__version__} in {Path(__file__).resolve().parent.parent}")
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}")
@@ -74,11 +78,12 @@ def examine(weights: Path) -> Iterator[Finding]:
     yield torch_and_torchvision(torch_fault)
     if torch_fault is None:
         yield from devices()
-        yield from shipped_weights(weights)
+        for room in _ROOMS_WITH_WEIGHTS:
+            yield from shipped_weights(package / room / "weights")
 
 
 def library_version(name: str) -> Finding:
-    """Returns the version of an installed distribution, or how to get it."""
+    """Return the version of an installed distribution, or how to get it."""
     version = _version(name)
     if version is None:
         return Finding(name, "is not installed", f"pip install {name}")
@@ -86,39 +91,41 @@ def library_version(name: str) -> Finding:
 
 
 def opencv(installed: Sequence[str]) -> Finding:
-    """Returns whether cv2 is sound: one distribution of any kind, not several in one folder.
+    """Return whether cv2 is sound: one distribution of any kind, not several in one folder.
 
     Args:
-        installed: the names of the OpenCV distributions that are installed.
+        installed: The names of the OpenCV distributions that are installed.
     """
     text = ", ".join(f"{name} {_version(name)}" for name in installed)
     if not installed:
         return Finding("opencv", "is not installed", "pip install opencv-python")
-    mend = f"pip uninstall --yes {' '.join(installed)} && pip install opencv-python"
+    remedy = f"pip uninstall --yes {' '.join(installed)} && pip install opencv-python"
     if len(installed) > 1:
-        return Finding("opencv", f"{text}: they overwrite each other's folder cv2", mend)
+        return Finding("opencv", f"{text}: they overwrite each other's folder cv2", remedy)
     fault = _why_not_importable("cv2")
     if fault is not None:
-        return Finding("opencv", f"{text} cannot be imported: {fault}", mend)
+        return Finding("opencv", f"{text} cannot be imported: {fault}", remedy)
     return Finding("opencv", text)
 
 
 def torch_and_torchvision(fault: str | None) -> Finding:
-    """Returns the versions of the pair, and whether they work together.
+    """Return the versions of the pair, and whether they work together.
 
     Args:
-        fault: what importing both of them says, None if they can be imported.
+        fault: What importing both of them says, None if they can be imported.
     """
     text = f"{_version('torch')} with torchvision {_version('torchvision')}"
     if fault is None:
         return Finding("torch", text)
-    mend = "pip install --upgrade torch torchvision   (together: each torchvision fits one torch)"
-    return Finding("torch", f"{text} cannot be imported: {fault}", mend)
+    remedy = "pip install --upgrade torch torchvision   (together: each torchvision fits one torch)"
+    return Finding("torch", f"{text} cannot be imported: {fault}", remedy)
 
 
 def devices() -> Iterator[Finding]:
-    """Yields the CUDA device, the CPU's fast arithmetic, and the threads torch uses."""
+    """Yield the CUDA device, the CPU's fast arithmetic, and the threads torch uses."""
     import torch
+
+    from inception_rcnn.structures.jobs import available_processors
 
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
@@ -130,27 +137,30 @@ def devices() -> Iterator[Finding]:
     fast = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)]
     kernels = torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call,unused-ignore]
     yield Finding("cpu", f"{platform.machine()}, kernels for {kernels}, has {', '.join(fast) or 'nothing torch tells'}")
-    yield Finding("threads", f"torch uses {torch.get_num_threads()} of {os.cpu_count()}")
+    yield Finding(
+        "threads",
+        f"torch uses {torch.get_num_threads()} of {available_processors()} processors that this process may use",
+    )
 
 
 def shipped_weights(folder: Path) -> Iterator[Finding]:
-    """Yields each shipped checkpoint with the outcome of reading it, data and checksum.
+    """Yield each shipped checkpoint with the outcome of reading it, data and checksum.
 
     Args:
-        folder: where the `.safetensors` files lie.
+        folder: Where the `.safetensors` files lie.
     """
     from inception_rcnn.backbones import read_checkpoint, read_description
     from inception_rcnn.structures import CheckpointError
 
-    mend = "install inception-rcnn anew (in a checkout: git restore detector/weights)"
+    remedy = f"install inception-rcnn again (in a checkout: git restore {folder.parent.name}/weights)"
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
-        yield Finding("weights", f"none in {folder}", mend)
+        yield Finding("weights", f"none in {folder}", remedy)
     for path in paths:
         try:
             checkpoint = read_checkpoint(path, read_description(path)["kind"])
         except CheckpointError as error:
-            yield Finding("weights", str(error), mend)
+            yield Finding("weights", str(error), remedy)
             continue
         size = path.stat().st_size / 1e6
         yield Finding("weights", f"{path.name}: {checkpoint.kind}, {size:.1f} MB, its checksum is right")
@@ -164,7 +174,7 @@ def _version(name: str) -> str | None:
 
 
 def _why_not_importable(*names: str) -> str | None:
-    """Returns the first line of what goes wrong, or None when all modules can be imported and are more than a husk."""
+    """Return the first line of what goes wrong, or None when all modules can be imported and are more than a husk."""
     for name in names:
         try:
             # Uninstalling one of two distributions that share a folder leaves a module without content.

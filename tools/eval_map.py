@@ -86,7 +86,8 @@ def main(
     """Parses, calls, prints."""
     from inception_rcnn.datasets import FORMATS
     from inception_rcnn.datasets import write_ground_truth as write_truth
-    from inception_rcnn.datasets.detections import known_classes, read_detections
+    from inception_rcnn.datasets.class_matching import known_classes
+    from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.datasets.detections import write_detections as write_found
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
@@ -277,7 +278,7 @@ def _detect(
     import torch
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
-    from inception_rcnn.datasets.detections import known_classes
+    from inception_rcnn.datasets.class_matching import known_classes
     from inception_rcnn.detector import DetectionSettings, load_detector
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run

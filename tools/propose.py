@@ -20,7 +20,7 @@ ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, per
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +31,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import bundled_photograph, run_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +130,8 @@ def _cover_set(
     quiet: bool,
 ) -> None:
     """Proposes for a whole set, stores, counts, prints."""
+    import numpy as np
+
     from inception_rcnn.proposals.stored import propose_for_set
     from inception_rcnn.structures import progress_bar, write_json
     from inception_rcnn.structures.dataset import Subset
@@ -137,14 +139,15 @@ def _cover_set(
     from inception_rcnn.structures.progress import StageClock
 
     images = Subset(dataset, range(len(dataset) if limit is None else min(limit, len(dataset))))
-    propose, calls, clock = _warm(proposer), count(), StageClock()
-    workers = threads or available_processors()
+    calls, clock, workers = count(), StageClock(), threads or available_processors()
+    with proposer.side_by_side() as propose, progress_bar(len(images), "proposals", quiet=quiet) as bar:
+        # Kernels are compiled, or found, before anything is measured.
+        propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
 
-    def counted(image: NDArray[np.uint8]) -> Proposals:
-        next(calls)
-        return propose(image)
+        def counted(image: NDArray[np.uint8]) -> Proposals:
+            next(calls)
+            return propose(image)
 
-    with progress_bar(len(images), "proposals", quiet=quiet) as bar:
         made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
     proposals, computed = made.proposals, next(calls)
     truths = [images.ground_truth(index) for index in range(len(images))]
@@ -183,17 +186,6 @@ def _proposer(given: dict[str, Any], device: str) -> Proposer:
 
     keep_freed_memory()
     return Proposer.load(settings, choose_runtime(device))
-
-
-def _warm(proposer: Proposer) -> Callable[[NDArray[np.uint8]], Proposals]:
-    """Selective search on one thread; its kernels are compiled, or found, before anything is measured."""
-    import numpy as np
-
-    def propose(image: NDArray[np.uint8]) -> Proposals:
-        return proposer(image, threads=1)
-
-    propose(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
-    return propose
 
 
 def _coverage(truths: Sequence[GroundTruth], proposals: Sequence[Proposals]) -> ProposalRecall | None:
@@ -257,7 +249,7 @@ def _draw_all(
     if images:
         jobs = picture_files(images, "proposals", output)
     else:
-        jobs = picture_files([_bundled_photograph()], "proposals", output or Path("runs"))
+        jobs = picture_files([bundled_photograph("astronaut.png")], "proposals", output or Path("runs"))
     entries = []
     with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
         for source, picture in jobs:
@@ -284,12 +276,6 @@ def _draw(source: Path, picture: Path, proposer: Proposer, *, quiet: bool) -> di
     if not quiet:
         typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
     return {**entry, "width": pixels.shape[1], "height": pixels.shape[0], "boxes": found.boxes.tolist()}
-
-
-def _bundled_photograph() -> Path:
-    import skimage
-
-    return Path(skimage.__file__).parent / "data" / "astronaut.png"
 
 
 if __name__ == "__main__":

@@ -158,11 +158,8 @@ def _proposals(
 
     if given is None:
         stored.parent.mkdir(parents=True, exist_ok=True)
-        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar:
-            made = propose_for_set(
-                dataset, lambda image: proposer(image, threads=1), proposer.describe(), stored, bar=bar
-            )
-        return made.proposals
+        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar, proposer.side_by_side() as propose:
+            return propose_for_set(dataset, propose, proposer.describe(), stored, bar=bar).proposals
     proposals = proposals_from_file(given, dataset)
     if difference := other_setting(given, proposer.describe()):
         typer.echo(f"note: {difference}, which the result will be used with (see --source)", err=True)

@@ -1,4 +1,4 @@
-"""Detections in whichever format a file has: ILSVRC's, VOC's, COCO's, or that of `stored_detections`."""
+"""Detections in whichever format a file has: ILSVRC's, VOC's, COCO's, or that of `detections.stored`."""
 
 from __future__ import annotations
 
@@ -11,31 +11,25 @@ from typing import Final
 
 import numpy as np
 
-from inception_rcnn.datasets.class_matching import class_positions
-from inception_rcnn.datasets.detections.base import (
-    DetectionFile,
-    read_coco_detections,
-    read_ilsvrc_detections,
-    read_voc_detections,
-)
+from inception_rcnn.datasets.class_matching import class_positions, known_classes
+from inception_rcnn.datasets.detections.base import DetectionFile
+from inception_rcnn.datasets.detections.coco import read_coco_detections, write_coco_detections
+from inception_rcnn.datasets.detections.ilsvrc import read_ilsvrc_detections, write_ilsvrc_detections
 from inception_rcnn.datasets.detections.stored import is_stored_detections, read_stored_detections
-from inception_rcnn.datasets.detections.writing import (
-    write_coco_detections,
-    write_ilsvrc_detections,
-    write_voc_detections,
-)
+from inception_rcnn.datasets.detections.voc import class_of_file, read_voc_detections, write_voc_detections
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.detections import DetectionTable
 
 DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored")
 
 
-def detection_format(path: str | os.PathLike[str], usual: str) -> str:
+def detection_format(path: str | os.PathLike[str], usual: str, class_names: Sequence[str]) -> str:
     """Return the format of a file or folder of detections: one of `DETECTION_FORMATS`.
 
     Args:
-        path: A folder is VOC's, a JSON list COCO's, a text VOC's if its name ends in ``_<class>.txt``.
-        usual: The data set's own format, for what tells nothing: ``"folder"`` and ``"voc"`` stand for VOC's.
+        path: A folder is VOC's, a JSON list COCO's, a text VOC's if its name ends in ``_<class>.txt``, packed or not.
+        usual: The data set's own format, for all else: ``"folder"`` and ``"voc"`` stand for VOC's.
+        class_names: Names of the data set's classes.
     """
     file = Path(path)
     if file.is_dir():
@@ -44,6 +38,8 @@ def detection_format(path: str | os.PathLike[str], usual: str) -> str:
         return "stored"
     if _first_byte(file) == b"[":
         return "coco"
+    if class_of_file(file, class_names) is not None:
+        return "voc"
     return "voc" if usual == "folder" else usual
 
 
@@ -66,48 +62,32 @@ def read_detections(
         InputError: There is no such file, or it was stored for fewer images or none of the classes.
         DataFormatError: It is broken, or has detections of other images; the text names the place.
     """
-    truth, form = ground_truth, detection_format(path, usual)
-    if form == "ilsvrc":
-        return read_ilsvrc_detections(path, truth.image_ids, len(truth.class_names), skip_unknown=skip_unknown)
-    if form == "voc":
-        return read_voc_detections(path, truth.image_ids, truth.class_names, skip_unknown=skip_unknown)
-    if form == "coco":
-        return read_coco_detections(path, truth.image_ids, ground_truth.category_ids, skip_unknown=skip_unknown)
+    format = detection_format(path, usual, ground_truth.class_names)
+    images, names, categories = ground_truth.image_ids, ground_truth.class_names, ground_truth.category_ids
+    if format == "ilsvrc":
+        return read_ilsvrc_detections(path, images, len(names), skip_unknown=skip_unknown)
+    if format == "voc":
+        return read_voc_detections(path, images, names, skip_unknown=skip_unknown)
+    if format == "coco":
+        return read_coco_detections(path, images, categories, skip_unknown=skip_unknown)
     return _read_stored(Path(path), ground_truth, skip_unknown=skip_unknown)
 
 
 def write_detections(
-    path: str | os.PathLike[str], detections: DetectionTable, ground_truth: GroundTruthTable, form: str
+    path: str | os.PathLike[str], detections: DetectionTable, ground_truth: GroundTruthTable, format: str
 ) -> None:
     """Write detections in a data set's own format: ``"ilsvrc"`` and ``"coco"`` a file, else VOC's files in a folder.
 
     Raises:
         InputError: See the writers of the formats.
     """
-    truth = ground_truth
-    if form == "ilsvrc":
-        write_ilsvrc_detections(path, detections, truth.image_ids)
-    elif form == "coco":
-        write_coco_detections(path, detections, truth.image_ids, ground_truth.category_ids)
+    if format == "ilsvrc":
+        write_ilsvrc_detections(path, detections, ground_truth.image_ids)
+    elif format == "coco":
+        write_coco_detections(path, detections, ground_truth.image_ids, ground_truth.category_ids)
     else:
         Path(path).mkdir(parents=True, exist_ok=True)
-        write_voc_detections(path, detections, truth.image_ids, truth.class_names)
-
-
-def known_classes(names: Sequence[str], ground_truth: GroundTruthTable) -> frozenset[int]:
-    """Return the positions of the ground truth's classes that a detector with these classes knows.
-
-    Raises:
-        InputError: It knows none of them.
-    """
-    positions = class_positions(names, ground_truth.class_names, ground_truth.display_names)
-    known = frozenset(positions[positions >= 0].tolist())
-    if not known:
-        raise InputError(
-            f"the detector's {len(names)} classes ({', '.join(names[:3])} ...) are none of the data set's "
-            f"{len(ground_truth.class_names)} ({', '.join(ground_truth.class_names[:3])} ...)"
-        )
-    return known
+        write_voc_detections(path, detections, ground_truth.image_ids, ground_truth.class_names)
 
 
 def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bool) -> DetectionFile:

@@ -28,11 +28,11 @@ class MultiBoxDescription:
     """What a file says of the network in it.
 
     Attributes:
-        input_spec: what the trunk expects to see; its side is the network's.
-        priors: the grids.
-        channels: of the joined maps.
-        training: data, recipe, figures.
-        licence: of the weights.
+        input_spec: What the trunk expects to see; its side is the network's.
+        priors: The grids.
+        channels: Of the joined maps.
+        training: Data, recipe, figures.
+        licence: Of the weights.
     """
 
     input_spec: InputSpec
@@ -42,15 +42,15 @@ class MultiBoxDescription:
     licence: str
 
     def build(self) -> MultiBoxNet:
-        """A network of this shape, with fresh weights."""
+        """Return a network of this shape, with fresh weights."""
         return MultiBoxNet(self.input_spec.side, self.priors, self.channels)
 
 
 def save_multibox(path: str | Path, state: dict[str, Tensor], description: MultiBoxDescription) -> None:
-    """Writes a state dict as float16, with its description.
+    """Write a state dict as float16, with its description.
 
     Raises:
-        CheckpointError: a weight is too large for float16.
+        CheckpointError: A weight is too large for float16.
     """
     values = {
         "architecture": {"name": "multibox", "trunk": "googlenet", "channels": description.channels},
@@ -63,16 +63,17 @@ def save_multibox(path: str | Path, state: dict[str, Tensor], description: Multi
 
 
 def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = None) -> MultiBox:
-    """The network in a file, or the shipped one of that name, ready to propose.
+    """Return the network in a file, or the shipped one of that name, ready to propose.
 
     Args:
-        weights: the file, or a shipped name.
-        runtime: where it computes.
-        side: of the input in pixels, a multiple of 64, if another than the network was trained with: larger sees
+        weights: The file, or a shipped name.
+        runtime: Where it computes.
+        side: Of the input in pixels, a multiple of 64, if another than the network was trained with: larger sees
             smaller objects and takes longer.
+
     Raises:
-        CheckpointError: missing, damaged, of another kind, or at odds with itself.
-        InputError: the side is no multiple of 64.
+        CheckpointError: Missing, damaged, of another kind, or at odds with itself.
+        InputError: The side is no multiple of 64.
     """
     path = multibox_path(weights)
     checkpoint = read_checkpoint(path, KIND)
@@ -98,25 +99,27 @@ def multibox(
     crops: bool = False,
     side: int | None = None,
 ) -> Proposals:
-    """The boxes that MultiBox proposes for an image, most confident first, in its pixels.
+    """Return the boxes that MultiBox proposes for an image, most confident first, in its pixels.
 
     The last two networks stay in memory. For many images at once there is `load_multibox(...).propose_batch`.
 
     Args:
-        image: whatever `load_image` reads: a path, the bytes of a file, a PIL image, an array.
-        top_k: at most so many boxes.
-        weights: a file, or a shipped name; None: the shipped network.
+        image: Whatever `load_image` reads: a path, the bytes of a file, a PIL image, an array.
+        top_k: At most so many boxes.
+        weights: A file, or a shipped name; None: the shipped network.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        crops: look at four overlapping windows of the photograph too, closer up: five times the work.
-        side: of the network's input in pixels, a multiple of 64; None: as it was trained. Larger finds smaller objects
+        crops: Look at four overlapping windows of the image too, closer up: five times the work.
+        side: Of the network's input in pixels, a multiple of 64; None: as it was trained. Larger finds smaller objects
             and takes longer.
-    Raises:
-        ImageError: the image cannot be read.
-        InputError: `top_k` or `side` is out of range, or an unknown device.
-        CheckpointError: the weights are missing, damaged, of another kind, or at odds with themselves.
 
-    Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Erhan et al. 2014, "Scalable Object
-    Detection using Deep Neural Networks".
+    Raises:
+        ImageError: The image cannot be read.
+        InputError: `top_k` or `side` is out of range, or an unknown device.
+        CheckpointError: The weights are missing, damaged, of another kind, or at odds with themselves.
+
+    Source:
+        Szegedy et al. 2014, "Going deeper with convolutions", section 8; Erhan et al. 2014, "Scalable Object Detection
+        using Deep Neural Networks".
     """
     path = multibox_path(DEFAULT_WEIGHTS if weights is None else weights)
     stamp = path.stat()
@@ -126,15 +129,15 @@ def multibox(
 
 @lru_cache(maxsize=2)
 def _loaded(path: Path, changed: int, size: int, device: str, side: int | None) -> MultiBox:
-    """The network in a file, as long as the file stays as it is."""
+    """Return the network in a file, read again when the file has changed."""
     return load_multibox(path, choose_runtime(device), side=side)
 
 
 def multibox_path(weights: str | Path) -> Path:
-    """The file behind a path or a shipped name.
+    """Return the file behind a path or a shipped name.
 
     Raises:
-        CheckpointError: neither.
+        CheckpointError: Neither.
     """
     return weights_file(weights, "inception_rcnn.proposals", SHIPPED)
 

@@ -1,4 +1,4 @@
-"""MultiBox's network: one look at the whole photograph, a box and a confidence for every prior, a score for any box.
+"""MultiBox's network: one look at the whole image, a box and a confidence for every prior, a score for any box.
 
 The trunk is GoogLeNet. Its maps at 8, 16 and 32 pixels are joined from coarse to fine (each 1x1 to `channels`, the
 coarser one enlarged and added), the coarsest is halved once more, and one small head, the same for all, reads each
@@ -28,7 +28,7 @@ from inception_rcnn.proposals.network.priors import STRIDES, PriorSettings, grid
 # An output of 1 moves a corner by this share of the prior's width or height.
 BOX_SCALE: Final = 0.1
 READ_AFTER: Final = ("3b", "4e", "5b")
-_OBJECTS_PER_IMAGE: Final = 7  # as many as an average photograph of COCO has: the confidences' first guess
+_OBJECTS_PER_IMAGE: Final = 7  # as many as an average image of COCO has: the confidences' first guess
 _REGION_CELLS: Final = 5
 _REGION_CHANNELS: Final = 64
 _GEOMETRY: Final = 4
@@ -36,10 +36,10 @@ _GEOMETRY: Final = 4
 
 @dataclass(frozen=True)
 class MultiBoxOutput:
-    """What the network says of a batch of N photographs.
+    """What the network says of a batch of N images.
 
     Attributes:
-        boxes: (N, K, 4) float32, as shares of the photograph, not cut at its border.
+        boxes: (N, K, 4) float32, as shares of the image, not cut at its border.
         residuals: (N, K, 4) float32, the same as corner minus prior, in units of `BOX_SCALE` of the prior's side.
         logits: (N, K) float32, of the confidences.
         regions: (N, 64, side / 8, side / 8), what `objectness` reads.
@@ -52,14 +52,15 @@ class MultiBoxOutput:
 
 
 class MultiBoxNet(nn.Module):
-    """Photographs, stretched to a square, -> a box and a confidence for every prior.
+    """Images, stretched to a square, -> a box and a confidence for every prior.
 
-    Args of the constructor:
-        side: of the input in pixels, a multiple of 64.
-        priors: the grids.
-        channels: of the joined maps.
+    Args:
+        side: Of the input in pixels, a multiple of 64.
+        priors: The grids; None: the default ones.
+        channels: Of the joined maps.
+
     Raises:
-        InputError: the side is no multiple of 64.
+        InputError: The side is no multiple of 64.
     """
 
     def __init__(self, side: int = 320, priors: PriorSettings | None = None, channels: int = 128) -> None:
@@ -82,7 +83,7 @@ class MultiBoxNet(nn.Module):
         self._initialise()
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """The maps at 8, 16 and 32 pixels, as the trunk gives them."""
+        """Return the maps at 8, 16 and 32 pixels, as the trunk gives them."""
         x, read = images, []
         for name in STAGES:
             if name in POOLED_AFTER:  # the map itself is wanted, not its pooled form
@@ -94,7 +95,7 @@ class MultiBoxNet(nn.Module):
         return [*read, x]
 
     def forward(self, images: Tensor) -> MultiBoxOutput:
-        """What the network says of (N, 3, side, side), preprocessed as the trunk's weights expect."""
+        """Return what the network says of (N, 3, side, side), preprocessed as the trunk's weights expect."""
         joined = self._joined(self.maps(images))
         residuals, logits = [], []
         for one in [*joined, functional.max_pool2d(joined[-1], 2)]:
@@ -107,11 +108,11 @@ class MultiBoxNet(nn.Module):
         )
 
     def objectness(self, regions: Tensor, boxes: list[Tensor]) -> Tensor:
-        """Logits (M,) of "this box fits an object", for the boxes of all photographs one after the other.
+        """Return logits (M,) of "this box fits an object", for the boxes of all images one after the other.
 
         Args:
-            regions: of `MultiBoxOutput`.
-            boxes: for each photograph (m, 4), as shares of it.
+            regions: Of `MultiBoxOutput`.
+            boxes: For each image (m, 4), as shares of it.
         """
         together = torch.cat(boxes)
         # Region pooling is not made for bfloat16 on the CPU.
@@ -124,12 +125,12 @@ class MultiBoxNet(nn.Module):
 
     @property
     def scales(self) -> Tensor:
-        """(K, 4): what an output of 1 means for each corner."""
+        """Return (K, 4) what an output of 1 means for each corner, as shares of the input's side."""
         sides = self.priors[:, 2:] - self.priors[:, :2]
         return BOX_SCALE * torch.cat([sides, sides], dim=1)
 
     def _joined(self, maps: list[Tensor]) -> list[Tensor]:
-        """The maps with what the coarser ones know, finest first."""
+        """Return the maps with what the coarser ones know, finest first."""
         above: Tensor | None = None
         joined: list[Tensor] = []
         for one, lateral, smooth in reversed(list(zip(maps, self.lateral, self.smooth, strict=True))):
@@ -139,7 +140,7 @@ class MultiBoxNet(nn.Module):
         return joined
 
     def _initialise(self) -> None:
-        """At the start every box is its prior, every confidence the share of priors that find an object."""
+        """Make every box its prior, every confidence the share of priors that find an object."""
         for layer in (*self.lateral, *self.smooth, self.head, self.region_map, self.region_hidden):
             nn.init.kaiming_normal_(layer.get_parameter("weight"), nonlinearity="relu")
             nn.init.zeros_(layer.get_parameter("bias"))
@@ -152,7 +153,7 @@ class MultiBoxNet(nn.Module):
 
     @torch.no_grad()
     def fit_laterals(self, images: Tensor) -> None:
-        """Scales the first layers after the trunk so that their outputs on these images have a spread of 1.
+        """Scale the first layers after the trunk so that their outputs on these images have a spread of 1.
 
         The trunk has no normalisation: its maps differ in size by a factor of fifty, and a new layer would first have
         to unlearn that.
@@ -162,12 +163,12 @@ class MultiBoxNet(nn.Module):
 
 
 def _by_prior(x: Tensor, numbers: int) -> Tensor:
-    """(N, A * numbers, h, w) -> (N, h * w * A, numbers): in the order of `grid_priors`."""
+    """Return (N, A * numbers, h, w) as (N, h * w * A, numbers), in the order of `grid_priors`."""
     return x.permute(0, 2, 3, 1).reshape(len(x), -1, numbers)
 
 
 def _geometry(boxes: Tensor) -> Tensor:
-    """Place and size of each box (M, 6), which tell much by themselves."""
+    """Return centre and logarithm of the sides of boxes (M, 4), as (M, 4); they tell much by themselves."""
     sides = (boxes[:, 2:] - boxes[:, :2]).clamp_min(1e-3)
     centre = (boxes[:, 2:] + boxes[:, :2]) / 2
     return torch.cat([centre - 0.5, sides.log()], dim=1)

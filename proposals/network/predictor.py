@@ -1,8 +1,9 @@
-"""MultiBox ready for use: photographs in, proposals out; and scores for boxes that others propose."""
+"""MultiBox ready for use: images in, proposals out; and objectness for boxes that others propose. Read this first."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,23 +22,23 @@ SOURCE_NAME = "multibox"
 # Boxes looked at when near-duplicates are suppressed: five times as many as are wanted leave enough.
 _CANDIDATES = 5
 _LEAST_SIDE = 1e-3  # of a box, as a share of the image
-# What MultiBox's own boxes are ahead of others by, as a logit. With 3 the first boxes of the merged list cover at least
-# as much as as many of MultiBox alone, at 10 to 300 boxes, on the photographs that its training held out.
+# What MultiBox's own boxes are ahead of others by, as a logit. With 3 the first n boxes of the merged list cover no
+# less than the first n of MultiBox alone, for n from 10 to 300, on the photographs that its training held out.
 _LEAD = 3.0
-# With crops: four windows, each this share of the photograph's sides, one in each corner.
+# With crops: four windows, each this share of the image's sides, one in each corner.
 _CROP_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class View:
-    """What the network saw in one photograph.
+    """What the network saw in one image.
 
     Attributes:
-        boxes: (K, 4) float32, as shares of the photograph.
+        boxes: (K, 4) float32, as shares of the image.
         logits: (K,) float32, of their confidences.
         regions: (1, C, h, w), what objectness is read from.
-        width: of the photograph, in pixels.
-        height: likewise.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
     """
 
     boxes: Tensor
@@ -50,12 +51,15 @@ class View:
 class MultiBox:
     """A trained network, ready to propose.
 
-    Args of the constructor:
-        network: on any device; it is moved.
-        spec: what its trunk expects to see.
-        runtime: where it computes, in which type.
-        suppression_iou: of two boxes that overlap more, the less confident one goes; 0.5 is Erhan et al.'s.
-        checksum: of the weights, to tell networks apart.
+    Args:
+        network: On any device; it is moved.
+        spec: What its trunk expects to see.
+        runtime: Where it computes, in which type.
+        suppression_iou: Of two boxes that overlap more, the less confident one goes; 0.5 is Erhan et al.'s.
+        checksum: Of the weights, to tell networks apart.
+
+    Raises:
+        InputError: Network and specification have different input sides.
     """
 
     def __init__(
@@ -77,9 +81,23 @@ class MultiBox:
         # The boxes themselves are computed in float32, whatever the network's type.
         self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)
 
+    @contextmanager
+    def one_thread_each(self) -> Iterator[None]:
+        """Have each thread that starts within the block compute by itself.
+
+        torch otherwise gives each of them a pool with a thread for every core. Alone they share the cores best, and
+        the number of cores decides nothing: how many threads add up decides how sums are rounded.
+        """
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
     @torch.inference_mode()
     def look(self, images: Sequence[NDArray[np.uint8]]) -> list[View]:
-        """What the network sees in photographs, which may differ in size."""
+        """Return what the network sees in each of several images (H, W, 3) uint8 RGB, which may differ in size."""
         views = []
         for start in range(0, len(images), self.runtime.batch):
             part = images[start : start + self.runtime.batch]
@@ -150,10 +168,6 @@ class MultiBox:
         view = image if isinstance(image, View) else self.look([image])[0]
         return _sigmoid(self.logits(view, boxes))
 
-    def judge(self, image: NDArray[np.uint8], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the same as `objectness`."""
-        return self.objectness(image, boxes)
-
     def rank(self, view: View, own: Proposals, *others: Proposals) -> tuple[list[Proposals], NDArray[np.float32]]:
         """Return all sources with their objectness, and scores of all boxes on one scale, for `merge_proposals`.
 
@@ -194,14 +208,14 @@ def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _corner_windows(width: int, height: int) -> NDArray[np.int64]:
-    """(4, 4) x1 y1 x2 y2 in whole pixels: one window in each corner."""
+    """Return (4, 4) x1 y1 x2 y2 in whole pixels: one window in each corner."""
     across, down = max(1, round(width * _CROP_SHARE)), max(1, round(height * _CROP_SHARE))
     corners = [(x, y) for y in (0, height - down) for x in (0, width - across)]
     return np.array([[x, y, x + across, y + down] for x, y in corners])
 
 
 def _uncut(boxes: Tensor, window: NDArray[np.int64], width: int, height: int) -> Tensor:
-    """(K,) which boxes, as shares of a window, keep away from those of its sides that lie inside the photograph."""
+    """Return which boxes (K, 4), as shares of a window, keep away from those of its sides that lie inside the image."""
     inside = window != np.array([0, 0, width, height])
     margin = torch.from_numpy(np.where(inside, 0.02, -np.inf)).to(boxes)
     return (boxes[:, :2] > margin[:2]).all(dim=1) & (boxes[:, 2:] < 1 - margin[2:]).all(dim=1)

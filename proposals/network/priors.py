@@ -1,4 +1,4 @@
-"""Prior boxes: where MultiBox looks before it has seen the photograph."""
+"""Prior boxes: where MultiBox looks before it has seen the image."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class PriorSettings:
     """The grids of priors; kept in checkpoints.
 
     Attributes:
-        sides: for each of `STRIDES`, square roots of the priors' areas, as shares of the input's side.
-        ratios: widths over heights, in the input, where every photograph is stretched to a square.
+        sides: For each of `STRIDES`, square roots of the priors' areas, as shares of the input's side.
+        ratios: Widths over heights, in the input, where every image is stretched to a square.
+
+    Raises:
+        InputError: The grids have different numbers of sizes, or a number is outside 0..10.
     """
 
     sides: tuple[tuple[float, ...], ...] = ((0.045, 0.07), (0.11, 0.17), (0.26, 0.41), (0.62, 0.9))
@@ -38,19 +41,19 @@ class PriorSettings:
 
     @property
     def per_cell(self) -> int:
-        """How many priors each cell of a grid has."""
+        """Return how many priors each cell of a grid has."""
         return len(self.sides[0]) * len(self.ratios)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint's description."""
+        """Return plain values for a checkpoint's description."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PriorSettings:
-        """The settings that `to_dict` described.
+        """Return the settings that `to_dict` described.
 
         Raises:
-            InputError: a field is missing, unknown or of the wrong type.
+            InputError: A field is missing, unknown or of the wrong type.
         """
         try:
             sides = tuple(tuple(float(side) for side in level) for level in values["sides"])
@@ -63,9 +66,12 @@ class PriorSettings:
 
 
 def grid_priors(settings: PriorSettings, side: int) -> Boxes:
-    """The priors (K, 4) x1 y1 x2 y2 of an input of `side` pixels, as shares of it, grid by grid, row by row.
+    """Return the priors (K, 4) x1 y1 x2 y2 of an input of `side` pixels, as shares of it, grid by grid, row by row.
 
     Those at the border reach beyond it, so that all cells are alike.
+
+    Raises:
+        InputError: The side is no multiple of 64.
 
     >>> len(grid_priors(PriorSettings(), 320)) == 6 * (40**2 + 20**2 + 10**2 + 5**2)
     True
@@ -84,12 +90,12 @@ def grid_priors(settings: PriorSettings, side: int) -> Boxes:
 
 
 def common_ratios(boxes: ArrayLike, count: int = 3, seed: int = 0) -> tuple[float, ...]:
-    """The widths over heights, ascending, that k-means finds among boxes given as shares of their photographs.
+    """Return the widths over heights, ascending, that k-means finds among boxes given as shares of their images.
 
     Where the boxes have no more than `count` different ones, those.
 
     Raises:
-        InputError: no box has an area.
+        InputError: No box has an area.
     """
     corners = _with_area(boxes)
     if not len(corners):
@@ -102,21 +108,22 @@ def common_ratios(boxes: ArrayLike, count: int = 3, seed: int = 0) -> tuple[floa
 
 
 def common_boxes(boxes: ArrayLike, count: int, seed: int = 0) -> Boxes:
-    """`count` boxes that k-means finds among boxes given as shares of their photographs, (count, 4).
+    """Return the boxes (count, 4) that k-means finds among boxes given as shares of their images.
 
-    Source: Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks", whose priors they are.
+    Source:
+        Erhan et al. 2014, "Scalable Object Detection using Deep Neural Networks", whose priors they are.
     """
     return _centres(_with_area(boxes), count, 50, seed).astype(np.float32)
 
 
 def as_shares(boxes: Boxes, width: int, height: int) -> Boxes:
-    """Boxes in pixels as shares of a photograph's width and height."""
+    """Return boxes in pixels as shares of an image's width and height."""
     shares: Boxes = np.divide(boxes, np.array([width, height, width, height], dtype=np.float32))
     return shares
 
 
 def as_pixels(boxes: Boxes, width: int, height: int) -> Boxes:
-    """Boxes as shares in pixels of a photograph, cut at its border."""
+    """Return boxes given as shares in pixels of an image, cut at its border."""
     size = np.array([width, height, width, height], dtype=np.float32)
     pixels: Boxes = np.clip(boxes * size, 0, size)
     return pixels
@@ -136,5 +143,5 @@ def _with_area(boxes: ArrayLike) -> NDArray[np.float64]:
 
 
 def flattened(parts: Sequence[NDArray[np.float32]]) -> Boxes:
-    """All boxes of several images in one array (N, 4)."""
+    """Return all boxes of several images in one array (N, 4)."""
     return np.concatenate([np.zeros((0, 4), np.float32), *parts])

@@ -1,6 +1,6 @@
 """Two public implementations of selective search behind our call, their faults corrected at the door.
 
-They are here to compare with. Both see the same working picture, colour spaces and ks as our own; neither says at
+They are here to compare with. Both see the same working image, colour spaces and ks as our own; neither says at
 which step a box arose, so the position from the top is taken from the boxes' areas, largest first.
 """
 
@@ -18,7 +18,7 @@ from inception_rcnn.proposals.search.superpixels import SIGMA
 from inception_rcnn.structures import MissingDependencyError
 
 
-def opencv_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candidates:
+def opencv_candidates(image: NDArray[np.uint8], strategy: Strategy) -> Candidates:
     """Return the boxes of cv2.ximgproc's selective search with our colour spaces, ks and smallest sizes.
 
     OpenCV's presets are not used: their hue fills 18 of 25 bins, their smallest superpixel has 100 pixels whatever k,
@@ -29,12 +29,12 @@ def opencv_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candida
     """
     segmentation = _ximgproc_segmentation()
     search = segmentation.createSelectiveSearchSegmentation()
-    search.setBaseImage(np.ascontiguousarray(picture[:, :, ::-1]))
+    search.setBaseImage(np.ascontiguousarray(image[:, :, ::-1]))
     search.clearImages()
     search.clearGraphSegmentations()
     search.clearStrategies()
     for space in strategy.spaces:
-        search.addImage(_three_channels(to_colour_space(picture, space)))
+        search.addImage(_three_channels(to_colour_space(image, space)))
     for k in strategy.ks:
         search.addGraphSegmentation(segmentation.createGraphSegmentation(SIGMA, k, round(k)))
     for similarity in strategy.similarities:
@@ -52,11 +52,11 @@ def opencv_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candida
     return _by_area(np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1))
 
 
-def selectivesearch_candidates(picture: NDArray[np.uint8], strategy: Strategy) -> Candidates:
+def selectivesearch_candidates(image: NDArray[np.uint8], strategy: Strategy) -> Candidates:
     """Return the boxes of the package selectivesearch, run once for each colour space and k.
 
-    Its rectangles are one pixel short on both sides, which is mended; its own similarity, in which colour and texture
-    hardly count, is not, so the strategy's similarities are not looked at.
+    Its rectangles are one pixel short on both sides, which is corrected; its own similarity, in which colour and
+    texture hardly count, is not, so the strategy's similarities are not used.
 
     Raises:
         MissingDependencyError: The package is not installed.
@@ -69,10 +69,10 @@ def selectivesearch_candidates(picture: NDArray[np.uint8], strategy: Strategy) -
         ) from error
     found = []
     for space in strategy.spaces:
-        converted = _three_channels(to_colour_space(picture, space))
+        converted = _three_channels(to_colour_space(image, space))
         for k in strategy.ks:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # scikit-image's, about a float picture that selectivesearch hands it
+                warnings.simplefilter("ignore")  # scikit-image's, about a float image that selectivesearch hands it
                 _, regions = search(converted, scale=k, sigma=SIGMA, min_size=round(k))
             found += [region["rect"] for region in regions]
     rects = np.asarray(found, dtype=np.int32).reshape(-1, 4)  # x, y, width - 1, height - 1
@@ -91,8 +91,8 @@ def _ximgproc_segmentation() -> Any:
     return cv2.ximgproc.segmentation
 
 
-def _three_channels(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return picture if picture.shape[2] == 3 else np.repeat(picture, 3, axis=2)
+def _three_channels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return image if image.shape[2] == 3 else np.repeat(image, 3, axis=2)
 
 
 def _by_area(boxes: NDArray[np.int32]) -> Candidates:

@@ -30,7 +30,7 @@ SIZE = Similarity(size=True)
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The n - 1 merges of n superpixels; merge t makes region n + t, and the last is the whole picture."""
+    """The n - 1 merges of n superpixels; merge t makes region n + t, and the last is the whole image."""
 
     merges: NDArray[np.int32]  # (n - 1, 2) the regions that were joined
     boxes: NDArray[np.int32]  # (n - 1, 4) x1 y1 x2 y2 of the joint region, exclusive

@@ -29,16 +29,16 @@ class Segmentation:
 
     regions: Regions
     hierarchies: Sequence[Hierarchy]
-    mean_contrast: float  # colour distance of neighbouring pixels, mean over the picture
+    mean_contrast: float  # colour distance of neighbouring pixels, mean over the image
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Boxes in the working picture, and what the rankings know of each."""
+    """Boxes in the working image, and what the rankings know of each."""
 
     boxes: NDArray[np.int32]  # (N, 4) x1 y1 x2 y2, exclusive
-    positions: NDArray[np.float32]  # (N,) from the top of its hierarchy: whole picture 1, superpixels n
-    contrasts: NDArray[np.float32]  # (N,) colour distance across its region's contour, over the picture's mean
+    positions: NDArray[np.float32]  # (N,) from the top of its hierarchy: whole image 1, superpixels n
+    contrasts: NDArray[np.float32]  # (N,) colour distance across its region's contour, over the image's mean
 
     def __getitem__(self, keep: NDArray[np.generic]) -> Candidates:
         """Return the candidates that a mask or positions select."""
@@ -46,7 +46,7 @@ class Candidates:
 
 
 def gather(segmentations: Sequence[Segmentation]) -> Candidates:
-    """Return the boxes of all hierarchies; superpixels once a segmentation, not once a hierarchy.
+    """Return the boxes of all hierarchies; superpixels once per segmentation, not per hierarchy.
 
     Source:
         Released code of Uijlings et al., Image2HierarchicalGrouping.m.
@@ -61,7 +61,7 @@ def gather(segmentations: Sequence[Segmentation]) -> Candidates:
         for part_boxes, part_positions, contours in parts:
             boxes.append(part_boxes)
             positions.append(part_positions.astype(np.float32))
-            mean = contours[:, 1] / np.maximum(contours[:, 0], 1)  # a region that is the whole picture: 0
+            mean = contours[:, 1] / np.maximum(contours[:, 0], 1)  # a region that is the whole image: 0
             contrasts.append((mean / segmentation.mean_contrast).astype(np.float32))
     return Candidates(np.concatenate(boxes), np.concatenate(positions), np.concatenate(contrasts))
 
@@ -69,7 +69,7 @@ def gather(segmentations: Sequence[Segmentation]) -> Candidates:
 def large_enough(
     candidates: Candidates, width: int, height: int, min_side: int, widened_from: float = 1.0
 ) -> Candidates:
-    """Return the candidates with both sides of at least `min_side` pixels, or as long as the picture's.
+    """Return the candidates with both sides of at least `min_side` pixels, or as long as the image's.
 
     A side a little shorter, at least `widened_from` of that, is widened on both ends. R-CNN left such boxes out; but
     widened to 20 pixels they still overlap an object of 14 by more than half.
@@ -132,15 +132,15 @@ def evidence(
     """Return (M, 8) what speaks for each distinct box: `EVIDENCE_WEIGHTS` says how much.
 
     Columns: log of how many candidates overlap the box by more than 0.5, and by more than 0.7, itself included; log of
-    its largest contrast (plus 0.1); how many of its sides lie on the picture's; log of its share of the picture; log
+    its largest contrast (plus 0.1); how many of its sides lie on the image's; log of its share of the image; log
     of width over height; the squares of the last two.
 
     Args:
         candidates: With repetitions.
         first: (M,) positions of the distinct boxes.
         which: (N,) which distinct box each candidate is.
-        width: Of the working picture.
-        height: Of the working picture.
+        width: Of the working image.
+        height: Of the working image.
     """
     boxes = candidates.boxes[first]
     counts = np.bincount(which).astype(np.float32)

@@ -44,10 +44,10 @@ class Regions:
     histograms: NDArray[np.float32]  # (n, colour columns + texture columns), each part sums to 1
     colour_columns: int
     contacts: Contacts
-    contours: NDArray[np.float32]  # (n, 2) length and strength of each contour, the picture's border not counted
+    contours: NDArray[np.float32]  # (n, 2) length and strength of each contour, the image's border not counted
 
 
-def pixel_texture(picture: NDArray[np.uint8]) -> PixelTexture:
+def pixel_texture(image: NDArray[np.uint8]) -> PixelTexture:
     """Return Gaussian-derivative bins of every pixel: 8 orientations per channel, 10 bins each.
 
     An isotropic Gaussian's derivative along a diagonal is (d/dx +- d/dy) / sqrt(2), so two filters give all four
@@ -56,10 +56,10 @@ def pixel_texture(picture: NDArray[np.uint8]) -> PixelTexture:
     Source:
         Uijlings et al., IJCV 2013, section 3.2: sigma 1, all channels; range 0..0.43 as in the released code.
     """
-    height, width, channels = picture.shape
-    values = picture.astype(np.float32)
-    along_x = _derivative(values, 0).reshape(picture.shape)
-    along_y = _derivative(values, 1).reshape(picture.shape)
+    height, width, channels = image.shape
+    values = image.astype(np.float32)
+    along_x = _derivative(values, 0).reshape(image.shape)
+    along_y = _derivative(values, 1).reshape(image.shape)
     starts = np.empty(height * width + 1, dtype=np.int32)
     bins = np.empty(height * width * channels * (ORIENTATIONS // 2), dtype=np.uint8)
     scale = np.float32((TEXTURE_BINS - 1) / (255.0 * STRONGEST_DERIVATIVE))
@@ -79,21 +79,21 @@ def _derivative(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
 
 
 def describe_regions(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     texture: PixelTexture,
     smooth: NDArray[np.float32],
     labels: NDArray[np.int32],
     count: int,
 ) -> Regions:
     """Return sizes, boxes, histograms and contacts of the segments 0..count-1 of `labels`."""
-    channels = picture.shape[2]
+    channels = image.shape[2]
     colour_columns = COLOUR_BINS * channels
     columns = colour_columns + TEXTURE_BINS * ORIENTATIONS * channels
     sizes = np.zeros(count, dtype=np.int32)
     boxes = np.empty((count, 4), dtype=np.int32)
     measure(labels, sizes, boxes)
     counts = np.zeros((count, columns), dtype=np.int32)
-    count_bins(picture.reshape(-1, channels), labels.reshape(-1), texture.starts, texture.bins, counts)
+    count_bins(image.reshape(-1, channels), labels.reshape(-1), texture.starts, texture.bins, counts)
     histograms = np.empty((count, columns), dtype=np.float32)
     normalise(counts, sizes, channels, histograms)
     contacts = find_contacts(labels, count, smooth)
@@ -114,7 +114,7 @@ def find_contacts(labels: NDArray[np.int32], count: int, smooth: NDArray[np.floa
     Args:
         labels: (H, W) region of each pixel.
         count: Number of regions.
-        smooth: (C, H, W) the picture in which colour distances are measured; one channel counts as three equal ones.
+        smooth: (C, H, W) the image in which colour distances are measured; one channel counts as three equal ones.
     """
     # A planar graph has under 3n edges, but 8-connected segments can cross each other, so this is only a first guess.
     capacity = 3 * count + 16
@@ -189,9 +189,9 @@ def measure(labels: Any, sizes: Any, boxes: Any) -> Any:
 
 
 @kernel
-def count_bins(picture: Any, labels: Any, starts: Any, bins: Any, counts: Any) -> Any:
+def count_bins(image: Any, labels: Any, starts: Any, bins: Any, counts: Any) -> Any:
     """Count in each region's row the colour bins of its pixels, and their texture bins above the lowest."""
-    pixels, channels = picture.shape
+    pixels, channels = image.shape
     colour_bin = np.empty(256, dtype=np.int64)
     for value in range(256):
         colour_bin[value] = int(value * (COLOUR_BINS - 1) / 255 + 0.5)
@@ -199,7 +199,7 @@ def count_bins(picture: Any, labels: Any, starts: Any, bins: Any, counts: Any) -
     for pixel in range(pixels):
         region = labels[pixel]
         for channel in range(channels):
-            counts[region, COLOUR_BINS * channel + colour_bin[picture[pixel, channel]]] += 1
+            counts[region, COLOUR_BINS * channel + colour_bin[image[pixel, channel]]] += 1
         for i in range(starts[pixel], starts[pixel + 1]):
             counts[region, texture_from + bins[i]] += 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from inception_rcnn.proposals.search.strategies import Strategy, strategy_of, to
 from inception_rcnn.proposals.search.superpixels import PixelGraph, pixel_graph, superpixels
 from inception_rcnn.structures import InputError, Proposals, load_image, nms, resize_image
 from inception_rcnn.structures.images import ImageSource
+from inception_rcnn.structures.jobs import available_processors
 
 ENGINES = ("native", "opencv", "selectivesearch")
 WORKING_PIXELS = 1_500_000
@@ -48,7 +48,7 @@ def selective_search(
 ) -> Proposals:
     """Return boxes that may hold an object, most promising first: at least one, none twice, in pixels of `image`.
 
-    The picture is resized to `width`, cut into superpixels in several colour spaces and at several scales, and each
+    The image is resized to `width`, cut into superpixels in several colour spaces and at several scales, and each
     cut is grouped, most similar neighbours first, until one region is left; every region on the way gives a box. The
     same arguments give the same boxes, whatever the number of threads.
 
@@ -62,10 +62,10 @@ def selective_search(
             (opencv-contrib-python) or "selectivesearch".
         ranking: "agreement": what several hierarchies found, has a strong contour and differs from the boxes before
             it stands first. "random": R-CNN's order.
-        width: Of the picture the search works on, in pixels; smaller pictures are enlarged. Up to 500, very high ones
-            are made smaller still, so that the working picture has no more than 1.5 million pixels.
-        min_side: Shortest side of a box in the working picture, in pixels; boxes with a shorter one are left out. A
-            side as long as the picture's is always long enough.
+        width: Of the image the search works on, in pixels; smaller ones are enlarged. Up to 500, very high ones
+            are made smaller still, so that the working image has no more than 1.5 million pixels.
+        min_side: Shortest side of a box in the working image, in pixels; boxes with a shorter one are left out. A
+            side as long as the image's is always long enough.
         widened_from: Sides from this share of `min_side` on are widened to it instead, in (0, 1]; 1 widens none, as in
             R-CNN.
         duplicate_iou: Of boxes that overlap more, only the first one stays; 1 leaves out exact repetitions only, as
@@ -83,9 +83,9 @@ def selective_search(
         Uijlings et al., Selective Search for Object Recognition, IJCV 2013; its settings in R-CNN (Girshick et al.,
         CVPR 2014); superpixels doubled: Szegedy et al., Going deeper with convolutions, section 8.
 
-    >>> picture = np.zeros((300, 500, 3), np.uint8)
-    >>> picture[100:200, 150:300] = 255
-    >>> selective_search(picture).top(2).boxes.tolist()
+    >>> image = np.zeros((300, 500, 3), np.uint8)
+    >>> image[100:200, 150:300] = 255
+    >>> selective_search(image).top(2).boxes.tolist()
     [[150.0, 100.0, 300.0, 200.0], [0.0, 0.0, 500.0, 300.0]]
     """
     strategy = strategy_of(mode, superpixel_scale, ks)
@@ -101,8 +101,8 @@ def selective_search(
     original = load_image(image)
     full_height, full_width = original.shape[:2]
     work_width, work_height = working_size(full_width, full_height, width)
-    picture = resize_image(original, work_width, work_height)
-    found = _candidates(picture, strategy, engine, threads)
+    working = resize_image(original, work_width, work_height)
+    found = _candidates(working, strategy, engine, threads)
     candidates = large_enough(found, work_width, work_height, min_side, widened_from)
     if ranking == "random":
         order, scores = random_order(candidates, seed)
@@ -112,11 +112,11 @@ def selective_search(
         apart = nms(candidates.boxes[order], scores, duplicate_iou, limit=max_boxes)
         order, scores = order[apart], scores[apart]
     kept = slice(0, max_boxes)
-    return Proposals(_map_back(candidates.boxes[order[kept]], picture, original), scores[kept])
+    return Proposals(_map_back(candidates.boxes[order[kept]], working, original), scores[kept])
 
 
 def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
-    """Return width and height of the picture the search works on: `wanted` wide, unless that makes too many pixels."""
+    """Return width and height of the image the search works on: `wanted` wide, unless that makes too many pixels."""
     limit = max(WORKING_PIXELS, 2 * wanted * wanted)
     scale = min(wanted / width, (limit / (width * height)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
@@ -126,32 +126,32 @@ def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
 class _Space:
     """What all segmentations of one colour space share."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     graph: PixelGraph
     texture: PixelTexture
 
 
-def build_hierarchies(picture: NDArray[np.uint8], strategy: Strategy, threads: int | None = None) -> list[Segmentation]:
+def build_hierarchies(image: NDArray[np.uint8], strategy: Strategy, threads: int | None = None) -> list[Segmentation]:
     """Return the superpixels and hierarchies of each colour space and k, in that order, for any number of threads.
 
     Args:
-        picture: (H, W, 3) uint8 RGB, taken as it is.
+        image: (H, W, 3) uint8 RGB, taken as it is.
         strategy: Colour spaces, ks and similarities.
         threads: How many; None: all processors this process may use.
     """
-    area = picture.shape[0] * picture.shape[1]
+    area = image.shape[0] * image.shape[1]
 
     def prepare(space: str) -> _Space:
-        converted = to_colour_space(picture, space)
+        converted = to_colour_space(image, space)
         return _Space(converted, pixel_graph(converted), pixel_texture(converted))
 
     def build(space: _Space, k: float) -> Segmentation:
         labels, count = superpixels(space.graph, k, round(k))
-        regions = describe_regions(space.picture, space.texture, space.graph.smooth, labels, count)
+        regions = describe_regions(space.image, space.texture, space.graph.smooth, labels, count)
         trees = [group(regions, similarity, area) for similarity in strategy.similarities]
         return Segmentation(regions, trees, space.graph.mean_weight)
 
-    # a large picture's graphs take hundreds of megabytes each, so they are not all kept at once
+    # a large image's graphs take hundreds of megabytes each, so they are not all kept at once
     step = len(strategy.spaces) if area <= WORKING_PIXELS else 1
     done: list[Segmentation] = []
     with ThreadPoolExecutor(threads or available_processors()) as pool:
@@ -162,28 +162,21 @@ def build_hierarchies(picture: NDArray[np.uint8], strategy: Strategy, threads: i
     return done
 
 
-def available_processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _candidates(picture: NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:
+def _candidates(image: NDArray[np.uint8], strategy: Strategy, engine: str, threads: int | None) -> Candidates:
     if engine == "native":
-        return gather(build_hierarchies(picture, strategy, threads))
+        return gather(build_hierarchies(image, strategy, threads))
     from inception_rcnn.proposals.search import engines
 
     if engine == "opencv":
-        return engines.opencv_candidates(picture, strategy)
-    return engines.selectivesearch_candidates(picture, strategy)
+        return engines.opencv_candidates(image, strategy)
+    return engines.selectivesearch_candidates(image, strategy)
 
 
-def _map_back(boxes: NDArray[np.int32], picture: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Boxes of the working picture in pixels of the original, inside it."""
+def _map_back(boxes: NDArray[np.int32], working: NDArray[np.uint8], original: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return boxes of the working image in pixels of the original, inside it."""
     size = np.array([original.shape[1], original.shape[0]] * 2, dtype=np.float64)
-    working = np.array([picture.shape[1], picture.shape[0]] * 2, dtype=np.float64)
-    return np.minimum(boxes * (size / working), size).astype(np.float32)
+    scale = size / np.array([working.shape[1], working.shape[0]] * 2, dtype=np.float64)
+    return np.minimum(boxes * scale, size).astype(np.float32)
 
 
 def _check(value: str, name: str, known: Sequence[str]) -> None:

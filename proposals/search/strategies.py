@@ -1,4 +1,4 @@
-"""Which hierarchies selective search builds: the published modes, and the colour spaces they see a picture in."""
+"""Which hierarchies selective search builds: the published modes, and the colour spaces they see a image in."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def strategy_of(mode: str, superpixel_scale: float = 1.0, ks: Sequence[float] | 
 
 
 def to_colour_space(image: NDArray[np.uint8], space: str) -> NDArray[np.uint8]:
-    """Return the picture in `space`, (H, W, C) uint8 over the whole byte; C is 3, or 1 for "hue" and "intensity".
+    """Return the image in `space`, (H, W, C) uint8 over the whole byte; C is 3, or 1 for "hue" and "intensity".
 
     The released MATLAB code repeats a single channel three times; its edges are then sqrt(3) times as strong
     (`superpixels.pixel_graph` does that) and its histograms, summing to 1, are the same as of one channel.
@@ -107,7 +107,7 @@ def _as_bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _rgi(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return red share and green share, each stretched to the picture's own range, and intensity."""
+    """Return red share and green share, each stretched to the image's own range, and intensity."""
     total = image.sum(axis=2, dtype=np.float32)
     result = np.empty_like(image)
     for channel in (0, 1):

@@ -22,39 +22,39 @@ BUCKETS = 1 << DIGIT_BITS
 
 @dataclass(frozen=True)
 class PixelGraph:
-    """One picture in one colour space as a graph whose edges are sorted, weakest first; good for every k.
+    """One image in one colour space as a graph whose edges are sorted, weakest first; good for every k.
 
     An edge is `weight code << 32 | 4 * pixel + direction`, with direction 0 right, 1 down, 2 down and right, 3 up and
     right. The code is the float32 weight's bit pattern less that of the smallest weight, halved.
     """
 
     edges: NDArray[np.uint64]
-    smooth: NDArray[np.float32]  # (C, H, W) the smoothed picture
+    smooth: NDArray[np.float32]  # (C, H, W) the smoothed image
     mean_weight: float
 
     @property
     def height(self) -> int:
-        """Rows of the picture."""
+        """Return the rows of the image."""
         return int(self.smooth.shape[1])
 
     @property
     def width(self) -> int:
-        """Columns of the picture."""
+        """Return the columns of the image."""
         return int(self.smooth.shape[2])
 
 
-def pixel_graph(picture: NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
-    """Return the 8-connected graph of the smoothed picture, its edges sorted by colour distance.
+def pixel_graph(image: NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
+    """Return the 8-connected graph of the smoothed image, its edges sorted by colour distance.
 
     Args:
-        picture: (H, W, 1 or 3) uint8; one channel counts as three equal ones.
+        image: (H, W, 1 or 3) uint8; one channel counts as three equal ones.
         sigma: Of the Gaussian that smooths each channel first, in pixels.
 
     Source:
         Felzenszwalb & Huttenlocher, Efficient Graph-Based Image Segmentation, IJCV 2004, sections 3 and 5.
     """
-    height, width, channels = picture.shape
-    smooth = smoothed(picture, sigma)
+    height, width, channels = image.shape
+    smooth = smoothed(image, sigma)
     count = 4 * height * width - 3 * (height + width) + 2
     unsorted = np.empty(count, dtype=np.uint64)
     digits = np.zeros((DIGITS, BUCKETS), dtype=np.int64)
@@ -64,13 +64,13 @@ def pixel_graph(picture: NDArray[np.uint8], sigma: float = SIGMA) -> PixelGraph:
     return PixelGraph(edges, smooth, max(float(total) / max(1, count), LEAST_WEIGHT))
 
 
-def smoothed(picture: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
-    """Return the (C, H, W) float32 picture after a Gaussian, 4 sigma on either side, edge pixels repeated."""
+def smoothed(image: NDArray[np.uint8], sigma: float) -> NDArray[np.float32]:
+    """Return the (C, H, W) float32 image after a Gaussian, 4 sigma on either side, edge pixels repeated."""
     side = 2 * int(np.ceil(4 * sigma)) + 1
-    height, width, channels = picture.shape
+    height, width, channels = image.shape
     result = np.empty((channels, height, width), dtype=np.float32)
     for channel in range(channels):
-        values = picture[:, :, channel].astype(np.float32)
+        values = image[:, :, channel].astype(np.float32)
         cv2.GaussianBlur(values, (side, side), sigma, dst=result[channel], borderType=cv2.BORDER_REPLICATE)
     return result
 
@@ -81,7 +81,7 @@ def superpixels(graph: PixelGraph, k: float, min_size: int) -> tuple[NDArray[np.
     Args:
         graph: From `pixel_graph`.
         k: Scale of observation; larger gives larger segments.
-        min_size: No segment is left with fewer pixels, unless it is the whole picture.
+        min_size: No segment is left with fewer pixels, unless it is the whole image.
     """
     labels = np.empty(graph.height * graph.width, dtype=np.int32)
     count = segment(graph.edges, graph.width, np.float32(k), int(min_size), labels)

@@ -8,7 +8,7 @@ import pytest
 
 from inception_rcnn.datasets import VOC_CLASSES
 from inception_rcnn.datasets.class_matching import class_positions
-from inception_rcnn.datasets.ilsvrc_classes import DET_CLASSES
+from inception_rcnn.datasets.ilsvrc import det_classes
 
 MINI = Path(__file__).resolve().parents[3] / "shared" / "data" / "coco_mini"
 DIFFERENT = {
@@ -37,7 +37,7 @@ def test_underscores_are_spaces_and_unknown_names_are_marked() -> None:
 
 
 def test_ilsvrc_is_known_by_id_and_by_name() -> None:
-    wnids, names = zip(*DET_CLASSES, strict=True)
+    wnids, names = zip(*det_classes(), strict=True)
     assert class_positions(wnids, wnids, names).tolist() == class_positions(names, wnids, names).tolist()
     assert class_positions(names, wnids, names).tolist() == list(range(200))
 

@@ -77,12 +77,26 @@ def test_formats_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "damaged").write_bytes(gzip.compress(b"[]")[:8])
     (tmp_path / "text").write_text("1 2 3")
     (tmp_path / "empty").write_text("")
-    formats = {name: detection_format(tmp_path / name, "ilsvrc") for name in ("kept", "list", "packed", "text")}
+    names = ("kept", "list", "packed", "text")
+    formats = {name: detection_format(tmp_path / name, "ilsvrc", NAMES) for name in names}
     assert formats == {"kept": "stored", "list": "coco", "packed": "coco", "text": "ilsvrc"}
-    assert detection_format(tmp_path, "coco") == "voc"
+    assert detection_format(tmp_path, "coco", NAMES) == "voc"
     for name in ("damaged", "empty", "none"):
-        assert detection_format(tmp_path / name, "coco") == "coco"
-        assert detection_format(tmp_path / name, "folder") == "voc"
+        assert detection_format(tmp_path / name, "coco", NAMES) == "coco"
+        assert detection_format(tmp_path / name, "folder", NAMES) == "voc"
+
+
+@pytest.mark.parametrize("usual", ["coco", "ilsvrc", "folder", "voc"])
+@pytest.mark.parametrize("name", ["comp4_det_val_cat.txt", "found_cat.txt.gz"])
+def test_a_text_named_after_a_class_is_read_as_voc_writes_it(name: str, usual: str, tmp_path: Path) -> None:
+    text = b"7 0.5 1 2 10 20\n"
+    (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    assert detection_format(tmp_path / name, usual, NAMES) == "voc"
+    read = read_detections(tmp_path / name, truth(40, 7), usual).detections
+    assert (read.image.tolist(), read.label.tolist(), read.box.tolist()) == ([1], [1], [[0, 1, 10, 20]])
+    (tmp_path / "found_dogs.txt").write_text("7 1 0.5 1 2 10 20\n")
+    if usual in ("ilsvrc", "coco"):
+        assert detection_format(tmp_path / "found_dogs.txt", usual, NAMES) == usual
 
 
 WRONG: dict[str, Callable[[Path], Any]] = {

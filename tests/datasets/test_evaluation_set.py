@@ -17,6 +17,7 @@ from inception_rcnn.datasets import (
     VocDataset,
     open_dataset,
     write_coco,
+    write_folder,
     write_ground_truth,
     write_ilsvrc,
     write_voc,
@@ -149,12 +150,28 @@ def test_a_list_chooses_images_in_its_order(root: Path) -> None:
     assert rows(first.truth) == [EXPECTED[2]] and len(first.photographs()) == 1
 
 
-def test_the_numbers_of_a_list_are_indices_only_where_there_are_none(root: Path) -> None:
+def test_the_numbers_of_a_list_are_indices_only_where_the_format_has_some_and_the_set_has_none(root: Path) -> None:
+    (root / "plain" / "c.xml").unlink()
+    write_ilsvrc(FolderDataset(root / "plain"), root / "ilsvrc", "val")
+    (root / "ilsvrc" / "ImageSets" / "DET" / "val.txt").write_text("a\nb\nc\n")
     listed = root / "some.txt"
-    listed.write_text("c 9\na 4\n")
-    assert evaluation_set_of("folder", root / "plain", None, None, image_list=listed).truth.image_ids == (9, 4)
-    listed.write_text("c 9\na 9\n")
-    assert evaluation_set_of("folder", root / "plain", None, None, image_list=listed).truth.image_ids == ("c", "a")
+    for text, ids in (("c 9\na 4\n", (9, 4)), ("c 9\na 9\n", ("c", "a")), ("c 1\na -1\n", ("c", "a"))):
+        listed.write_text(text)
+        assert evaluation_set_of("ilsvrc", root / "ilsvrc", "val", None, image_list=listed).truth.image_ids == ids
+
+
+@pytest.mark.parametrize("form", ["voc", "folder", "coco"])
+@pytest.mark.parametrize("lines", ["c 1", "c  1\na -1\n", "c 9\na 4\n", "c 0\nb 1\na -1\n"])
+def test_the_numbers_of_a_list_of_one_class_rename_no_image(form: str, lines: str, root: Path) -> None:
+    write = {"voc": write_voc, "folder": write_folder, "coco": write_coco}[form]
+    write(FolderDataset(root / "plain"), root / form, "val")
+    (root / "some.txt").write_text(lines)
+    chosen = evaluation_set_of(form, root / form, "val", None, image_list=root / "some.txt").truth
+    assert chosen.image_ids == tuple(line[0] for line in lines.splitlines())
+
+
+def test_coco_is_listed_by_name_or_by_id(root: Path) -> None:
+    listed = root / "some.txt"
     write_coco(FolderDataset(root / "plain"), root / "coco", "val")
     content = json.loads((root / "coco" / "val.json").read_text())
     numbers = {image["file_name"][0]: 100 + k for k, image in enumerate(content["images"])}
@@ -165,6 +182,42 @@ def test_the_numbers_of_a_list_are_indices_only_where_there_are_none(root: Path)
     (root / "coco" / "val.json").write_text(json.dumps(content))
     listed.write_text("c 9\n100 4\n")  # by its photograph's name, and by its id
     assert evaluation_set_of("coco", root / "coco", "val", None, image_list=listed).truth.image_ids == (102, 100)
+
+
+def test_a_list_names_images_that_end_in_a_number(root: Path) -> None:
+    for name in ("a", "c"):
+        (root / "plain" / f"{name}.xml").rename(root / "plain" / f"{name} 1.xml")
+        (root / "plain" / f"{name}.png").rename(root / "plain" / f"{name} 1.png")
+    listed = root / "some.txt"
+    listed.write_text("c 1\nb\na 1\n")
+    chosen = evaluation_set_of("folder", root / "plain", None, None, image_list=listed)
+    assert chosen.truth.image_ids == ("c 1", "b", "a 1")
+
+
+def test_of_two_images_of_one_name_in_two_folders_neither_is_taken(root: Path) -> None:
+    write_coco(FolderDataset(root / "plain"), root / "coco", "val")
+    content = json.loads((root / "coco" / "val.json").read_text())
+    for image, name in zip(content["images"], ("day1/1.png", "day2/1.png", "day2/2.png"), strict=True):
+        (root / "coco" / "val" / name).parent.mkdir(exist_ok=True)
+        (root / "coco" / "val" / image["file_name"]).rename(root / "coco" / "val" / name)
+        image["file_name"] = name
+    (root / "coco" / "val.json").write_text(json.dumps(content))
+
+    def ids(*lines: str, skip_broken: bool = False) -> tuple[int | str, ...]:
+        (root / "some.txt").write_text("\n".join(lines))
+        listed = root / "some.txt"
+        return evaluation_set_of(
+            "coco", root / "coco", "val", None, image_list=listed, skip_broken=skip_broken
+        ).truth.image_ids
+
+    assert ids("day2/1", "day1/1", "2") == ("b", "a", "c")
+    assert ids("c", "a") == ("c", "a")
+    with pytest.raises(DataFormatError, match=r"image 1: 2 images are called so: day1/1 \(id a\), day2/1 \(id b\)"):
+        ids("2", "1")
+    assert ids("2", "1", skip_broken=True) == ("c",)
+    write_ground_truth(root / "truth.jsonl", CocoDataset(root / "coco", "val").ground_truths())
+    read = evaluation_set_of("coco", None, None, root / "truth.jsonl").truth
+    assert (read.image_ids, read.image_names) == (("a", "b", "c"), ("day1/1", "day2/1", "day2/2"))
 
 
 def test_images_of_the_list_that_are_not_there_are_named_or_counted(root: Path) -> None:

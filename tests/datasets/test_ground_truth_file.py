@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_ground_truth
-from inception_rcnn.structures import DataFormatError
+from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
 VAL2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ilsvrc_det_val2"
@@ -74,6 +75,13 @@ def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("records", "message"),
     [
+        (
+            [image(), image(index=8, objects=[[1, "cat", 0, 0, 1, 1], [1, "cat", 4, 0, 3, 9]])],
+            r"line 2, object 2: its box has no area: xmin ymin xmax ymax are \[4, 0, 3, 9\]",
+        ),
+        ([image(objects=[[1, "cat", 0, 7, 3, 5.5]])], "line 1, object 1: its box has no area"),
+        ([image(name=5)], "line 1: name should be a text, got 5"),
+        ([{"classes": [[1, "cat"]]}, {"classes": [[1, "cat"]]}], "line 2: should be an object with id"),
         ([image(), 5], "line 2: should be an object with id and the list objects"),
         ([image(), image()], "line 2: the image 7 is on line 1 already"),
         ([image(id=None)], "line 1: id should be a text or a whole number"),
@@ -88,6 +96,36 @@ def test_what_is_written_is_read_again(name: str, area: Any, tmp_path: Path) -> 
 def test_a_wrong_line_is_named(records: list[Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=message):
         read_ground_truth(written(tmp_path, *records))
+
+
+def none(count: int) -> NDArray[np.int64]:
+    return np.zeros(count, np.int64)
+
+
+def test_the_names_of_photographs_are_kept_where_ids_are_texts(tmp_path: Path) -> None:
+    truth = GroundTruthTable(
+        ("cat",), ("x1", "x2", 3), none(1), none(1), np.array([[0, 0, 9, 9]]), image_names=("photo_one", "x2", "three")
+    )
+    write_ground_truth(tmp_path / "truth.jsonl", truth)
+    read = read_ground_truth(tmp_path / "truth.jsonl")
+    assert (read.image_ids, read.image_names) == (("x1", "x2", 3), ("photo_one", "x2", "three"))
+
+
+def test_the_classes_of_a_set_without_images_are_kept(tmp_path: Path) -> None:
+    truth = GroundTruthTable(("cat", "dog"), (), none(0), none(0), np.zeros((0, 4)), category_ids=(3, 90))
+    write_ground_truth(tmp_path / "truth.jsonl", truth)
+    read = read_ground_truth(tmp_path / "truth.jsonl")
+    assert (read.class_names, read.category_ids, read.image_ids, len(read)) == (("cat", "dog"), (3, 90), (), 0)
+
+
+def test_a_box_that_would_be_refused_is_not_written(tmp_path: Path) -> None:
+    truth = GroundTruthTable(("cat",), ("a", "b"), np.array([1]), none(1), np.array([[5, 5, 5, 9]]))
+    with pytest.raises(InputError, match=r"the box \[5.0, 5.0, 5.0, 9.0\] of image b: it has no area"):
+        write_ground_truth(tmp_path / "truth.jsonl", truth)
+    assert not (tmp_path / "truth.jsonl").exists()
+    one_pixel = GroundTruthTable(("cat",), ("a",), none(1), none(1), np.array([[5, 5, 5.5, 6]]))
+    write_ground_truth(tmp_path / "truth.jsonl", one_pixel)
+    assert read_ground_truth(tmp_path / "truth.jsonl").box.tolist() == [[5, 5, 5.5, 6]]
 
 
 def test_broken_json_is_named(tmp_path: Path) -> None:

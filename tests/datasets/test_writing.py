@@ -25,7 +25,7 @@ from inception_rcnn.datasets import (
     write_ilsvrc,
     write_voc,
 )
-from inception_rcnn.structures import GroundTruth, InputError, load_image
+from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError, load_image
 
 Writer = Callable[[DetectionDataset, Path, str], None]
 WRITERS: dict[str, Writer] = {"coco": write_coco, "voc": write_voc, "ilsvrc": write_ilsvrc, "folder": write_folder}
@@ -38,21 +38,25 @@ class Held:
     paths: list[Path]
     truths: list[GroundTruth]
     problems: list[str] = field(default_factory=list)
-    skipped: int = 0
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.truths[0].class_names
 
     @property
-    def image_ids(self) -> list[int | str]:
-        return [truth.image_id for truth in self.truths]
+    def display_names(self) -> tuple[str, ...]:
+        return self.class_names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        return tuple(range(1, len(self.class_names) + 1))
+
+    @property
+    def image_ids(self) -> tuple[int | str, ...]:
+        return tuple(truth.image_id for truth in self.truths)
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    def __getitem__(self, i: int) -> tuple[NDArray[np.uint8], GroundTruth]:
-        return self.load_image(i), self.truths[i]
 
     def path(self, i: int) -> Path:
         return self.paths[i]
@@ -62,6 +66,9 @@ class Held:
 
     def ground_truth(self, i: int) -> GroundTruth:
         return self.truths[i]
+
+    def ground_truths(self) -> GroundTruthTable:
+        return GroundTruthTable.from_ground_truths(self.truths)
 
 
 def held(folder: Path, *, boxes: list[list[float]] | None = None, ignore: bool = False) -> Held:
@@ -81,7 +88,7 @@ def held(folder: Path, *, boxes: list[list[float]] | None = None, ignore: bool =
 
 def check_same(written: DetectionDataset, given: DetectionDataset) -> None:
     assert (list(written.image_ids), written.class_names) == (list(given.image_ids), given.class_names)
-    assert written.skipped == 0
+    assert written.problems == []
     for i in range(len(given)):
         new, old = written.ground_truth(i), given.ground_truth(i)
         assert np.array_equal(new.boxes, old.boxes)
@@ -190,12 +197,41 @@ def test_a_file_of_another_content_is_not_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "new" / "ImageSets" / "Main" / "train.txt").exists()
 
 
-@pytest.mark.parametrize("image_id", ["a 1", " a", "a\nb", "../a", ""])
+@pytest.mark.parametrize("image_id", [" a", "a ", "a\nb", "../a", ""])
 def test_an_id_that_a_list_would_not_give_back_is_refused(image_id: str, tmp_path: Path) -> None:
     given = held(tmp_path / "given")
     given.truths[0] = replace(given.truths[0], image_id=image_id)
     with pytest.raises(InputError, match="cannot write the image id"):
         write_voc(given, tmp_path / "new", "val")
+
+
+def numbered(folder: Path, *names: str) -> FolderDataset:
+    """Photographs of different sizes, each with one object as large as itself."""
+    folder.mkdir()
+    for k, name in enumerate(names):
+        Image.new("RGB", (30 + k, 20)).save(folder / f"{name}.png")
+        box = f"<xmin>1</xmin><ymin>1</ymin><xmax>{30 + k}</xmax><ymax>20</ymax>"
+        text = f"<annotation><object><name>dog</name><bndbox>{box}</bndbox></object></annotation>"
+        (folder / f"{name}.xml").write_text(text)
+    return FolderDataset(folder)
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_ids_that_end_in_a_number_are_images_of_their_own(form: str, tmp_path: Path) -> None:
+    dataset = numbered(tmp_path / "given", "IMG", "IMG 0001", "IMG 0002", "IMG 0002 1", "IMG 2")
+    WRITERS[form](dataset, tmp_path / "new", "val")
+    check_same(open_dataset(form, tmp_path / "new", "val"), dataset)
+
+
+def test_coco_holds_two_files_of_one_stem_and_a_folder_of_annotations_does_not(tmp_path: Path) -> None:
+    given = held(tmp_path / "given")
+    given.paths[1] = given.paths[1].rename(tmp_path / "given" / "a.png")
+    write_coco(given, tmp_path / "coco", "val")
+    written = CocoDataset(tmp_path / "coco", "val")
+    assert [written.path(i).name for i in range(2)] == ["a.jpg", "a.png"]
+    check_same(written, given)
+    with pytest.raises(InputError, match="two images are called 'a'"):
+        write_folder(given, tmp_path / "folder", "val")
 
 
 @pytest.mark.parametrize("form", ["voc", "ilsvrc", "folder"])
@@ -214,9 +250,9 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
         write_ilsvrc(given, tmp_path / "ilsvrc", "val")
     assert not (tmp_path / "ilsvrc").exists()
     given.paths[1] = given.paths[0]
-    for form in ("coco", "folder"):
-        with pytest.raises(InputError, match="two images are called 'a'"):
-            WRITERS[form](given, tmp_path / form, "val")
+    for format, name in (("coco", r"a\.jpg"), ("folder", "a")):
+        with pytest.raises(InputError, match=f"two images are called '{name}'"):
+            WRITERS[format](given, tmp_path / format, "val")
 
 
 def test_a_folder_without_truth_can_be_written_in_any_format(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.evaluation.coco import STAT_NAMES
-from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by, result_to_dict
+from inception_rcnn.evaluation.protocols import COCO_SIZES, PROTOCOLS, SIZES, evaluate_by, result_to_dict
 from inception_rcnn.structures import DetectionTable, GroundTruthTable, InputError
 
 
@@ -32,11 +32,27 @@ def test_every_protocol_is_its_evaluator() -> None:
         "voc2010": evaluate_voc(truth, found, year=2010),
         "coco": evaluate_coco(truth, found),
     }
-    assert tuple(expected) == PROTOCOLS
+    assert list(expected) == list(PROTOCOLS)
     assert len({result.map for result in expected.values()}) == 4
     for name, result in expected.items():
         assert evaluate_by(name, truth, found) == result
         assert result.protocol == name
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_row_averages_as_its_evaluator(name: str) -> None:
+    result = evaluate_by(name, *tables())
+    for key, ap in result.ap.items():
+        if ap is not None:
+            curve = result.curve(key)
+            assert PROTOCOLS[name].average(curve.recall, curve.precision) == pytest.approx(ap, abs=1e-12)
+
+
+def test_size_ranges_meet_and_cocos_overlap_in_their_bounds() -> None:
+    areas = np.array([0, 32.0**2 - 1, 32.0**2, 96.0**2 - 1, 96.0**2, 1e9])
+    assert [size.name for size in SIZES] == [size.name for size in COCO_SIZES] == ["small", "medium", "large"]
+    assert [np.flatnonzero(size.holds(areas)).tolist() for size in SIZES] == [[0, 1], [2, 3], [4, 5]]
+    assert [np.flatnonzero(size.holds(areas)).tolist() for size in COCO_SIZES] == [[0, 1, 2], [2, 3, 4], [4, 5]]
 
 
 def test_the_blacklist_is_ilsvrcs() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inception_rcnn.evaluation import proposal_recall
-from inception_rcnn.structures import GroundTruth, InputError, Proposals
+from inception_rcnn.evaluation import proposal_recall, recall_by_size
+from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError, Proposals
 from reference.slow_nms import slow_iou
 
 OBJECT = [0, 0, 10, 10]
@@ -107,3 +107,29 @@ def test_it_is_what_exact_fractions_say(objects: Any, proposals: Any, count: int
 def test_wrong_arguments_are_named(objects: Any, proposals: Any, options: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         proposal_recall(objects, proposals, **options)
+
+
+def test_a_table_and_plain_boxes_serve_as_well() -> None:
+    objects = [truth(OBJECT), truth(OBJECT, [100, 0, 110, 10], ignore=[True, False]), truth()]
+    proposals = [ranked([0, 0, 10, 8]), ranked(OBJECT, [100, 0, 110, 6]), ranked()]
+    expected = proposal_recall(objects, proposals, counts=(1, 2))
+    table = GroundTruthTable.from_ground_truths(objects)
+    assert proposal_recall(table, [one.boxes for one in proposals], counts=(1, 2)) == expected
+    assert (expected.recall[0.6], expected.recall_at) == (1.0, {1: 0.5, 2: 1.0})
+    # objects of an image need not be next to each other in a table
+    mixed = GroundTruthTable(("cat",), (1, 2), [1, 0, 1], [0, 0, 0], [OBJECT, OBJECT, [100, 0, 110, 10]])
+    sorted_ = [truth(OBJECT), truth(OBJECT, [100, 0, 110, 10])]
+    assert proposal_recall(mixed, proposals[:2]) == proposal_recall(sorted_, proposals[:2])
+
+
+def test_recall_by_size_is_that_of_the_objects_of_a_size() -> None:
+    small, medium, large = [0, 0, 20, 20], [0, 0, 40, 40], [0, 0, 200, 200]
+    objects = [truth(small, large), truth(medium, [300, 0, 320, 20], ignore=[False, True])]
+    proposals = [ranked(small, [0, 0, 200, 90]), ranked([0, 0, 40, 30])]
+    found = recall_by_size(objects, proposals)
+    for name, image, row in (("small", 0, 0), ("large", 0, 1), ("medium", 1, 0)):
+        alone = [one[[row]] if k == image else one[:0] for k, one in enumerate(objects)]
+        assert found[name] == proposal_recall(alone, proposals)
+    assert [found[name].recall[0.5] for name in ("small", "medium", "large")] == [1, 1, 0]  # type: ignore[union-attr]
+    given = [truth(large, areas=[500])]  # the data set's own area counts
+    assert [name for name, one in recall_by_size(given, proposals[:1]).items() if one is not None] == ["small"]

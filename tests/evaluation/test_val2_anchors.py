@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inception_rcnn.datasets.detections.base import read_ilsvrc_detections
+from inception_rcnn.datasets.detections.ilsvrc import read_ilsvrc_detections
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.evaluation import analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.structures.detections import DetectionTable
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../
 
 @pytest.fixture(scope="module")
 def truth() -> GroundTruthTable:
-    return read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz").truth
+    return read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz")
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 from skimage import data
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def untrained(make_network: Callable[[int], MultiBoxNet], spec: InputSpec, cpu: 
 
 
 @pytest.fixture(scope="session")
-def photograph() -> npt.NDArray[np.uint8]:
+def photograph() -> NDArray[np.uint8]:
     """Part of a real photograph, 96 x 80 pixels."""
     image = np.ascontiguousarray(data.astronaut()[20:212:2, 120:280:2])
     image.setflags(write=False)

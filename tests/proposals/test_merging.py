@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals import merge_proposals
 from inception_rcnn.proposals.merging import APART_FROM, APART_PENALTY
@@ -26,7 +26,7 @@ def some(count: int, seed: int, name: str = "selective-search", *, frame: bool =
 
 
 def slow_merge(
-    sources: list[Proposals], scores: npt.NDArray[np.float32] | None, duplicate_iou: float
+    sources: list[Proposals], scores: NDArray[np.float32] | None, duplicate_iou: float
 ) -> list[tuple[list[float], str]]:
     """The boxes with who proposed them: in turn, or always the best that is left after what overlaps cost it."""
     pool = [(box, one.source_names[who]) for one in sources for box, who in zip(one.boxes, one.source, strict=True)]
@@ -126,7 +126,7 @@ def with_objectness(found: Proposals) -> Proposals:
 
 
 @pytest.mark.parametrize("scores", [None, np.arange(13) % 5])
-def test_objectness_stays_with_its_box(scores: npt.NDArray[np.int64] | None) -> None:
+def test_objectness_stays_with_its_box(scores: NDArray[np.int64] | None) -> None:
     found = merge_proposals(with_objectness(some(5, 0, "multibox")), with_objectness(some(6, 1)), scores=scores)
     assert found.objectness is not None and len(set(found.objectness.tolist())) > 2
     np.testing.assert_array_equal(found.objectness, found.boxes[:, 0] / np.float32(100))

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.overlaps import pick_apart, sift_down
 from inception_rcnn.structures import pairwise_iou
 
 
-def some_boxes(count: int, seed: int, side: int = 30) -> npt.NDArray[np.int32]:
+def some_boxes(count: int, seed: int, side: int = 30) -> NDArray[np.int32]:
     """Boxes with an area; many overlap, some are equal."""
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.integers(0, side, (count, 2, 2)), axis=2)
     return np.concatenate([corners[:, :, 0], corners[:, :, 1] + 1], axis=1).astype(np.int32)
 
 
-def slow_pick(
-    boxes: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], apart_from: float, penalty: float
-) -> list[int]:
+def slow_pick(boxes: NDArray[np.int32], scores: NDArray[np.float32], apart_from: float, penalty: float) -> list[int]:
     ious = pairwise_iou(boxes, boxes)
     picked: list[int] = []
     left = list(range(len(boxes)))

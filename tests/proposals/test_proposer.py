@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
@@ -23,7 +27,7 @@ from inception_rcnn.structures import CheckpointError, InputError, Proposals
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = ProposalSettings(mode="single", width=100, min_side=8, top_k=15)
-Pixels = npt.NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def proposer(untrained: MultiBox, **changes: object) -> Proposer:
@@ -100,6 +104,29 @@ def test_the_network_looks_once_and_its_objectness_stays_with_the_boxes(
 
 def test_selective_search_alone_has_no_objectness(untrained: MultiBox, photograph: Pixels) -> None:
     assert proposer(untrained, source="selective-search")(photograph, threads=1).objectness is None
+
+
+def test_side_by_side_every_thread_keeps_to_itself(untrained: MultiBox, photograph: Pixels) -> None:
+
+    pools: list[int] = []
+
+    class Watched(MultiBox):
+        def look(self, images: Sequence[Pixels]) -> list[View]:
+            pools.append(torch.get_num_threads())
+            return super().look(images)
+
+    one = proposer(Watched(untrained.network, untrained.spec, untrained.runtime))
+    torch.set_num_threads(3)
+    try:
+        with one.side_by_side() as propose, ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(propose, [photograph] * 4))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert pools == [1] * 4
+    assert all(same(each, one(photograph, threads=1)) for each in found)
+    with proposer(untrained, source="selective-search").side_by_side() as propose:
+        assert same(propose(photograph), searched(photograph))
 
 
 @pytest.mark.parametrize("source", ["selective-search", "multibox", "both"])
@@ -210,3 +237,18 @@ def test_settings_name_the_method_and_every_parameter_but_the_threads() -> None:
     assert json.loads(json.dumps(settings)) == settings
     with pytest.raises(InputError, match="no setting 'colour'; known: mode"):
         search_settings({"colour": 1})
+
+
+def test_proposing_loads_no_loss_no_training_and_no_scipy() -> None:
+    code = """
+import sys
+import inception_rcnn.detector, inception_rcnn.proposals.network.checkpoints, inception_rcnn.proposals.proposer
+heavy = ("scipy", "numba", "skimage", "pycocotools")
+own = ("training", "samples", "loss")
+print([m for m in sys.modules if m in heavy or m.startswith("inception_rcnn.proposals") and m.endswith(own)])
+"""
+    path = [str(Path(__file__).resolve().parents[2] / "src"), *sys.path]
+    result = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(path)}, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -6,12 +6,12 @@ import math
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Labels = npt.NDArray[np.integer]
+Labels = NDArray[np.integer]
 
 
-def slow_colour_histogram(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def slow_colour_histogram(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return 25 bins a channel over the masked pixels, all together summing to 1; bin = round(v * 24), v in 0..1."""
     channels = picture.shape[2]
     counts = np.zeros((channels, 25))
@@ -21,7 +21,7 @@ def slow_colour_histogram(picture: npt.NDArray[np.uint8], mask: npt.NDArray[np.b
     return counts.reshape(-1) / counts.sum()
 
 
-def slow_derivatives(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def slow_derivatives(picture: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return (H, W, C, 8) half-wave rectified Gaussian derivatives, sigma 1, of the picture in 0..1.
 
     Order: +x, -x, +y, -y, +(x + y), -(x + y), +(x - y), -(x - y), the last four along unit diagonals. Written as sums
@@ -44,9 +44,7 @@ def slow_derivatives(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return result
 
 
-def slow_texture_histogram(
-    derivatives: npt.NDArray[np.float64], mask: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.float64]:
+def slow_texture_histogram(derivatives: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return 10 bins for each channel and orientation, all together summing to 1; bin = round(v * 9 / 0.43)."""
     responses = derivatives[mask]
     counts = np.zeros((*responses.shape[1:], 10))
@@ -56,7 +54,7 @@ def slow_texture_histogram(
     return counts.reshape(-1) / counts.sum()
 
 
-def slow_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
+def slow_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     """Return x1 y1 x2 y2, exclusive, of the masked pixels."""
     rows, columns = np.nonzero(mask)
     return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
@@ -76,10 +74,10 @@ def slow_contacts(labels: Labels) -> dict[tuple[int, int], list[tuple[tuple[int,
 
 
 def slow_similarity(
-    a: npt.NDArray[np.bool_],
-    b: npt.NDArray[np.bool_],
-    picture: npt.NDArray[np.uint8],
-    derivatives: npt.NDArray[np.float64],
+    a: NDArray[np.bool_],
+    b: NDArray[np.bool_],
+    picture: NDArray[np.uint8],
+    derivatives: NDArray[np.float64],
     cues: str,
 ) -> float:
     """Return the sum of the similarities named in `cues`: c(olour), t(exture), s(ize), f(ill)."""
@@ -97,7 +95,7 @@ def slow_similarity(
     return float(value)
 
 
-def slow_group(picture: npt.NDArray[np.uint8], labels: Labels, cues: str) -> list[tuple[set[int], set[int], float]]:
+def slow_group(picture: NDArray[np.uint8], labels: Labels, cues: str) -> list[tuple[set[int], set[int], float]]:
     """Return the merges in order: superpixels of one side, of the other, and the similarity of the two."""
     derivatives = slow_derivatives(picture)
     regions = [frozenset([label]) for label in range(labels.max() + 1)]

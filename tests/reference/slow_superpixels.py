@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 STEPS = ((0, 1), (1, 0), (1, 1), (-1, 1))  # dy, dx: right, down, down and right, up and right
 
 
-def slow_edges(smooth: npt.NDArray[np.float32]) -> list[tuple[np.float32, int, int]]:
+def slow_edges(smooth: NDArray[np.float32]) -> list[tuple[np.float32, int, int]]:
     """Return (weight, pixel, pixel) of the 8-connected grid, weakest first; equal weights row by row.
 
     Weights have 22 bits after the point and are at least 1/1024, as the kernel's are.
@@ -30,7 +30,7 @@ def slow_edges(smooth: npt.NDArray[np.float32]) -> list[tuple[np.float32, int, i
     return sorted(edges, key=lambda edge: edge[0])
 
 
-def slow_superpixels(smooth: npt.NDArray[np.float32], k: float, min_size: int) -> npt.NDArray[np.int64]:
+def slow_superpixels(smooth: NDArray[np.float32], k: float, min_size: int) -> NDArray[np.int64]:
     """Return (H, W) labels: every pixel carries its segment's number, and a merge renumbers all pixels of one side."""
     labels = np.arange(smooth[0].size)
     internal: dict[int, np.float32] = {}

@@ -188,22 +188,35 @@ def test_interrupt_exits_130_with_one_line(capsys: pytest.CaptureFixture[str]) -
 def test_warmup_says_when_the_kernels_are_ready(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_here(warmup.main) == 0
     lines = capsys.readouterr().out.splitlines()
-    kernels = ("selective search", "evaluation", "file reading", "region warping")
+    kernels = ("proposals", "evaluation", "regions")
     assert [line.partition(" are ready: ")[0] for line in lines] == [f"the kernels of {name}" for name in kernels]
 
 
-def test_warmup_compiles_every_kernel_there_is() -> None:
-    """Each module with a compiled function is imported by the command, so that nothing is compiled later."""
-    kernels = {
-        f"inception_rcnn.{path.parent.name}.{path.stem}"
-        for path in ROOT.glob("*/*.py")
-        if "\n@compiled(" in path.read_text(encoding="utf-8")
+def test_warmup_compiles_every_kernel_there_is_for_one_type_of_arguments() -> None:
+    """Each `@kernel` has one signature after the command: nothing is compiled later, and nothing twice."""
+    modules = {
+        ".".join(("inception_rcnn", *path.relative_to(ROOT).with_suffix("").parts))
+        for room in ("structures", "datasets", "evaluation", "proposals", "detector")
+        for path in (ROOT / room).rglob("*.py")
+        if "\n@kernel" in path.read_text(encoding="utf-8")
     }
-    assert len(kernels) > 8
-    code = "from inception_rcnn.tools import warmup; warmup.main(); import sys; print(*sys.modules)"
+    assert len(modules) > 8
+    code = f"""
+from importlib import import_module
+from inception_rcnn.structures.kernels import Kernel
+from inception_rcnn.tools import warmup
+warmup.main()
+for name in {sorted(modules)}:
+    for kernel in vars(import_module(name)).values():
+        if isinstance(kernel, Kernel) and kernel.__module__ == name:
+            signatures = [] if kernel.dispatcher is None else kernel.dispatcher.signatures
+            print("KERNEL", name, kernel.__name__, len(signatures))
+"""
     done = run_python("-c", code)
     assert done.returncode == 0, done.stderr
-    assert not kernels - set(done.stdout.splitlines()[-1].split())
+    counted = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("KERNEL")]
+    assert {name for name, _, _ in counted} == modules
+    assert [entry for entry in counted if entry[2] != "1"] == []
 
 
 def test_console_command_in_pyproject_is_this_one() -> None:

@@ -12,9 +12,8 @@ from PIL import Image
 from report_cases import IMAGES, photograph, tables
 from report_pages import Page
 
-from inception_rcnn.datasets import write_coco_detections
-from inception_rcnn.datasets.detections.writing import write_ilsvrc_detections
-from inception_rcnn.evaluation import evaluate_coco, evaluate_ilsvrc
+from inception_rcnn.datasets import write_coco_detections, write_ilsvrc_detections
+from inception_rcnn.evaluation import Evaluation, evaluate_coco, evaluate_ilsvrc
 from inception_rcnn.evaluation.bootstrap import resample_images
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
@@ -101,7 +100,10 @@ def test_a_data_set_with_photographs(
     assert run("compare", root / "half.json", root / "all.json", *options) == 0
     truths, *found = both
     results = [evaluate_coco(truths, table) for table in found]
-    draws = [resample_images(r, truths, table) for r, table in zip(results, found, strict=True)]
+    draws = [
+        resample_images(Evaluation(title="", result=result, truths=truths, detections=table))
+        for result, table in zip(results, found, strict=True)
+    ]
     interval = draws[1].minus(draws[0]).map_interval()
     shown = json.loads(made.read_text())
     assert shown["maps"] == pytest.approx([result.map for result in results], abs=1e-9)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +14,8 @@ import torch
 
 from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.tools import doctor
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def faults(findings: Iterator[doctor.Finding]) -> list[doctor.Finding]:
@@ -79,6 +83,21 @@ def test_main_exits_1_only_if_there_is_a_fault(
         doctor.main()
     assert end.value.exit_code == 1
     assert capsys.readouterr().out.splitlines()[1:] == ["                 -> pip install numpy", "1 fault"]
+
+
+def test_the_weights_of_every_room_are_examined() -> None:
+    """MultiBox's too: without them the default detector does not start."""
+    texts = [finding.text for finding in doctor.examine(ROOT) if finding.subject == "weights"]
+    assert any("region-classifier" in text for text in texts) and any("multibox" in text for text in texts)
+    shipped = sorted(ROOT.glob("*/weights/*.safetensors"))
+    assert len(texts) == len(shipped) > 1 and all(any(path.name in text for text in texts) for path in shipped)
+
+
+def test_every_dependency_is_listed() -> None:
+    """torch, torchvision and OpenCV have checks of their own."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=!~ ]", one)[0] for one in project["dependencies"]}
+    assert names - {"torch", "torchvision", "opencv-python"} == set(doctor._LIBRARIES)
 
 
 def test_report_of_this_installation(tmp_path: Path) -> None:

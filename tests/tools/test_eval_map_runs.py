@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,14 @@ from skimage import data
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.datasets import CocoDataset
 from inception_rcnn.datasets.detections.stored import read_stored_detections
-from inception_rcnn.detector import ClassifierDescription, DetectionSettings, save_region_classifier, warp_regions
+from inception_rcnn.detector import (
+    ClassifierDescription,
+    DetectionSettings,
+    load_detector,
+    save_region_classifier,
+    warp_regions,
+)
+from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import load_image
 from inception_rcnn.tools import cli
@@ -164,8 +172,8 @@ def test_a_report_of_a_run_has_its_photographs(
     assert run(root, model, "--report", "page", "--image-list", root / "list.txt") == 0
     (shown,) = given
     assert shown.title == f"{model} on {root.name}/val" and shown.weights == (str(model),)
-    assert (shown.image_names, shown.truths.image_ids) == (("4", "2"), (4, 2))
-    assert shown.photographs is not None and shown.errors is not None and shown.coverage is not None
+    assert (shown.truths.image_names, shown.truths.image_ids) == (("4", "2"), (4, 2))
+    assert shown.photographs is not None and shown.coverage is not None
     np.testing.assert_array_equal(shown.photographs(1), load_image(root / "val" / "2.png"))
     assert set(shown.seconds) == {"decode", "proposals", "warp", "network", "rest"}
     assert shown.settings["max_proposals"] == "6" and shown.result.detections == len(shown.detections)
@@ -173,6 +181,45 @@ def test_a_report_of_a_run_has_its_photographs(
     monkeypatch.chdir(root)
     assert run(root, model, "--report", "page", "--limit", "2") == 0
     assert (root / "page" / "index.html").stat().st_size > 10_000 and "report: page" in capsys.readouterr().out
+
+
+def test_the_best_threshold_is_stored_in_each_checkpoint(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    for copy in (first, second):
+        copy.write_bytes(model.read_bytes())
+    assert run(root, first, "--store-threshold") == 0
+    printed = capsys.readouterr().out
+    (shown,) = re.findall(r"best mean F1 0\.\d+ at score (0\.\d+) ", printed)
+    assert f"stored score threshold {shown} in {first}" in printed
+    assert load_detector(str(first), "cpu").settings.score_threshold == pytest.approx(float(shown), abs=6e-4)
+    assert second.read_bytes() == model.read_bytes()
+    assert run(root, second, "--weights", first, "--each", "--store-threshold") == 0
+    printed = capsys.readouterr().out
+    scores = re.findall(r"at score (0\.\d+) ", printed)
+    assert len(scores) == 3 and scores[1] == scores[2] == shown  # all together, then each alone
+    assert load_detector(str(second), "cpu").settings.score_threshold == pytest.approx(float(shown), abs=6e-4)
+
+
+@pytest.mark.parametrize("named", [(), ("coco-mini",), ("file",)], ids=["nothing", "shipped name", "shipped file"])
+def test_no_threshold_is_stored_in_what_is_shipped(
+    named: tuple[str, ...], root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: object, **options: object) -> None:
+        raise AssertionError("this should be refused before anything is run")
+
+    shipped = weights_path("coco-mini")
+    before = (shipped.stat().st_mtime_ns, shipped.stat().st_size)
+    monkeypatch.setattr("inception_rcnn.detector.load_detector", never)
+    monkeypatch.setattr("inception_rcnn.datasets.evaluation_set.evaluation_set_of", never)
+    weights = [word for name in named for word in ("--weights", str(shipped) if name == "file" else name)]
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["eval_map", "--root", str(root), "--store-threshold", *weights])
+    printed = capsys.readouterr().err
+    assert exit_.value.code == 1 and printed.count("\n") == 1
+    assert ("a shipped file; name a copy of it" if named else "--store-threshold needs checkpoints named") in printed
+    assert (shipped.stat().st_mtime_ns, shipped.stat().st_size) == before
 
 
 KILLED = """

@@ -1,200 +1,166 @@
-"""Files of detections: what is read is what was written, and what is wrong is named."""
+"""Lines of numbers: the very float64 that Python reads, and the line that is wrong."""
 
 from __future__ import annotations
 
 import gzip
-import json
+import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from inception_rcnn.datasets.detections.base import (
-    read_blacklist,
-    read_coco_detections,
-    read_ilsvrc_detections,
-    read_voc_detections,
-)
-from inception_rcnn.datasets.detections.writing import (
-    write_coco_detections,
-    write_ilsvrc_detections,
-    write_voc_detections,
-)
+from inception_rcnn.datasets.detections.base import read_number_lines
 from inception_rcnn.structures import DataFormatError, InputError
-from inception_rcnn.structures.detections import DetectionTable
 
-NAMES = ("cat", "big_cat", "dog")
-
-
-def table(count: int = 200, images: int = 4, classes: int = 3) -> DetectionTable:
-    """Detections with decimals of all lengths; some boxes inverted."""
-    random = np.random.default_rng(0)
-    box = random.normal(100, 80, (count, 4))
-    box[::2] = box[::2].round(2)
-    box[::3] = box[::3].round()
-    return DetectionTable(
-        random.integers(0, images, count), random.integers(0, classes, count), random.random(count), box
-    )
+WORDS = ("first", "second")
 
 
-def same(a: DetectionTable, b: DetectionTable) -> None:
-    assert a.image.tolist() == b.image.tolist()
-    assert a.label.tolist() == b.label.tolist()
-    assert a.score.tolist() == b.score.tolist()
-    assert np.abs(a.box - b.box).max() < 1e-12
+def read(folder: Path, content: str | bytes) -> list[list[float]]:
+    path = folder / "lines.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_number_lines(path, WORDS).values.tolist()
 
 
-def text(folder: Path, content: str) -> Path:
-    path = folder / "comp4_cat.txt"
-    path.write_text(content)
-    return path
+def bits(values: list[float]) -> bytes:
+    return struct.pack(f"{len(values)}d", *values)
 
 
-@pytest.mark.parametrize("name", ["found.txt", "found.txt.gz"])
-def test_ilsvrc_comes_back(name: str, tmp_path: Path) -> None:
-    write_ilsvrc_detections(tmp_path / name, table(), [40, 7, 3, 9])
-    read = read_ilsvrc_detections(tmp_path / name, [40, 7, 3, 9], 3).detections
-    same(read, table())
-    write_ilsvrc_detections(tmp_path / f"again_{name}", read, [40, 7, 3, 9])
-    again = read_ilsvrc_detections(tmp_path / f"again_{name}", [40, 7, 3, 9], 3).detections
-    assert again.box.tolist() == read.box.tolist()
-
-
-def test_ilsvrc_counts_classes_from_1_and_pixels_from_0_inclusive(tmp_path: Path) -> None:
-    path = text(tmp_path, "7 2 0.25 10 20 30.5 39\n40 1 -3 5 5 3 3\n")
-    found = read_ilsvrc_detections(path, [40, 7], 2).detections
-    assert (found.image.tolist(), found.label.tolist(), found.score.tolist()) == ([1, 0], [1, 0], [0.25, -3])
-    assert found.box.tolist() == [[10, 20, 31.5, 40], [5, 5, 4, 4]]
-    write_ilsvrc_detections(tmp_path / "again.txt", found, [40, 7])
-    assert (tmp_path / "again.txt").read_text() == "7 2 0.25 10.0 20.0 30.5 39.0\n40 1 -3.0 5.0 5.0 3.0 3.0\n"
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1),
+    style=st.sampled_from(["r", ".3f", ".6f", ".17g", "e", ".12f", "E", ".25f"]),
+)
+def test_a_number_is_what_python_makes_of_it(values: list[float], style: str, tmp_path: Path) -> None:
+    words = [repr(value) if style == "r" else format(value, style) for value in values]
+    found = read(tmp_path, "".join(f"{word} 1\n" for word in words))
+    assert bits([row[0] for row in found]) == bits([float(word) for word in words])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "word",
     [
-        (
-            "7 1 0.5 0 0 9 9\n\n8 1 0.5 0 0 9 9\n",
-            "line 3: the image 8 is not in the list of images .--skip-broken or skip_unknown=True",
-        ),
-        ("7 4 0.5 0 0 9 9\n", r"line 1: the class should be in 1\.\.3, got 4"),
-        ("7 0 0.5 0 0 9 9\n", "line 1: the class should be in"),
-        ("7 1.5 0.5 0 0 9 9\n", "line 1: the class should be a whole number, got 1.5"),
-        ("7.5 1 0.5 0 0 9 9\n", "line 1: the image index should be a whole number"),
-        ("7 1 0.5 0 0 9\n", "line 1: should have 7 words .image class score xmin ymin xmax ymax."),
-        ("7 1 high 0 0 9 9\n", "line 1: score should be a number"),
+        *("0", "-0", "+5.", ".5", "1e5", "1E-5", "007", "123456789012345678", "9007199254740993", "1e-400"),
+        *("9223372036854776000", "0.1234567890123456789012345", "123456789012345678901234567890"),
     ],
 )
-def test_a_wrong_line_of_ilsvrc_is_named(content: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataFormatError, match=message):
-        read_ilsvrc_detections(text(tmp_path, content), [7], 3)
-
-
-def test_detections_of_other_images_are_dropped_and_counted_on_demand(tmp_path: Path) -> None:
-    path = text(tmp_path, "7 1 0.5 0 0 9 9\n8 1 0.5 0 0 9 9\n6 1 0.5 0 0 9 9\n7 2 0.5 0 0 9 9\n")
-    read = read_ilsvrc_detections(path, [7], 3, skip_unknown=True)
-    assert (read.dropped, read.detections.label.tolist()) == (2, [0, 1])
-    assert len(read_ilsvrc_detections(path, [], 3, skip_unknown=True).detections) == 0
-
-
-def test_ilsvrc_has_whole_indices_only(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'a'"):
-        read_ilsvrc_detections(text(tmp_path, ""), ["a"], 3)
-    with pytest.raises(InputError, match="'a'"):
-        write_ilsvrc_detections(tmp_path / "x.txt", table(), ["a"])
-
-
-def test_voc_comes_back_class_by_class(tmp_path: Path) -> None:
-    ids = ["000005", "2008_000001", "x", 17]
-    write_voc_detections(tmp_path, table(), ids, NAMES)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"comp4_det_test_{name}.txt" for name in sorted(NAMES)]
-    expected = table()
-    read = read_voc_detections(tmp_path, ids, NAMES).detections
-    order = np.argsort(expected.label, kind="stable")
-    assert read.label.tolist() == expected.label[order].tolist()
-    assert read.image.tolist() == expected.image[order].tolist()
-    assert read.score.tolist() == expected.score[order].tolist()
-    assert np.abs(read.box - expected.box[order]).max() < 1e-12
-
-
-def test_voc_counts_pixels_from_1_inclusive(tmp_path: Path) -> None:
-    path = text(tmp_path, "000005 0.25 1 2 10 20\n")
-    found = read_voc_detections(path, ["000005"], NAMES).detections
-    assert (found.box.tolist(), found.label.tolist()) == ([[0, 1, 10, 20]], [0])
-
-
-def test_voc_files_are_found_by_class(tmp_path: Path) -> None:
-    (tmp_path / "det_big_cat.txt.gz").write_bytes(gzip.compress(b"a 0.5 1 1 2 2\n"))
-    (tmp_path / "notes.md").write_text("no results")
-    assert read_voc_detections(tmp_path, ["a"], NAMES).detections.label.tolist() == [1]
-    (tmp_path / "other_big_cat.txt").write_text("")
-    with pytest.raises(InputError, match="two files for the class 'big_cat'"):
-        read_voc_detections(tmp_path, ["a"], NAMES)
-    with pytest.raises(InputError, match="holds no results"):
-        read_voc_detections(tmp_path, ["a"], ("horse",))
-    with pytest.raises(InputError, match="no file or folder"):
-        read_voc_detections(tmp_path / "none", ["a"], NAMES)
-
-
-def test_a_wrong_line_of_voc_is_named(tmp_path: Path) -> None:
-    path = text(tmp_path, "a 0.5 1 1 2 2\nb 0.5 1 1 2 2\n")
-    with pytest.raises(DataFormatError, match=r"comp4_cat\.txt, line 2: the image b is not in the list"):
-        read_voc_detections(path, ["a"], NAMES)
-    assert read_voc_detections(path, ["a"], NAMES, skip_unknown=True).dropped == 1
-    with pytest.raises(DataFormatError, match="line 1: should have 6 words"):
-        read_voc_detections(text(tmp_path, "a b 0.5 1 1 2 2\n"), ["a"], NAMES)
-    with pytest.raises(InputError, match="without spaces"):
-        write_voc_detections(tmp_path, table(), ["a b"], NAMES)
-
-
-@pytest.mark.parametrize("name", ["found.json", "found.json.gz"])
-def test_coco_comes_back(name: str, tmp_path: Path) -> None:
-    ids = [40, 7, "x", 9]
-    write_coco_detections(tmp_path / name, table(), ids, [3, 1, 90])
-    read = read_coco_detections(tmp_path / name, ids, [3, 1, 90]).detections
-    same(read, table())
-    write_coco_detections(tmp_path / f"again_{name}", read, ids, [3, 1, 90])
-    again = read_coco_detections(tmp_path / f"again_{name}", ids, [3, 1, 90]).detections
-    assert again.box.tolist() == read.box.tolist()
-
-
-def record(**change: Any) -> dict[str, Any]:
-    return {"image_id": 7, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5} | change
+def test_all_spellings(word: str, tmp_path: Path) -> None:
+    assert bits(read(tmp_path, f"1 2\n{word} 3\n")[1]) == bits([float(word), 3])
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content", ["1 2\n3 4\n", "1 2\n3 4", "\n 1\t2 \r\n\r\n3   4\r\n\n", "1 2\n3 4\n   ", gzip.compress(b"1 2\n3 4\n")]
+)
+def test_spaces_blank_lines_line_ends_and_gzip(content: str | bytes, tmp_path: Path) -> None:
+    assert read(tmp_path, content) == [[1, 2], [3, 4]]
+
+
+def test_an_empty_file_has_no_lines(tmp_path: Path) -> None:
+    for content in ("", "\n\n", " \r\n"):
+        for named in (False, True):
+            (tmp_path / "lines.txt").write_text(content)
+            read = read_number_lines(tmp_path / "lines.txt", WORDS, named=named)
+            assert (read.values.shape, read.names) == ((0, 2 - named), ())
+
+
+def test_one_line(tmp_path: Path) -> None:
+    assert read(tmp_path, "1 2") == [[1, 2]]
+
+
+def test_names(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text('2008_000001 1\n\nmörder\t0.12345678901234567890123\n"#7 3\n', encoding="utf-8")
+    lines = read_number_lines(path, WORDS, named=True)
+    assert lines.names == ("2008_000001", "mörder", '"#7')
+    assert lines.values.tolist() == [[1], [0.12345678901234567890123], [3]]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
     [
-        ([record(), record(image_id=8)], "detection 2: the image 8 is not in the list"),
-        ([record(category_id=4)], "detection 1: category_id 4 is none of the 1 categories"),
-        ([record(bbox=[1, 2, 3])], "detection 1: should be an object with image_id"),
-        ([record(bbox=[1, 2, 3, float("nan")])], "detection 1: should be"),
-        ([record(score="high")], "detection 1: should be"),
-        ([record(), 5], "detection 2: should be"),
-        ([{"image_id": 7}], "detection 1: should be"),
-        ({"annotations": []}, "should be a list of detections, got dict"),
+        ("1 2\n\n3\n", "line 3: should have 2 words .first second., got '3'"),
+        ("1 2\n3 4 5\n", "line 2: should have 2 words"),
+        ("1 2 3\n4 5 6\n", "line 1: should have 2 words"),
+        ("1\n2\n", "line 1: should have 2 words"),
+        ("1 2\n3 four\n", "line 2: second should be a number, got '3 four'"),
+        ("\n1 2\n3 nan\n", "line 3: holds a number that is not finite"),
+        ("1 2\n3 1e400\n", "line 2: holds a number that is not finite"),
+        (b"1 2\n\xff\xfe 3\n", "line 2: first should be a number"),
+        ("1 2\n" + "9" * 200 + "x 3\n", "line 2: first should be a number, got '9{60}[.]{3}'"),
+        ("1 2\r3 4\r", "line 1: should have 2 words"),
     ],
 )
-def test_a_wrong_detection_of_coco_is_named(content: Any, message: str, tmp_path: Path) -> None:
-    (tmp_path / "found.json").write_text(json.dumps(content))
-    with pytest.raises(DataFormatError, match=message):
-        read_coco_detections(tmp_path / "found.json", [7], [3])
+def test_the_line_is_named(content: str | bytes, text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataFormatError, match=text):
+        read(tmp_path, content)
 
 
-def test_broken_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "found.json").write_text("[\n{]")
-    with pytest.raises(DataFormatError, match="line 2, column 2: is not valid JSON"):
-        read_coco_detections(tmp_path / "found.json", [7], [3])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "e5",
+        "1e",
+        "1e+",
+        "1.2.3",
+        "--1",
+        "1_0",
+        "0x1",
+        "0x1p3",
+        "12a",
+        ".",
+        "-",
+        "1e5.0",
+        "1d5",
+        "1j",
+        "True",
+        '"1"',
+        "#1",
+    ],
+)
+def test_what_is_no_number_is_refused(word: str, tmp_path: Path) -> None:
+    with pytest.raises(DataFormatError, match="line 2: second should be a number"):
+        read(tmp_path, f"1 2\n3 {word}\n")
 
 
-def test_no_detections_at_all(tmp_path: Path) -> None:
-    (tmp_path / "found.json").write_text("[]")
-    assert len(read_coco_detections(tmp_path / "found.json", [7], [3]).detections) == 0
-    assert len(read_ilsvrc_detections(text(tmp_path, ""), [7]).detections) == 0
-    assert len(read_voc_detections(text(tmp_path, ""), [7], NAMES).detections) == 0
+def test_a_comment_is_no_line_of_numbers(tmp_path: Path) -> None:
+    with pytest.raises(DataFormatError, match="line 2: should have 2 words"):
+        read(tmp_path, "1 2\n# 3 4\n")
+    with pytest.raises(DataFormatError, match="line 1: should have 2 words"):
+        read(tmp_path, "1 2 # three\n")
 
 
-def test_the_blacklist(tmp_path: Path) -> None:
-    assert read_blacklist(text(tmp_path, "46 n00007846\n\n85 n07753275\n")) == ((46, "n00007846"), (85, "n07753275"))
-    with pytest.raises(DataFormatError, match="line 2: should be an image index and a class"):
-        read_blacklist(text(tmp_path, "46 n00007846\nn07753275 85\n"))
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("a 1\nb\n", "line 2: should have 2 words"),
+        ("a 1\nb 1 2\n", "line 2: should have 2 words"),
+        ("a\n", "line 1: should have 2 words"),
+        ("a b 1\n", "line 1: should have 2 words"),
+        ("a 1\nb x\n", "line 2: second should be a number"),
+        ("a 1\n\nb nan\n", "line 3: holds a number that is not finite"),
+    ],
+)
+def test_the_line_is_named_where_lines_begin_with_a_name(content: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text(content)
+    with pytest.raises(DataFormatError, match=text):
+        read_number_lines(tmp_path / "lines.txt", WORDS, named=True)
+
+
+def test_a_wrong_line_far_down_is_named(tmp_path: Path) -> None:
+    values = np.arange(150_000)
+    lines = [f"{value} {value / 8}\n" + "\n" * (value % 5 == 0) for value in values.tolist()]
+    (tmp_path / "lines.txt").write_text("".join(lines))
+    expected = np.stack([values, values / 8], axis=1)
+    assert np.array_equal(read_number_lines(tmp_path / "lines.txt", WORDS).values, expected)
+    lines[120_000] = "120000 x\n"
+    (tmp_path / "lines.txt").write_text("".join(lines))
+    with pytest.raises(DataFormatError, match="line 144001: second"):
+        read_number_lines(tmp_path / "lines.txt", WORDS)
+
+
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        read_number_lines(tmp_path / "none.txt", WORDS)
+    with pytest.raises(DataFormatError, match="damaged gzip file"):
+        read(tmp_path, gzip.compress(b"1 2\n" * 1000)[:30])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
@@ -49,7 +49,7 @@ def written(network: MultiBoxNet, description: MultiBoxDescription, tmp_path_fac
 
 
 def test_a_network_comes_back_as_it_was_up_to_half_precision(
-    written: Path, network: MultiBoxNet, cpu: Runtime, photograph: npt.NDArray[np.uint8]
+    written: Path, network: MultiBoxNet, cpu: Runtime, photograph: NDArray[np.uint8]
 ) -> None:
     loaded = load_multibox(written, cpu)
     assert loaded.spec == InputSpec(side=64) and not loaded.network.training
@@ -193,7 +193,7 @@ def test_paths_and_shipped_names(written: Path, tmp_path: Path) -> None:
 # --- the function
 
 
-def test_the_function_gives_what_the_loaded_network_gives(written: Path, photograph: npt.NDArray[np.uint8]) -> None:
+def test_the_function_gives_what_the_loaded_network_gives(written: Path, photograph: NDArray[np.uint8]) -> None:
     found = multibox(photograph, top_k=12, weights=written, device="cpu")
     assert len(found) == 12 and found.source_names == ("multibox",)
     with_crops = multibox(photograph, top_k=12, weights=str(written), device="cpu", crops=True)
@@ -206,7 +206,7 @@ def test_a_file_that_changed_is_read_anew(
     written: Path,
     network: MultiBoxNet,
     description: MultiBoxDescription,
-    photograph: npt.NDArray[np.uint8],
+    photograph: NDArray[np.uint8],
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "multibox.safetensors"
@@ -219,7 +219,7 @@ def test_a_file_that_changed_is_read_anew(
     assert not np.array_equal(before.boxes, after.boxes)
 
 
-def test_bad_input_to_the_function(written: Path, photograph: npt.NDArray[np.uint8]) -> None:
+def test_bad_input_to_the_function(written: Path, photograph: NDArray[np.uint8]) -> None:
     with pytest.raises(CheckpointError, match="no weights at edge-boxes"):
         multibox(photograph, weights="edge-boxes")
     with pytest.raises(InputError, match="unknown device 'abacus'"):

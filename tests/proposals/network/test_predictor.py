@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime
@@ -17,7 +17,7 @@ from inception_rcnn.proposals.network.predictor import View
 from inception_rcnn.structures import ImageError, InputError, Proposals, pairwise_iou
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-Pixels = npt.NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def check_proposals(found: Proposals, image: Pixels, most: int, iou: float = 0.5) -> None:

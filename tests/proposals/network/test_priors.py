@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.network.priors import (
     STRIDES,
@@ -75,7 +75,7 @@ def test_pixels_are_cut_at_the_border() -> None:
     assert boxes.tolist() == [[0, 0, 20, 20], [10, 10, 40, 15]]
 
 
-def shaped(ratios: list[float], seed: int = 0) -> npt.NDArray[np.float64]:
+def shaped(ratios: list[float], seed: int = 0) -> NDArray[np.float64]:
     """Fifty boxes of about each ratio, of any place and size."""
     rng = np.random.default_rng(seed)
     boxes = []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 import skimage.data
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.search.engines import selectivesearch_candidates
@@ -18,13 +18,13 @@ engines = pytest.mark.parametrize("engine", [pytest.param("opencv", marks=needs_
 
 
 @pytest.fixture(scope="module")
-def photograph() -> npt.NDArray[np.uint8]:
+def photograph() -> NDArray[np.uint8]:
     return np.ascontiguousarray(skimage.data.coffee()[::2, ::2])
 
 
 @engines
 @pytest.mark.parametrize("ranking", ["agreement", "random"])
-def test_boxes_are_sound(photograph: npt.NDArray[np.uint8], engine: str, ranking: str) -> None:
+def test_boxes_are_sound(photograph: NDArray[np.uint8], engine: str, ranking: str) -> None:
     height, width = photograph.shape[:2]
     proposals = selective_search(photograph, engine=engine, ranking=ranking, width=200)
     boxes = proposals.boxes
@@ -35,7 +35,7 @@ def test_boxes_are_sound(photograph: npt.NDArray[np.uint8], engine: str, ranking
 
 
 @engines
-def test_same_call_same_answer(photograph: npt.NDArray[np.uint8], engine: str) -> None:
+def test_same_call_same_answer(photograph: NDArray[np.uint8], engine: str) -> None:
     first, second = (selective_search(photograph, engine=engine, width=150) for _ in range(2))
     assert first.boxes.tolist() == second.boxes.tolist()
 
@@ -55,13 +55,13 @@ def test_selectivesearch_reaches_the_last_row_and_column() -> None:
     assert boxes[:, 2].max() == 50 and boxes[:, 3].max() == 40
 
 
-def test_selectivesearch_sees_grey_spaces_too(photograph: npt.NDArray[np.uint8]) -> None:
+def test_selectivesearch_sees_grey_spaces_too(photograph: NDArray[np.uint8]) -> None:
     strategy = strategy_of("quality", ks=(300,))
     assert len(selectivesearch_candidates(photograph[:60, :60], strategy).boxes) > 0
 
 
 @engines
-def test_positions_go_by_area(photograph: npt.NDArray[np.uint8], engine: str) -> None:
+def test_positions_go_by_area(photograph: NDArray[np.uint8], engine: str) -> None:
     from inception_rcnn.proposals.search import engines as adapters
 
     adapter = adapters.opencv_candidates if engine == "opencv" else adapters.selectivesearch_candidates

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.search.grouping import (
     COLOUR_TEXTURE_SIZE_FILL,
@@ -27,7 +27,7 @@ from reference.slow_grouping import slow_contacts, slow_group
 CUES = {"ctsf": COLOUR_TEXTURE_SIZE_FILL, "tsf": TEXTURE_SIZE_FILL, "f": FILL, "s": SIZE, "c": Similarity(colour=True)}
 
 
-def blobs(height: int, width: int, seed: int, count: int) -> npt.NDArray[np.int32]:
+def blobs(height: int, width: int, seed: int, count: int) -> NDArray[np.int32]:
     """Connected regions: the pixels nearest to each of `count` random points."""
     rng = np.random.default_rng(seed)
     points = rng.random((count, 2)) * (height, width)
@@ -36,12 +36,12 @@ def blobs(height: int, width: int, seed: int, count: int) -> npt.NDArray[np.int3
     return np.unique(nearest, return_inverse=True)[1].reshape(height, width).astype(np.int32)
 
 
-def describe(picture: npt.NDArray[np.uint8], labels: npt.NDArray[np.int32]) -> Regions:
+def describe(picture: NDArray[np.uint8], labels: NDArray[np.int32]) -> Regions:
     graph = pixel_graph(picture)
     return describe_regions(picture, pixel_texture(picture), graph.smooth, labels, int(labels.max()) + 1)
 
 
-def noise(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
+def noise(height: int, width: int, seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -54,7 +54,7 @@ def members(hierarchy: Hierarchy, count: int) -> list[set[int]]:
 
 
 @pytest.fixture(scope="module")
-def photograph() -> tuple[Regions, npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+def photograph() -> tuple[Regions, NDArray[np.int32], NDArray[np.float32]]:
     picture = np.ascontiguousarray(skimage.data.astronaut()[:200, 100:340])
     graph = pixel_graph(picture)
     labels, count = superpixels(graph, 50, 50)
@@ -98,14 +98,12 @@ def test_laws(height: int, width: int, seed: int, points: int, cues: str) -> Non
 
 
 @pytest.mark.parametrize("cues", sorted(CUES))
-def test_laws_on_a_photograph(
-    photograph: tuple[Regions, npt.NDArray[np.int32], npt.NDArray[np.float32]], cues: str
-) -> None:
+def test_laws_on_a_photograph(photograph: tuple[Regions, NDArray[np.int32], NDArray[np.float32]], cues: str) -> None:
     regions, labels, _ = photograph
     check_laws(regions, labels, CUES[cues])
 
 
-def check_laws(regions: Regions, labels: npt.NDArray[np.int32], similarity: Similarity) -> None:
+def check_laws(regions: Regions, labels: NDArray[np.int32], similarity: Similarity) -> None:
     """N superpixels, N - 1 merges of regions that exist and touch; boxes and sizes are those of the pixels."""
     count = len(regions.sizes)
     hierarchy = group(regions, similarity, labels.size)
@@ -126,7 +124,7 @@ def check_laws(regions: Regions, labels: npt.NDArray[np.int32], similarity: Simi
 
 
 def test_contours_are_those_of_the_pixels(
-    photograph: tuple[Regions, npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    photograph: tuple[Regions, NDArray[np.int32], NDArray[np.float32]],
 ) -> None:
     regions, labels, smooth = photograph
     count = len(regions.sizes)
@@ -150,7 +148,7 @@ def test_similar_neighbours_merge_before_others() -> None:
     assert {tuple(sorted(pair)) for pair in hierarchy.merges[:2].tolist()} == {(0, 1), (2, 3)}
 
 
-def test_boxes_nest(photograph: tuple[Regions, npt.NDArray[np.int32], npt.NDArray[np.float32]]) -> None:
+def test_boxes_nest(photograph: tuple[Regions, NDArray[np.int32], NDArray[np.float32]]) -> None:
     regions, labels, _ = photograph
     hierarchy = group(regions, TEXTURE_SIZE_FILL, labels.size)
     boxes = np.concatenate([regions.boxes, hierarchy.boxes])
@@ -160,7 +158,7 @@ def test_boxes_nest(photograph: tuple[Regions, npt.NDArray[np.int32], npt.NDArra
 
 
 def test_the_regions_are_not_used_up(
-    photograph: tuple[Regions, npt.NDArray[np.int32], npt.NDArray[np.float32]],
+    photograph: tuple[Regions, NDArray[np.int32], NDArray[np.float32]],
 ) -> None:
     regions, labels, _ = photograph
     first = group(regions, COLOUR_TEXTURE_SIZE_FILL, labels.size)

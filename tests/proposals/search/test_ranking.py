@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.search.ranking import (
     EVIDENCE_WEIGHTS,
@@ -113,8 +113,8 @@ def test_agreement_order_names_every_box_once(seed: int) -> None:
     assert (np.diff(scores) <= 0).all()
 
 
-def slow_evidence(some: Candidates, box: npt.NDArray[np.int32], width: int, height: int) -> list[float]:
-    def iou(other: npt.NDArray[np.int32]) -> float:
+def slow_evidence(some: Candidates, box: NDArray[np.int32], width: int, height: int) -> list[float]:
+    def iou(other: NDArray[np.int32]) -> float:
         span = [max(0, min(box[i + 2], other[i + 2]) - max(box[i], other[i])) for i in (0, 1)]
         areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
         return span[0] * span[1] / (sum(areas) - span[0] * span[1])
@@ -155,7 +155,7 @@ def test_a_strong_contour_stands_before_a_weak_one() -> None:
     assert agreement_order(strong, 140, 140)[0].tolist() == [1, 0]
 
 
-def some_boxes(count: int, seed: int, side: int = 30) -> npt.NDArray[np.int32]:
+def some_boxes(count: int, seed: int, side: int = 30) -> NDArray[np.int32]:
     """Boxes with an area; many overlap, some are equal."""
     rng = np.random.default_rng(seed)
     corners = np.sort(rng.integers(0, side, (count, 2, 2)), axis=2)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.search.region_features import Regions, describe_regions, find_contacts, pixel_texture
 from inception_rcnn.proposals.search.superpixels import smoothed
@@ -20,10 +20,10 @@ from reference.slow_grouping import (
     slow_texture_histogram,
 )
 
-Labels = npt.NDArray[np.int32]
+Labels = NDArray[np.int32]
 
 
-def soft_noise(height: int, width: int, seed: int, channels: int = 3) -> npt.NDArray[np.uint8]:
+def soft_noise(height: int, width: int, seed: int, channels: int = 3) -> NDArray[np.uint8]:
     """Random pixels in which neighbours are alike here and there."""
     draws = np.random.default_rng(seed).integers(0, 256, (height, width, channels))
     draws[:, : width // 2] //= 4
@@ -36,7 +36,7 @@ def random_labels(height: int, width: int, seed: int, count: int) -> Labels:
     return np.unique(draws, return_inverse=True)[1].reshape(height, width).astype(np.int32)
 
 
-def describe(picture: npt.NDArray[np.uint8], labels: Labels) -> Regions:
+def describe(picture: NDArray[np.uint8], labels: Labels) -> Regions:
     smooth = smoothed(picture, 0.8)
     return describe_regions(picture, pixel_texture(picture), smooth, labels, int(labels.max()) + 1)
 
@@ -97,7 +97,7 @@ def test_sizes_and_boxes_are_counted_right(height: int, width: int, seed: int) -
     assert [tuple(box) for box in regions.boxes.tolist()] == [slow_box(labels == r) for r in range(labels.max() + 1)]
 
 
-def check_contacts(labels: Labels, smooth: npt.NDArray[np.float32]) -> None:
+def check_contacts(labels: Labels, smooth: NDArray[np.float32]) -> None:
     ours = find_contacts(labels, int(labels.max()) + 1, smooth)
     expected = slow_contacts(labels)
     assert [tuple(pair) for pair in ours.pairs.tolist()] == list(expected)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb
 
 from inception_rcnn.proposals.search.superpixels import pixel_graph, superpixels
 from reference.slow_superpixels import slow_edges, slow_superpixels
 
-Picture = npt.NDArray[np.uint8]
+Picture = NDArray[np.uint8]
 
 
 def noise(height: int, width: int, seed: int, levels: int = 256, channels: int = 3) -> Picture:
@@ -22,7 +22,7 @@ def noise(height: int, width: int, seed: int, levels: int = 256, channels: int =
     return (draws * (255 // max(1, levels - 1))).astype(np.uint8)
 
 
-def cut(picture: Picture, k: float, min_size: int) -> tuple[npt.NDArray[np.int32], int]:
+def cut(picture: Picture, k: float, min_size: int) -> tuple[NDArray[np.int32], int]:
     return superpixels(pixel_graph(picture), k, min_size)
 
 

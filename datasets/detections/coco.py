@@ -1,0 +1,147 @@
+"""Detections as COCO's evaluation takes them: a JSON list, here called a results file.
+
+An entry is ``{"image_id", "category_id", "bbox": [x, y, width, height], "score"}``; other keys are passed over.
+
+Source: "Results format" at cocodataset.org.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from inception_rcnn.datasets.detections.base import DetectionFile, select_known
+from inception_rcnn.structures import DataFormatError
+from inception_rcnn.structures.boxes import undo_sum
+from inception_rcnn.structures.detections import DetectionTable
+from inception_rcnn.structures.files import read_bytes, write_packed
+
+_EXPECTED: Final = "should be an object with image_id, category_id, bbox of four numbers and score"
+
+
+class _Record(msgspec.Struct, gc=False):
+    """One detection; ids may be written as 7.0, as some libraries do."""
+
+    image_id: int | float | str
+    category_id: int | float
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+def read_coco_detections(
+    path: str | os.PathLike[str],
+    image_ids: Sequence[int | str],
+    category_ids: Sequence[int],
+    *,
+    skip_unknown: bool = False,
+) -> DetectionFile:
+    """Return the detections of a COCO results file.
+
+    Args:
+        path: The file, plain or packed by gzip.
+        image_ids: The images' ids.
+        category_ids: The categories' ids: label 0 is the first.
+        skip_unknown: Leave out detections of other images and count them, instead of stopping at the first.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: It is no JSON list of detections, or one has an unknown image or category, or a box or score
+            that is none; the text names the detection by its number, and the line if the JSON is broken.
+    """
+    file = Path(path)
+    records = _read_records(file)
+
+    def error(row: int, message: str) -> DataFormatError:
+        return DataFormatError(message, path=file, place=f"detection {row + 1}")
+
+    image_of: dict[int | float | str, int] = {image_id: position for position, image_id in enumerate(image_ids)}
+    label_of: dict[int | float, int] = {category: label for label, category in enumerate(category_ids)}
+    image = np.array([image_of.get(one.image_id, -1) for one in records], np.int64)
+    label = np.array([label_of.get(one.category_id, -1) for one in records], np.int64)
+    box = np.array([one.bbox for one in records], np.float64).reshape(-1, 4)
+    score = np.array([one.score for one in records], np.float64)
+    if (label < 0).any():
+        row = int(np.argmin(label))
+        raise error(row, f"category_id {records[row].category_id} is none of the {len(label_of)} categories")
+    with np.errstate(over="ignore"):
+        box[:, 2:] += box[:, :2]
+    if not np.isfinite(box).all():
+        row = int(np.argmin(np.isfinite(box).all(axis=1)))
+        raise error(row, f"bbox {list(records[row].bbox)} ends beyond what a number can say")
+    return select_known(
+        image, label, score, box, skip_unknown=skip_unknown, error=error, name=lambda row: records[row].image_id
+    )
+
+
+def write_coco_detections(
+    path: str | os.PathLike[str],
+    detections: DetectionTable,
+    image_ids: Sequence[int | str],
+    category_ids: Sequence[int],
+) -> None:
+    """Write a COCO results file, packed by gzip if its name ends in ``.gz``; whole, or not at all.
+
+    Args:
+        path: The file; its folder must exist.
+        detections: Label 0 becomes the first category.
+        image_ids: The images' ids.
+        category_ids: The categories' ids.
+
+    Raises:
+        InputError: The folder does not exist.
+    """
+    size = undo_sum(detections.box[:, 2:], detections.box[:, :2])
+    sized = np.hstack([detections.box[:, :2], size]).tolist()
+    columns = (detections.image.tolist(), detections.label.tolist(), sized, detections.score.tolist())
+    records = [
+        {"image_id": image_ids[image], "category_id": category_ids[label], "bbox": box, "score": score}
+        for image, label, box, score in zip(*columns, strict=True)
+    ]
+    write_packed(path, json.dumps(records, separators=(",", ":")).encode())
+
+
+def _read_records(path: Path) -> list[_Record]:
+    """Return the entries of a results file, each with the right types."""
+    data = read_bytes(path)
+    encoding = json.detect_encoding(data)
+    try:
+        if encoding != "utf-8":
+            data = data.decode(encoding).encode()
+        return msgspec.json.decode(data, type=list[_Record])
+    except msgspec.ValidationError as error:
+        raise _wrong_record(path, str(error)) from None
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise _broken_json(path, data, error) from error
+
+
+def _wrong_record(path: Path, reason: str) -> DataFormatError:
+    """Return an error in this project's words for one of msgspec's: "Expected `float`, got `str` - at `$[5].score`"."""
+    message, _, place = reason.partition(" - at ")
+    found = re.fullmatch(r"`\$\[(\d+)\]\.?([^`]*)`", place)
+    if found is None:
+        return DataFormatError(f"should be a list of detections; {message}", path=path)
+    about = f"{found[2]}: " if found[2] else ""
+    return DataFormatError(f"{_EXPECTED}; {about}{message}", path=path, place=f"detection {int(found[1]) + 1}")
+
+
+def _broken_json(path: Path, data: bytes, reason: Exception) -> DataFormatError:
+    """Return an error that names the line, which the json module knows; it reads NaN, which JSON does not have."""
+    try:
+        records = json.loads(data)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        return DataFormatError(f"is not valid JSON: {error.msg}", path=path, place=place)
+    except (UnicodeDecodeError, RecursionError) as error:
+        return DataFormatError(f"is not valid JSON: {error}", path=path)
+    for row, record in enumerate(records if isinstance(records, list) else []):
+        if "NaN" in (text := json.dumps(record)) or "Infinity" in text:
+            message = f"{_EXPECTED}; a number is not finite, got {record!r:.100}"
+            return DataFormatError(message, path=path, place=f"detection {row + 1}")
+    return DataFormatError(f"is not valid JSON: {reason}", path=path)
