@@ -143,12 +143,10 @@ def output(train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
 def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -> None:
     detector = load_detector(output / "model.safetensors", "cpu")
     assert detector.ensemble.class_names == NAMES and detector.settings.score_threshold == 0.1
-    boxes = random_proposals()[0].boxes
-    probabilities = detector.ensemble.score(dataset.load_image(0), boxes)[0]
-    assert probabilities.shape == (30, 4)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-3)
-    detections = detector.with_settings(score_threshold=0.0).settle(boxes, probabilities)
-    assert len(detections) > 0
+    scores = detector.with_settings(score_threshold=0.0).score(dataset.load_image(0), random_proposals()[0])
+    assert scores.probabilities.shape == (1, len(scores.proposals), 4)
+    np.testing.assert_allclose(scores.mean().sum(axis=1), 1, rtol=1e-3)
+    assert len(detector.with_settings(score_threshold=0.0).postprocess(scores)) > 0
 
 
 def test_a_run_leaves_the_linear_start_and_its_state(output: Path) -> None:
