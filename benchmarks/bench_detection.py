@@ -135,7 +135,7 @@ def evaluated(found: Collected, detector: Detector, chosen: EvaluationSet) -> li
         image_ids=tuple(chosen.truth.image_ids),
         checksums=("",) * len(found.found),
         found=tuple(found.found),  # type: ignore[arg-type]
-        regions=(),
+        proposals=(),
     )
     labels = class_positions(stored.class_names, chosen.truth.class_names, chosen.truth.display_names)
     return [evaluate_coco(chosen.truth, stored.table(labels, run)) for run in range(len(stored.runs))]

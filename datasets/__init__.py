@@ -52,7 +52,7 @@ FORMATS: Final = ("coco", "voc", "ilsvrc", "folder")
 def open_dataset(
     format: str, root: str | os.PathLike[str], split: str | None, *, skip_broken: bool = False
 ) -> DetectionDataset:
-    """Return the data set of one split; its truth is read and checked, its photographs are opened when asked for.
+    """Return the data set of one split; its truth is read and checked, its images are opened when asked for.
 
     Args:
         format: ``"coco"``, ``"voc"``, ``"ilsvrc"`` or ``"folder"``.

@@ -1,4 +1,4 @@
-"""MS COCO: one JSON file of images, annotations and categories, and a folder of photographs.
+"""MS COCO: one JSON file of images, annotations and categories, and a folder of image files.
 
 Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the data format at cocodataset.org.
 """
@@ -31,14 +31,14 @@ class _Image(NamedTuple):
 
 
 class CocoDataset(AnnotatedDataset):
-    """The photographs and objects of one split of a data set in COCO's format.
+    """The images and objects of one split of a data set in COCO's format.
 
-    The truth is read and checked at once, photographs are opened when asked for. Category ids may have gaps, as COCO's
+    The truth is read and checked at once, images are opened when asked for. Category ids may have gaps, as COCO's
     own have: labels are positions in `class_names`. Of a crowd only the box is used; it becomes an object to ignore.
     An annotation without `area` gets the area of its box. Segmentations are not looked at.
 
     Args:
-        root: The folder. The truth is ``<split>.json`` or ``annotations/instances_<split>.json`` in it, the photographs
+        root: The folder. The truth is ``<split>.json`` or ``annotations/instances_<split>.json`` in it, the images
             are in ``<split>/``, ``images/`` or the folder itself.
         split: Such as ``"val"`` or ``"val2017"``.
         skip_broken: Leave out what is broken (see Raises) and count it in `skipped`, instead of stopping at the first.
@@ -51,12 +51,12 @@ class CocoDataset(AnnotatedDataset):
 
     Raises:
         InputError: There is no such folder or truth file.
-        DataFormatError: The file is no JSON or no COCO truth; a photograph is missing; an annotation has an unknown
+        DataFormatError: The file is no JSON or no COCO truth; an image is missing; an annotation has an unknown
             category or image, or a box without area. The text names the file and the id.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, *, skip_broken: bool = False) -> None:
-        folder = existing_folder(root, "the truth file and the photographs")
+        folder = existing_folder(root, "the truth file and the images")
         super().__init__(folder, split, skip_broken=skip_broken, has_areas=True)
         self.truth_path = _find_truth(folder, split)
         content = _read_json(self.truth_path)
@@ -171,12 +171,12 @@ def write_coco(dataset: DetectionDataset, root: str | os.PathLike[str], split: s
     """Write a data set as COCO does, for `CocoDataset` to read.
 
     Objects to ignore become crowds. Ids of images and categories are kept; without, categories count from 1, as
-    annotations do. Photographs keep their names.
+    annotations do. Images keep their names.
 
     Args:
         dataset: What to write.
         root: The folder; created, or other splits are in it already.
-        split: What to call the truth file, ``<split>.json``, and the folder of photographs.
+        split: What to call the truth file, ``<split>.json``, and the folder of image files.
 
     Raises:
         InputError: See `write_voc`.

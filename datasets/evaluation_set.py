@@ -21,7 +21,7 @@ class EvaluationSet:
 
     Attributes:
         truth: The objects of the chosen images.
-        dataset: The photographs of the same images in the same order; None if the objects are from a file.
+        dataset: The same images in the same order; None if the objects are from a file.
         title: What it is, in a word or two.
         problems: What was left out and why, one line for each.
     """
@@ -32,7 +32,7 @@ class EvaluationSet:
     problems: tuple[str, ...] = ()
 
     def photographs(self) -> DetectionDataset:
-        """Return the photographs of the images.
+        """Return the data set of the images.
 
         Raises:
             InputError: There are none, the objects are from a file.
@@ -101,7 +101,7 @@ def listed_images(
 ) -> tuple[tuple[int, ...], GroundTruthTable]:
     """Return which images a list names, in its order, and their objects.
 
-    An image is named by the text that leads to its photograph, by the id that files of detections use, or by the last
+    An image is named by the text that leads to its file, by the id that files of detections use, or by the last
     part of that text, where no other image has the same.
 
     Args:
@@ -129,7 +129,7 @@ def listed_images(
 
 
 def _positions_by_name(ground_truth: GroundTruthTable) -> dict[str, tuple[int, ...]]:
-    """Return the images that each text may mean: names of photographs come before ids, and these before last parts."""
+    """Return the images that each text may mean: names of files come before ids, and these before last parts."""
     positions: dict[str, tuple[int, ...]] = {}
     last_parts = [name.rpartition("/")[2] for name in ground_truth.image_names]
     for names in (ground_truth.image_names, map(str, ground_truth.image_ids), last_parts):

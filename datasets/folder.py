@@ -1,4 +1,4 @@
-"""A folder of photographs, with or without annotations beside them."""
+"""A folder of images, with or without annotations beside them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from inception_rcnn.structures.dataset import DetectionDataset
 
 
 class FolderDataset(AnnotatedDataset):
-    """The photographs in a folder, in alphabetical order, and the objects in the XML beside them.
+    """The images in a folder, in alphabetical order, and the objects in the XML beside them.
 
     ``cat.jpg`` has its objects in ``cat.xml``, in PASCAL VOC's format (pixels counted from 1; see `VocDataset`). A
-    photograph without annotation has no objects, and if none has one, `has_truth` is False. Sub-folders and other
+    image without annotation has no objects, and if none has one, `has_truth` is False. Sub-folders and other
     files are not looked at. An image's id is its name without ending, or with it if several share the name.
 
     The classes are those in ``DIR/classes.txt``, one a line, if there is such a file; otherwise all that occur in the
@@ -27,20 +27,20 @@ class FolderDataset(AnnotatedDataset):
 
     Args:
         root: The folder.
-        split: Name of a folder in it; None if the photographs are in the folder itself. If there is no such folder but
-            photographs in `root`, those are taken.
+        split: Name of a folder in it; None if the images are in the folder itself. If there is no such folder but
+            images in `root`, those are taken.
         skip_broken: Leave out what is broken (see Raises) and count it in `skipped`, instead of stopping at the first.
 
     Raises:
         InputError: There is no such folder.
-        DataFormatError: An annotation is no VOC XML, or its photograph is missing; an object has no class, an unknown
-            one, no area, or leaves the photograph. The text names the file and the object.
+        DataFormatError: An annotation is no VOC XML, or its image is missing; an object has no class, an unknown
+            one, no area, or leaves the image. The text names the file and the object.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str | None = None, *, skip_broken: bool = False) -> None:
-        top = existing_folder(root, "the photographs, or a folder for each split")
+        top = existing_folder(root, "the images, or a folder for each split")
         super().__init__(top, split, skip_broken=skip_broken)
-        self.folder, files = _find_photographs(top, split)
+        self.folder, files = _find_images(top, split)
         names = top / "classes.txt"
         known = read_class_list(names) if names.is_file() else None
         truths = {path.stem: path for path in sorted(self.folder.glob("*.xml")) if not path.name.startswith(".")}
@@ -68,9 +68,9 @@ class FolderDataset(AnnotatedDataset):
 
 
 def write_folder(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
-    """Write photographs into one folder, each with its XML beside it, for `FolderDataset` to read.
+    """Write images into one folder, each with its XML beside it, for `FolderDataset` to read.
 
-    Photographs keep their names, and are read back in alphabetical order. The classes go to ``classes.txt``.
+    Images keep their names, and are read back in alphabetical order. The classes go to ``classes.txt``.
 
     Args:
         dataset: What to write.
@@ -91,16 +91,16 @@ def write_folder(dataset: DetectionDataset, root: str | os.PathLike[str], split:
         put((new / name).with_suffix(".xml"), text.encode())
 
 
-def _find_photographs(root: Path, split: str | None) -> tuple[Path, list[Path]]:
-    """Return the folder that is meant, and the photographs in it."""
+def _find_images(root: Path, split: str | None) -> tuple[Path, list[Path]]:
+    """Return the folder that is meant, and the images in it."""
     folder = root if split is None else root / split
     if folder.is_dir():
-        return folder, _photographs(folder)
-    if files := _photographs(root):
+        return folder, _images(folder)
+    if files := _images(root):
         return root, files
     raise InputError(f"no photographs for split {split!r}: there is no folder {folder}, and none are in {root} itself")
 
 
-def _photographs(folder: Path) -> list[Path]:
+def _images(folder: Path) -> list[Path]:
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))
     return sorted(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())

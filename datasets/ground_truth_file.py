@@ -6,7 +6,7 @@ One JSON object a line, one line an image; UTF-8, plain or packed by gzip (``.js
      "objects": [[159, "n01726692", 105, 204, 358, 279]]}
 
 - ``id``: what the data set calls the image, a text or a whole number.
-- ``name``: a text that leads to its photograph; absent if that is ``id``.
+- ``name``: a text that leads to its file; absent if that is ``id``.
 - ``index``: the whole number by which files of detections name the image; may be null or absent, then it is ``id``.
 - ``width``, ``height``: of the image, in pixels; may be null or absent.
 - ``objects``: lists of class number (from 1), class name, xmin, ymin, xmax, ymax: pixels from 0, inclusive, so that a

@@ -19,21 +19,21 @@ from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 
 _PARTS = ("train", "val", "test")
-_PHOTOGRAPHS = ("Data/DET/{part}", "ILSVRC2014_DET_{part}", "ILSVRC2013_DET_{part}")
+_IMAGES = ("Data/DET/{part}", "ILSVRC2014_DET_{part}", "ILSVRC2013_DET_{part}")
 _TRUTHS = ("Annotations/DET/{part}", "ILSVRC2014_DET_bbox_{part}", "ILSVRC2013_DET_bbox_{part}")
 _LISTS = ("ImageSets/DET", "devkit/data/det_lists", "*devkit*/data/det_lists", "data/det_lists", "det_lists")
 
 
 class IlsvrcDetDataset(AnnotatedDataset):
-    """The photographs and objects of one split of ILSVRC DET.
+    """The images and objects of one split of ILSVRC DET.
 
-    The truth is read and checked at once, photographs are opened when asked for. ImageNet counts pixels from 0 and
+    The truth is read and checked at once, images are opened when asked for. ImageNet counts pixels from 0 and
     includes the last one: its box 0 0 9 9 is 0 0 10 10 here. `difficult`, `pose`, `subcategory` play no role. An image
     without annotation is an image without objects: negatives of the training set have none, and the test set.
 
     The list is ``ImageSets/DET/<split>.txt`` (2015 and later) or ``<split>.txt`` in a development kit's
     ``data/det_lists`` (2013, 2014), one image a line, with or without a number behind it; R-CNN's val1 and val2 may
-    be put there too. Photographs are in ``Data/DET/{train,val,test}`` or in ``ILSVRC201x_DET_{train,val,test}``,
+    be put there too. Images are in ``Data/DET/{train,val,test}`` or in ``ILSVRC201x_DET_{train,val,test}``,
     annotations in ``Annotations/DET/...`` or ``ILSVRC201x_DET_bbox_...``; an id is found with the folder it names,
     with another of the training set's folders, or in the folder itself.
 
@@ -51,8 +51,8 @@ class IlsvrcDetDataset(AnnotatedDataset):
 
     Raises:
         InputError: There is no such folder or list.
-        DataFormatError: An annotation is no such XML; a photograph is missing; an object has no class, an unknown one,
-            no area, or leaves the photograph. The text names the file and the object.
+        DataFormatError: An annotation is no such XML; an image is missing; an object has no class, an unknown one,
+            no area, or leaves the image. The text names the file and the object.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, *, skip_broken: bool = False) -> None:
@@ -62,17 +62,17 @@ class IlsvrcDetDataset(AnnotatedDataset):
         table = folder / "classes.tsv"
         classes = _read_classes(table) if table.is_file() else det_classes()
         known = tuple(wnid for wnid, _ in classes)
-        photographs, truths = _folders(folder, split, _PHOTOGRAPHS), _folders(folder, split, _TRUTHS)
+        images, truths = _folders(folder, split, _IMAGES), _folders(folder, split, _TRUTHS)
         files = FolderListing()
         entries = read_image_list(
-            listed, self._broken, lambda name: _find_image(name, photographs, files) is not None, numbered=True
+            listed, self._broken, lambda name: _find_image(name, images, files) is not None, numbered=True
         )
         numbers = []
         for image_id, number in entries.items():
             with self._broken.skipping():
-                path = _find_image(image_id, photographs, files)
+                path = _find_image(image_id, images, files)
                 if path is None:
-                    raise _missing_image(image_id, photographs, listed)
+                    raise _missing_image(image_id, images, listed)
                 self._add_annotated(image_id, path, _find_truth(image_id, truths, files), known)
                 numbers.append(number)
         self._complete(known, display_names=[name for _, name in classes])
@@ -98,7 +98,7 @@ def write_ilsvrc(dataset: DetectionDataset, root: str | os.PathLike[str], split:
     Args:
         dataset: What to write; the class names stand where ILSVRC has WordNet ids.
         root: The folder; created, or other splits are in it already.
-        split: What to call the list in ``ImageSets/DET``, and the folders of photographs and annotations.
+        split: What to call the list in ``ImageSets/DET``, and the folders of images and annotations.
 
     Raises:
         InputError: An object is to be ignored, for which ILSVRC has no mark; or see `write_voc`.
@@ -113,9 +113,9 @@ def write_ilsvrc(dataset: DetectionDataset, root: str | os.PathLike[str], split:
             )
     _write_classes(dataset, folder)
     for i, image_id in enumerate(ids):
-        photograph = dataset.path(i)
+        file = dataset.path(i)
         text = annotation_of(dataset, i, Path(image_id).name, first_pixel=0, depth=False)
-        put(folder / "Data" / "DET" / split / f"{image_id}{photograph.suffix}", photograph.read_bytes())
+        put(folder / "Data" / "DET" / split / f"{image_id}{file.suffix}", file.read_bytes())
         put(folder / "Annotations" / "DET" / split / f"{image_id}.xml", text.encode())
     put(listed, "".join(f"{image_id} {number}\n" for number, image_id in enumerate(ids, 1)).encode())
 

@@ -1,4 +1,4 @@
-"""PASCAL VOC: lists in ImageSets/Main, an XML file for each photograph.
+"""PASCAL VOC: lists in ImageSets/Main, an XML file for each image.
 
 Source: Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", and its development kit.
 """
@@ -34,29 +34,29 @@ _EXTRA = "difficult_from_masks.json"
 
 
 class VocDataset(AnnotatedDataset):
-    """The photographs and objects of one split of a data set in PASCAL VOC's format.
+    """The images and objects of one split of a data set in PASCAL VOC's format.
 
-    The truth is read and checked at once, photographs are opened when asked for. VOC counts pixels from 1 and includes
+    The truth is read and checked at once, images are opened when asked for. VOC counts pixels from 1 and includes
     the last one: its box 1 1 10 10 is 0 0 10 10 here. Objects marked as difficult are to be ignored; `truncated`,
     `occluded`, `pose` and the parts of persons play no role.
 
     The classes are those in ``DIR/classes.txt``, one a line, if there is such a file; otherwise VOC's twenty if the
     split has no others; otherwise all that occur in ``DIR/Annotations``, whatever the split, in alphabetical order.
 
-    The photograph of an id is the file in ``JPEGImages`` with that name and any ending; if there are several, or none,
+    The image of an id is the file in ``JPEGImages`` with that name and any ending; if there are several, or none,
     the annotation's `filename` decides. Regions in ``DIR/difficult_from_masks.json``, ``{id: [{"name": class, "box":
-    [xmin, ymin, xmax, ymax]}]}``, are appended to the objects of their photographs, to be ignored.
+    [xmin, ymin, xmax, ymax]}]}``, are appended to the objects of their images, to be ignored.
 
     Args:
         root: The folder, with ``Annotations``, ``ImageSets/Main`` and ``JPEGImages`` in it.
         split: Name of a list: ``ImageSets/Main/<split>.txt``. Of a list for one class, such as ``cat_train``, all
-            photographs are taken.
+            images are taken.
         skip_broken: Leave out what is broken (see Raises) and count it in `skipped`, instead of stopping at the first.
 
     Raises:
         InputError: There is no such folder or list.
-        DataFormatError: An annotation is missing or no VOC XML; a photograph is missing; an object has no class, an
-            unknown one, no area, or leaves the photograph. The text names the file and the object.
+        DataFormatError: An annotation is missing or no VOC XML; an image is missing; an object has no class, an
+            unknown one, no area, or leaves the image. The text names the file and the object.
     """
 
     def __init__(self, root: str | os.PathLike[str], split: str, *, skip_broken: bool = False) -> None:
@@ -86,7 +86,7 @@ class VocDataset(AnnotatedDataset):
 def write_voc(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
     """Write a data set as PASCAL VOC does, for `VocDataset` to read.
 
-    Objects to ignore become difficult ones. Images with a number as id are called after their photograph. The classes
+    Objects to ignore become difficult ones. Images with a number as id are called after their file. The classes
     go to ``classes.txt``.
 
     Args:
@@ -103,10 +103,10 @@ def write_voc(dataset: DetectionDataset, root: str | os.PathLike[str], split: st
     write_class_list(dataset, folder)
     ids = text_ids(dataset)
     for i, image_id in enumerate(ids):
-        photograph = dataset.path(i)
-        name = f"{image_id}{photograph.suffix}"
+        file = dataset.path(i)
+        name = f"{image_id}{file.suffix}"
         text = annotation_of(dataset, i, Path(name).name, first_pixel=1)
-        put(folder / "JPEGImages" / name, photograph.read_bytes())
+        put(folder / "JPEGImages" / name, file.read_bytes())
         put(folder / "Annotations" / f"{image_id}.xml", text.encode())
     put(listed, "".join(f"{image_id}\n" for image_id in ids).encode())
 

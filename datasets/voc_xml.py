@@ -20,7 +20,7 @@ from inception_rcnn.datasets.base import AnnotatedObject, Problems
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.ground_truth import ImageSize
 
-_LARGEST = 1e9  # a photograph with more pixels a side does not exist
+_LARGEST = 1e9  # an image with more pixels a side does not exist
 _SLACK = 1  # pixels: tools that counted from 0 where the format counts from 1, or the other way round, are common
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 

@@ -1,6 +1,6 @@
 """Data sets written in the formats that this room reads.
 
-A writer never changes what it was given: photographs are copied byte for byte, boxes keep all their digits, objects
+A writer never changes what it was given: images are copied byte for byte, boxes keep all their digits, objects
 their order and labels their names. What a format cannot hold is an error, not a loss; only the `area` of COCO's objects
 has no place in the others. A split that is already there is never touched. The list or truth file is written last, so
 what can be opened is whole.

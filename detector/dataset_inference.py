@@ -67,7 +67,7 @@ class SetRun:
             image_ids=tuple(self.image_ids),
             checksums=(),
             found=(),
-            regions=(),
+            proposals=(),
         )
 
     def name(self) -> str:
@@ -214,7 +214,7 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
     """Return what is found in some of the images."""
     clock = StageClock()
     checksums = _checksums(run, rows)
-    found, regions = [], []
+    found, proposals = [], []
     for row in rows:
         with clock.stage("decode"):
             image = run.images.load_image(row)
@@ -224,7 +224,7 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
             asked = (scores, *(scores.of_member(member) for member in members))
             answers: tuple[Detections, ...] = tuple(run.detector.postprocess(one) for one in asked)
         found.append(answers)
-        regions.append(scores.proposals.boxes)
+        proposals.append(scores.proposals)
         bar.advance(1)
     chosen = slice(rows.start, rows.stop)
     return replace(
@@ -232,6 +232,6 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
         image_ids=run.expected.image_ids[chosen],
         checksums=checksums,
         found=tuple(found),
-        regions=tuple(regions),
+        proposals=tuple(proposals),
         seconds=dict(clock.seconds),
     )

@@ -118,6 +118,8 @@ class Ensemble:
     def _logits(self, inputs: Tensor) -> list[Tensor]:
         """Return every member's logits (N, C + 1); the stages that all have in common run once."""
         networks = [member.network for member in self.members]
+        if len(networks) == 1:
+            return [networks[0](inputs)]
         x, rest = inputs, STAGES[0]
         if self.shared:
             x, rest = networks[0].trunk(inputs, stop=self.shared[-1]), STAGES[min(len(self.shared), len(STAGES) - 1)]

@@ -55,6 +55,7 @@ class RegionWarp:
     def __init__(self, image: Image, spec: InputSpec) -> None:
         check_rgb(image)
         self.spec = spec
+        self.processors = available_processors()
         self.fill = np.array(spec.fill, dtype=np.float32)
         # The kernel is compiled for writable memory, though it only reads; Pillow's arrays, for one, are read-only.
         self._levels: list[Image] = [np.require(image, requirements=["C_CONTIGUOUS", "WRITEABLE"])]
@@ -79,7 +80,7 @@ class RegionWarp:
         windows = context_window(boxes, self.spec)
         levels = [self._level_of(window) for window in windows]
         crops = np.empty((len(boxes), self.spec.side, self.spec.side, 3), dtype=np.uint8)
-        workers = min(threads or available_processors(), max(1, len(boxes) // 8))
+        workers = min(threads or self.processors, max(1, len(boxes) // 8))
         if workers == 1:
             self._fill(crops, windows, levels, range(len(boxes)))
         else:

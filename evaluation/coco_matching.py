@@ -33,9 +33,9 @@ class CocoTables:
     """COCO's tables; -1 stands for a class without objects of the size.
 
     Args:
-        precision: float64 [10 IoUs, 101 recalls, classes, 4 sizes], at most 100 detections an image and class.
+        precision: float64 [10 IoUs, 101 recalls, classes, 4 sizes], at most 100 detections per image and class.
         recall: float64 [10 IoUs, classes, 4 sizes], alike.
-        few_recall: float64 [10 IoUs, classes, 2]: with 1 and with 10 detections an image and class, any size.
+        few_recall: float64 [10 IoUs, classes, 2]: with 1 and with 10 detections per image and class, any size.
     """
 
     precision: NDArray[np.float64]

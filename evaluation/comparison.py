@@ -13,7 +13,7 @@ from inception_rcnn.evaluation.bootstrap import RESAMPLES, Interval, Resampled, 
 from inception_rcnn.evaluation.results import Evaluation
 from inception_rcnn.structures import InputError
 
-_NOTHING: Final = 1e-12  # average precisions closer than that are equal
+_EQUAL: Final = 1e-12  # average precisions closer than that are equal
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ClassDifference:
     @property
     def winner(self) -> int:
         """1 if the first detector has the higher average precision, 2 if the second has, 0 if they are equal."""
-        return 0 if abs(self.difference) < _NOTHING else 1 if self.difference < 0 else 2
+        return 0 if abs(self.difference) < _EQUAL else 1 if self.difference < 0 else 2
 
     @property
     def option(self) -> tuple[int, str]:

@@ -30,9 +30,9 @@ def evaluate_voc(
 ) -> EvaluationResult:
     """Return average precision as the VOC development kits compute it.
 
-    From the best score to the worst, each detection is judged by the object of its class that it overlaps most, free or
-    not: true if the IoU is 0.5 or more and the object is free; neither way if the object is difficult (`ignore`), any
-    number of times; else false, even if it overlaps another free object enough. Sides count inclusive pixels. Equal
+    From the best score to the worst, each detection is matched with the object of its class that it overlaps most, free
+    or not: true if the IoU is 0.5 or more and the object is free; neither way if the object is difficult (`ignore`),
+    any number of times; else false, even if it overlaps another free object enough. Sides count inclusive pixels. Equal
     scores stand in the order of the table, or of images and detections. Average precision is the area under the
     envelope since 2010, and the mean at eleven recalls before.
 

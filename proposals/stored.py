@@ -31,6 +31,7 @@ from inception_rcnn.structures.jobs import (
     images_per_part,
 )
 from inception_rcnn.structures.progress import StageClock
+from inception_rcnn.structures.proposals import proposals_from_arrays, proposals_to_arrays
 
 KIND: Final = "proposals"
 IMAGES_PER_PART: Final = 64
@@ -149,20 +150,7 @@ def write_stored_proposals(path: str | Path, stored: StoredProposals) -> None:
     Raises:
         InputError: The proposals have different sources, or some have objectness and others not.
     """
-    source_names = stored.proposals[0].source_names if stored.proposals else ("selective-search",)
-    if any(one.source_names != source_names for one in stored.proposals):
-        raise InputError("proposals of one file should all have the same source names")
-    judged = [one.objectness for one in stored.proposals if one.objectness is not None]
-    if judged and len(judged) != len(stored):
-        raise InputError("proposals of one file should all have objectness, or none of them")
-    arrays = {
-        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in stored.proposals)]),
-        "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in stored.proposals)]),
-        "source": np.concatenate([np.zeros(0, np.uint8), *(one.source for one in stored.proposals)]),
-        "counts": np.array([len(one) for one in stored.proposals], np.int64),
-    }
-    if judged:
-        arrays["objectness"] = np.concatenate(judged)
+    arrays, source_names = proposals_to_arrays(stored.proposals)
     description = {
         "settings": stored.settings,
         "image_ids": stored.image_ids,
@@ -192,27 +180,10 @@ def _assembled(file: ArrayFile) -> StoredProposals:
     Raises:
         InputError, KeyError, TypeError, ValueError: Description and arrays do not fit each other.
     """
-    arrays, known = file.arrays, file.description
-    if set(arrays) - {"objectness"} != {"boxes", "scores", "source", "counts"}:
-        raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
-    counts, objectness = arrays["counts"], arrays.get("objectness")
+    known, proposals = file.description, proposals_from_arrays(file.arrays, file.description["source_names"])
     image_ids, checksums = tuple(known["image_ids"]), tuple(known["sha256"])
-    if not len(counts) == len(image_ids) == len(checksums) or counts.min(initial=0) < 0:
-        raise InputError(f"{len(counts)} counts, {len(image_ids)} images, {len(checksums)} checksums")
-    if any(len(array) != counts.sum() for name, array in arrays.items() if name != "counts"):
-        raise InputError(f"the counts add up to {counts.sum()}, there are {len(arrays['boxes'])} boxes")
-    names = tuple(known["source_names"])
-    parts = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True))
-    proposals = tuple(
-        Proposals(
-            arrays["boxes"][rows],
-            arrays["scores"][rows],
-            arrays["source"][rows],
-            names,
-            None if objectness is None else objectness[rows],
-        )
-        for rows in parts
-    )
+    if not len(proposals) == len(image_ids) == len(checksums):
+        raise InputError(f"{len(proposals)} counts, {len(image_ids)} images, {len(checksums)} checksums")
     return StoredProposals(
         settings=dict(known["settings"]),
         image_ids=image_ids,

@@ -138,3 +138,33 @@ def positions(values: ArrayLike, name: str, length: int, limit: int = _LARGEST) 
     if array.min() < 0 or array.max() >= limit:
         raise InputError(f"{name} should be in 0..{limit - 1}, got {array.min()}..{array.max()}")
     return np.ascontiguousarray(array, dtype=np.int32)
+
+
+def share_column(values: ArrayLike | None, name: str, length: int) -> NDArray[np.float32] | None:
+    """Return `values` as float32 (length,) in [0, 1]; None stays None.
+
+    Raises:
+        InputError: The shape is another one, or a value is outside.
+    """
+    if values is None:
+        return None
+    shares = column(values, name, length, np.float32)
+    outside = (shares < 0) | (shares > 1)
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise InputError(f"{name} should be in [0, 1], but entry {row} is {shares[row]}")
+    return shares
+
+
+def source_column(source: ArrayLike, length: int, names: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Return who proposed each box, uint8 (length,); none given means that the first name proposed all.
+
+    Raises:
+        InputError: The shape is another one, a value has no name, or there are no names or too many.
+    """
+    if len(names) > 256 or (length and not names):
+        raise InputError(f"source_names should hold 1 to 256 names, got {len(names)}")
+    given = whole_numbers(source, "source", len(names), "source_names")
+    if given.size == 0:
+        return np.zeros(length, np.uint8)
+    return column(given, "source", length, np.uint8)

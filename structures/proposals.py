@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import Selection, check_descending, column, descending, rows, whole_numbers
+from inception_rcnn.structures.checks import (
+    Selection,
+    check_descending,
+    column,
+    descending,
+    rows,
+    share_column,
+    source_column,
+)
 from inception_rcnn.structures.errors import InputError
 
 
@@ -52,9 +61,9 @@ class Proposals:
         check_descending(scores, "Proposals")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "scores", scores)
-        object.__setattr__(self, "source", _sources(self.source, len(boxes), names))
+        object.__setattr__(self, "source", source_column(self.source, len(boxes), names))
         object.__setattr__(self, "source_names", names)
-        object.__setattr__(self, "objectness", _shares(self.objectness, len(boxes)))
+        object.__setattr__(self, "objectness", share_column(self.objectness, "objectness", len(boxes)))
 
     @classmethod
     def ordered(
@@ -70,11 +79,11 @@ class Proposals:
         values = column(scores, "scores", len(checked), np.float32)
         names = tuple(source_names)
         order = descending(values)
-        shares = _shares(objectness, len(checked))
+        shares = share_column(objectness, "objectness", len(checked))
         return cls(
             checked[order],
             values[order],
-            _sources(source, len(checked), names)[order],
+            source_column(source, len(checked), names)[order],
             names,
             None if shares is None else shares[order],
         )
@@ -99,26 +108,57 @@ class Proposals:
         return self[: max(n, 0)]
 
 
-def _shares(objectness: ArrayLike | None, length: int) -> NDArray[np.float32] | None:
-    """Return the objectness of each box (length,), or None if it was not computed."""
-    if objectness is None:
-        return None
-    values = column(objectness, "objectness", length, np.float32)
-    outside = (values < 0) | (values > 1)
-    if outside.any():
-        row = int(np.argmax(outside))
-        raise InputError(f"objectness should be in [0, 1], but entry {row} is {values[row]}")
-    return values
+def proposals_to_arrays(proposals: Sequence[Proposals]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return the proposals of many images as arrays for a file, images one after the other, and their source names.
+
+    Returns:
+        `boxes` (N, 4) float32, `scores` (N,) float32, `source` (N,) uint8, perhaps `objectness` (N,) float32, and
+        `counts` (images,) int64.
+
+    Raises:
+        InputError: The proposals have different source names, or some have objectness and others not. Images without
+            proposals have neither.
+    """
+    some = [one for one in proposals if len(one)]
+    names = some[0].source_names if some else ("selective-search",)
+    if any(one.source_names != names for one in some):
+        raise InputError("proposals of one file should all have the same source names")
+    objectness = [one.objectness for one in some if one.objectness is not None]
+    if objectness and len(objectness) != len(some):
+        raise InputError("proposals of one file should all have objectness, or none of them")
+    arrays: dict[str, NDArray[Any]] = {
+        "boxes": np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes for one in some)]),
+        "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in some)]),
+        "source": np.concatenate([np.zeros(0, np.uint8), *(one.source for one in some)]),
+        "counts": np.array([len(one) for one in proposals], np.int64),
+    }
+    return arrays | ({"objectness": np.concatenate(objectness)} if objectness else {}), names
 
 
-def _sources(source: ArrayLike, length: int, names: tuple[str, ...]) -> NDArray[np.uint8]:
-    """Return who proposed each box (length,); none given means that the first name proposed all."""
-    if len(names) > 256 or (length and not names):
-        raise InputError(f"source_names should hold 1 to 256 names, got {len(names)}")
-    given = whole_numbers(source, "source", len(names), "source_names")
-    if given.size == 0:
-        return np.zeros(length, np.uint8)
-    return column(given, "source", length, np.uint8)
+def proposals_from_arrays(arrays: Mapping[str, NDArray[Any]], source_names: Sequence[str]) -> tuple[Proposals, ...]:
+    """Return what `proposals_to_arrays` was given.
+
+    Raises:
+        InputError: The arrays are others, or do not fit each other.
+    """
+    if set(arrays) - {"objectness"} != {"boxes", "scores", "source", "counts"}:
+        raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
+    counts, objectness = arrays["counts"], arrays.get("objectness")
+    if counts.ndim != 1 or counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
+        raise InputError(f"counts should be whole numbers, 0 or more, got {counts.dtype} {counts.shape}")
+    if any(len(array) != counts.sum() for name, array in arrays.items() if name != "counts"):
+        raise InputError(f"the counts add up to {counts.sum()}, there are {len(arrays['boxes'])} boxes")
+    parts = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True))
+    return tuple(
+        Proposals(
+            arrays["boxes"][rows],
+            arrays["scores"][rows],
+            arrays["source"][rows],
+            tuple(source_names),
+            None if objectness is None else objectness[rows],
+        )
+        for rows in parts
+    )
 
 
 def boxes_checksum(proposals: Sequence[Proposals]) -> str:

@@ -15,6 +15,7 @@ from inception_rcnn.structures.checks import column, descending
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.kernels import kernel
 
+_STRIPS = 64  # into which the boxes of a single class are sorted by x1, so that only near ones are compared
 _FIRST_SORTED = 4096  # entries sorted at first; more only if fewer than max_detections of these stay
 
 
@@ -115,19 +116,24 @@ def _kept(
     """Return which entries stay, ascending; entry i is box `position[i]` as class `label[i]`, best first."""
     corners = boxes[position].astype(np.float64)
     kept = np.empty(min(most, len(position)), np.int64)
-    count = greedy(corners, label, classes, float(iou_threshold), per_class, kept)
+    strips = _STRIPS if classes == 1 else 1  # of many classes, each has few boxes
+    count = greedy(corners, label, classes, strips, float(iou_threshold), per_class, kept)
     return kept[:count]
 
 
 @kernel
-def greedy(boxes: Any, label: Any, classes: int, threshold: float, per_class: int, kept: Any) -> int:
+def greedy(boxes: Any, label: Any, classes: int, strips: int, threshold: float, per_class: int, kept: Any) -> int:
     """Write which boxes stay into `kept` until it is full, and return how many; boxes (M, 4) float64, best first."""
-    newest = np.full(classes, -1, dtype=np.int64)  # class -> the last place in `kept` that it has
-    before = np.empty(kept.size, dtype=np.int64)  # place in `kept` -> the one before it of the same class
+    newest = np.full((classes, strips), -1, dtype=np.int64)  # class, strip of x1 -> its last place in `kept`
+    before = np.empty(kept.size, dtype=np.int64)  # place in `kept` -> the one before it of the same class and strip
     of_class = np.zeros(classes, dtype=np.int64)
     corners = np.empty((kept.size, 5), dtype=np.float64)  # of the boxes kept, and their areas
     # What is clearly below the threshold needs no division: the margin is far above what rounding can change.
     clearly = threshold * (1 - 1e-9)
+    least, most = np.inf, -np.inf
+    for entry in range(label.size):
+        least, most = min(least, boxes[entry, 0]), max(most, boxes[entry, 0])
+    scale = strips / (most - least) if most > least else 0.0
     count = 0
     for entry in range(label.size):
         if count == kept.size:
@@ -137,29 +143,38 @@ def greedy(boxes: Any, label: Any, classes: int, threshold: float, per_class: in
             continue
         x1, y1, x2, y2 = boxes[entry, 0], boxes[entry, 1], boxes[entry, 2], boxes[entry, 3]
         area = max(x2 - x1, 0.0) * max(y2 - y1, 0.0)
-        # A box that overlaps this one is most likely near in score, too: the newest first.
-        place = newest[own]
+        # Above the threshold, the joint width is at most this one over the threshold, and so x1 are not far apart; one
+        # strip more on either side is far above what rounding can change.
+        aside = max(x2 - x1, 0.0) * (1 - threshold)
+        first = 0
+        if threshold > 1e-3:
+            first = int(max((x1 - aside / threshold - least) * scale - 1, 0.0))
+        last = int(min((x1 + aside - least) * scale + 1, strips - 1.0))
         stays = True
-        while place >= 0:
-            other = corners[place]
-            place = before[place]
-            if min(area, other[4]) <= clearly * max(area, other[4]):
-                continue  # the smaller lies inside the larger at best
-            width = min(x2, other[2]) - max(x1, other[0])
-            height = min(y2, other[3]) - max(y1, other[1])
-            if width > 0 and height > 0:
-                shared = width * height
-                union = area + other[4] - shared
-                # Inverted boxes have no area, yet their corners may seem to overlap: they were left out above.
-                if shared > clearly * union and min(shared / union, 1.0) > threshold:
-                    stays = False
-                    break
+        for strip in range(first, last + 1):
+            # A box that overlaps this one is most likely near in score, too: the newest first.
+            place = newest[own, strip]
+            while place >= 0 and stays:
+                other = corners[place]
+                place = before[place]
+                if min(area, other[4]) <= clearly * max(area, other[4]):
+                    continue  # the smaller lies inside the larger at best
+                width = min(x2, other[2]) - max(x1, other[0])
+                height = min(y2, other[3]) - max(y1, other[1])
+                if width > 0 and height > 0:
+                    shared = width * height
+                    union = area + other[4] - shared
+                    # Inverted boxes have no area, yet their corners may seem to overlap: they were left out above.
+                    stays = shared <= clearly * union or min(shared / union, 1.0) <= threshold
+            if not stays:
+                break
         if stays:
             kept[count] = entry
             corners[count, 0], corners[count, 1], corners[count, 2], corners[count, 3] = x1, y1, x2, y2
             corners[count, 4] = area
-            before[count] = newest[own]
-            newest[own] = count
+            strip = int(min((x1 - least) * scale, strips - 1.0))
+            before[count] = newest[own, strip]
+            newest[own, strip] = count
             of_class[own] += 1
             count += 1
     return count

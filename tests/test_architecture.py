@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 OTHER_FOLDERS = ("src", "scripts", "tests", "benchmarks", "docs")
 TORCH = {"torch", "torchvision"}
 MOST_LINES = 600
+MOST_NAMES = 18
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,36 @@ def _offered(package: Module) -> set[str]:
     return names
 
 
+def kernels(source: Source) -> Iterator[str]:
+    """numba is imported by nobody before a kernel's first call, and a kernel uses nothing of the project's other files.
+
+    numba's store of compiled functions notices a change of the kernel's own file only.
+    """
+    for module in source.modules.values():
+        for found in module.imports:
+            if found.target.split(".")[0] == "numba" and not found.deferred:
+                yield f"{module.path}:{found.line}: numba is imported when a kernel is first called, not before"
+        foreign = {found.target.rpartition(".")[2] for found in module.imports if found.target.startswith(PACKAGE)}
+        for function in module.tree.body:
+            if isinstance(function, ast.FunctionDef) and _is_kernel(function):
+                names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+                for name in sorted(names & foreign - {"kernel"}):
+                    yield f"{module.path}:{function.lineno}: the kernel {function.name} uses {name} of another file"
+
+
+def _is_kernel(function: ast.FunctionDef) -> bool:
+    return any(re.match(r"kernel\b", ast.unparse(decorator)) for decorator in function.decorator_list)
+
+
+def crowds(source: Source) -> Iterator[str]:
+    """No folder of a room shows more names than a newcomer takes in; tools/ has one file a command."""
+    folders = {module.path.parent for module in source.modules.values() if module.room != "tools"}
+    for folder in sorted(folders):
+        shown = [entry.name for entry in folder.iterdir() if not entry.name.startswith(("__", "."))]
+        if len(shown) > MOST_NAMES:
+            yield f"{folder}: {len(shown)} names, and {MOST_NAMES} are the most; perhaps a folder of its own"
+
+
 def lengths(source: Source) -> Iterator[str]:
     """No file is longer than a reader's patience."""
     for module in [*source.modules.values(), *source.others]:
@@ -254,7 +285,7 @@ def lengths(source: Source) -> Iterator[str]:
 
 
 Rule = Callable[[Source], Iterator[str]]
-RULES: tuple[Rule, ...] = (arrows, cycles, torch_free, packages, bare_names, file_names, lengths)
+RULES: tuple[Rule, ...] = (arrows, cycles, torch_free, packages, bare_names, file_names, kernels, crowds, lengths)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -317,6 +348,17 @@ PLANTED: dict[str, tuple[Rule, str, str]] = {
     "utils": (file_names, "structures/utils.py", ""),
     "name of a function": (file_names, "structures/area.py", ""),
     "name of a standard module": (file_names, "tools/profile.py", ""),
+    "numba": (kernels, "structures/boxes.py", "import numba"),
+    "kernel of another file": (
+        kernels,
+        "proposals/search.py",
+        "from .merging import step\n@kernel\ndef find(x):\n    return step(x)",
+    ),
+    "constant of another file": (
+        kernels,
+        "proposals/search.py",
+        "from .merging import BINS\n@kernel(fastmath=True)\ndef find(x):\n    return x * BINS",
+    ),
     "long file": (lengths, "tests/test_x.py", "pass\n" * (MOST_LINES + 1)),
 }
 
@@ -339,6 +381,20 @@ def test_planted_violation_is_found(case: str, tmp_path: Path) -> None:
     complaints = list(rule(_plant(tmp_path, SOUND | {name: text})))
     assert complaints
     assert Path(name).parts[0].removesuffix(".toml") in " ".join(complaints)
+
+
+def test_a_crowded_folder_is_found_and_tools_may_be_one(tmp_path: Path) -> None:
+    many = {f"structures/part{number}.py": "" for number in range(MOST_NAMES + 1)}
+    assert [line.partition(":")[0] for line in crowds(_plant(tmp_path, SOUND | many))] == [str(tmp_path / "structures")]
+    commands = {f"tools/command{number}.py": "" for number in range(MOST_NAMES + 1)}
+    assert list(crowds(_plant(tmp_path / "other", SOUND | commands))) == []
+
+
+def test_a_kernel_may_use_what_its_own_file_has(tmp_path: Path) -> None:
+    text = "import numba_like\nBINS = 3\n@kernel\ndef find(x):\n    def f():\n        pass\n    return x * BINS"
+    lazy = "def f():\n    import numba"
+    planted = SOUND | {"proposals/search.py": text, "structures/boxes.py": lazy}
+    assert list(kernels(_plant(tmp_path, planted))) == []
 
 
 def test_deferred_torch_is_allowed_in_proposals_package(tmp_path: Path) -> None:

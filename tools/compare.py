@@ -6,9 +6,9 @@ FIRST and SECOND are what the detectors found: ILSVRC's text, VOC's files (a fol
 results JSON, plain or .gz, or a file of `eval_map --output`. With --ground-truth no photograph is needed:
 inception-rcnn compare a.txt b.txt --dataset ilsvrc --ground-truth val2.jsonl.gz
 
-The difference is that of mAP at IoU 0.5, second minus first. Its interval comes from drawing the photographs anew, for
-both detectors alike. In a photograph they differ by the number of mistakes: false detections and objects not found,
-each detector at the score that gives its best mean F1 over the classes.
+The difference is that of mAP at IoU 0.5, second minus first. Its interval comes from drawing the photographs with
+replacement, for both detectors alike. In a photograph they differ by the number of mistakes: false detections and
+objects not found, each detector at the score that gives its best mean F1 over the classes.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def main(
         bool, typer.Option(help="Multiply class probabilities by MultiBox's objectness, where the detector has it.")
     ] = True,
     proposals_file: Annotated[
-        Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing anew.")
+        Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images.")] = None,
     output: Annotated[Path | None, typer.Option(help="File to keep the detections in, *.safetensors.")] = None,
@@ -206,7 +206,7 @@ def evaluate_stored(
     truth = scored_set.truth
     labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
     beside = {
-        "coverage": proposal_recall(truth, stored.regions),
+        "coverage": proposal_recall(truth, stored.proposals),
         "seconds": stored.seconds,
         "weights": tuple(weights),
         "settings": {key: str(value) for key, value in stored.settings.items() if not isinstance(value, dict | list)},
@@ -309,11 +309,12 @@ def _detect(
 def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
     """Writes into each checkpoint the score with the best mean F1 of its own detections."""
     from inception_rcnn.detector.checkpoints import with_score_threshold
+    from inception_rcnn.evaluation.report.text import score
 
     for checkpoint, one in zip(weights, evaluations[-len(weights) :], strict=True):
         threshold = one.matches.best_f1().threshold
         with_score_threshold(checkpoint, threshold)
-        typer.echo(f"stored score threshold {threshold:.3f} in {checkpoint}")
+        typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def main(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
-    """Parses, calls, prints."""
+    """Parse, call, print."""
     options = {
         "source": source,
         "multibox": weights,
@@ -129,7 +129,7 @@ def _cover_set(
     threads: int | None,
     quiet: bool,
 ) -> None:
-    """Proposes for a whole set, stores, counts, prints."""
+    """Propose for a whole set, store, count, print."""
     import numpy as np
 
     from inception_rcnn.proposals.stored import propose_for_set
@@ -164,7 +164,7 @@ def _cover_set(
 
 
 def _open(form: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
-    """The data set, with at least one image; what is left out is reported."""
+    """Return the data set, with at least one image; report what is left out."""
     from inception_rcnn.datasets import open_dataset
     from inception_rcnn.structures import InputError
 
@@ -189,7 +189,7 @@ def _proposer(given: dict[str, Any], device: str) -> Proposer:
 
 
 def _coverage(truths: Sequence[GroundTruth], proposals: Sequence[Proposals]) -> ProposalRecall | None:
-    """What share of the objects is covered; None if there are no objects."""
+    """Return what share of the objects is covered; None if there are no objects."""
     from inception_rcnn.evaluation import proposal_recall
 
     if all(truth.ignore.all() for truth in truths):
@@ -243,7 +243,7 @@ def _print_coverage(
 def _draw_all(
     images: list[Path] | None, output: Path | None, json_file: Path | None, proposer: Proposer, *, quiet: bool
 ) -> None:
-    """Proposes for single images and draws; an image that cannot be read is reported, and the exit status is 1."""
+    """Propose for single images and draw; an image that cannot be read is reported, and the exit status is 1."""
     from inception_rcnn.structures import picture_files, progress_bar, write_json
 
     if images:
@@ -262,7 +262,7 @@ def _draw_all(
 
 
 def _draw(source: Path, picture: Path, proposer: Proposer, *, quiet: bool) -> dict[str, Any]:
-    """Draws the proposals of one image, best on top, and returns its JSON entry."""
+    """Draw the proposals of one image, best on top, and return its JSON entry."""
     from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "boxes": []}

@@ -110,7 +110,8 @@ def fine_tune(
     """
     _check_fit(dataset, start.network, description)
     held_out = held_out_rows(len(dataset), settings.training.seed) if val is None else ()
-    rows = [row for row in range(len(dataset)) if row not in held_out]
+    kept_out = set(held_out)
+    rows = [row for row in range(len(dataset)) if row not in kept_out]
     state = output / "state.safetensors"
     how = _how(settings, len(held_out))
     run = _run_of(dataset, start, description, how)

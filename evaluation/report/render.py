@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from inception_rcnn.evaluation.report import charts as report_charts
+from inception_rcnn.evaluation.report.text import percent, score, signed
 from inception_rcnn.structures import InputError, write_whole
 
 _FOLDER: Final = Path(__file__).resolve().parent / "templates"
@@ -55,36 +55,6 @@ def embedded_json(value: object) -> Markup:
     """
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """Return a share as percentage without its sign; a dash for what is not known.
-
-    >>> percent(0.4567), percent(None), percent(float("nan"))
-    ('45.7', '–', '–')
-    """
-    return "–" if value is None or isnan(value) else f"{100 * value:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """Return a difference of shares in percentage points with its sign.
-
-    >>> signed(0.0456), signed(-0.01), signed(0.0)
-    ('+4.6', '−1.0', '±0.0')
-    """
-    if value is None or isnan(value):
-        return "–"
-    text = f"{abs(100 * value):.{digits}f}"
-    return ("±" if float(text) == 0 else "+" if value > 0 else "−") + text
-
-
-def score(value: float) -> str:
-    """Return a score with three digits behind the point, or more before it.
-
-    >>> score(0.99971), score(-1234.5)
-    ('1.000', '-1234')
-    """
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def _environment() -> Environment:

@@ -1,18 +1,50 @@
-"""What the terminal shows of an evaluation, of two detectors compared, and of proposals: lines of text."""
+"""Numbers as text, and what the terminal shows of an evaluation, of two detectors compared, and of proposals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from math import isnan
 from typing import Final
 
 from inception_rcnn.evaluation.coco import CocoResult
 from inception_rcnn.evaluation.comparison import ClassDifference, Comparison
 from inception_rcnn.evaluation.recall import COUNTS, THRESHOLDS, ProposalRecall
 from inception_rcnn.evaluation.report.inputs import ReportInput
-from inception_rcnn.evaluation.report.render import score
 from inception_rcnn.evaluation.results import Evaluation, EvaluationResult
 
 _SHOWN: Final = 8  # classes and photographs of a comparison, on either side
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share as percentage without its sign; a dash for what is not known.
+
+    >>> percent(0.4567), percent(None), percent(float("nan"))
+    ('45.7', '–', '–')
+    """
+    return "–" if value is None or isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """Return a difference of shares in percentage points with its sign.
+
+    >>> signed(0.0456), signed(-0.01), signed(0.0)
+    ('+4.6', '−1.0', '±0.0')
+    """
+    if value is None or isnan(value):
+        return "–"
+    text = f"{abs(100 * value):.{digits}f}"
+    return ("±" if float(text) == 0 else "+" if value > 0 else "−") + text
+
+
+def score(value: float) -> str:
+    """Return a score with three digits behind the point; of a very small or large one the first three or four digits.
+
+    >>> score(0.99971), score(0.0), score(0.0000312), score(-1234.5)
+    ('1.000', '0.000', '3.12e-05', '-1234')
+    """
+    if value == 0 or 0.001 <= abs(value) < 100:
+        return f"{value:.3f}"
+    return f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}"
 
 
 def class_lines(evaluation: Evaluation) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dataset_extracts import lay_out
 from PIL import Image
 
 from inception_rcnn.datasets import CocoDataset
@@ -300,6 +301,17 @@ def test_a_missing_folder_or_truth_file_is_the_callers_mistake(tmp_path: Path) -
         CocoDataset(tmp_path / "nowhere", "val")
     with pytest.raises(InputError, match=r"split 'test': neither .*test\.json nor .*instances_test\.json"):
         CocoDataset(tmp_path, "test")
+
+
+def test_annotations_of_coco(tmp_path: Path) -> None:
+    lay_out("coco", tmp_path)
+    dataset = CocoDataset(tmp_path, "val")
+    assert (len(dataset.class_names), dataset.category_ids[-1], dataset.image_ids) == (80, 90, (285, 1000, 553664))
+    assert dataset.category_ids[10:13] == (11, 13, 14) and dataset.class_names[79] == "toothbrush"
+    truths = [truth for _, truth in dataset]
+    assert [len(truth) for truth in truths] == [1, 17, 18] and sum(int(truth.ignore.sum()) for truth in truths) == 1
+    assert truths[0].names() == ["bear"] and dataset.ground_truths().image_names[0] == "000000000285"
+    assert dataset.ground_truths().box[0].tolist() == [1.43, 68.81, 1.43 + 584.57, 68.81 + 563.94]
 
 
 @needs_coco_mini

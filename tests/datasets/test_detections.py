@@ -13,7 +13,14 @@ import pytest
 
 from inception_rcnn.datasets.detections import detection_format, known_classes, read_detections, write_detections
 from inception_rcnn.datasets.detections.stored import StoredDetections, write_stored_detections
-from inception_rcnn.structures import DataFormatError, Detections, DetectionTable, GroundTruthTable, InputError
+from inception_rcnn.structures import (
+    DataFormatError,
+    Detections,
+    DetectionTable,
+    GroundTruthTable,
+    InputError,
+    Proposals,
+)
 
 NAMES = ("sofa", "cat", "owl")
 
@@ -33,8 +40,9 @@ def found(*image: int) -> DetectionTable:
 def keep(path: Path, *ids: int | str) -> None:
     """A stored file with one detection in each image: of the class "couch", 0.5."""
     one = Detections.ordered([[1, 2, 3, 4]], [0.5], [1], ("dog", "couch"))
+    written = path.with_name("written.safetensors")
     write_stored_detections(
-        path,
+        written,
         StoredDetections(
             settings={},
             class_names=("dog", "couch"),
@@ -42,9 +50,10 @@ def keep(path: Path, *ids: int | str) -> None:
             image_ids=ids,
             checksums=("",) * len(ids),
             found=((one,),) * len(ids),
-            regions=(np.zeros((0, 4), np.float32),) * len(ids),
+            proposals=(Proposals.empty(),) * len(ids),
         ),
     )
+    written.rename(path)  # what a file is shows inside, whatever its name
 
 
 def plain(table: DetectionTable) -> list[tuple[Any, ...]]:
@@ -54,7 +63,7 @@ def plain(table: DetectionTable) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("form", "name"),
+    ("format", "name"),
     [
         ("ilsvrc", "a.txt"),
         ("ilsvrc", "a.txt.gz"),
@@ -64,9 +73,9 @@ def plain(table: DetectionTable) -> list[tuple[Any, ...]]:
         ("coco", "a.json.gz"),
     ],
 )
-def test_every_format_comes_back(form: str, name: str, tmp_path: Path) -> None:
-    write_detections(tmp_path / name, found(2, 0, 1, 1, 0), truth(7, 40, 5), form)
-    read = read_detections(tmp_path / name, truth(7, 40, 5), form)
+def test_every_format_comes_back(format: str, name: str, tmp_path: Path) -> None:
+    write_detections(tmp_path / name, found(2, 0, 1, 1, 0), truth(7, 40, 5), format)
+    read = read_detections(tmp_path / name, truth(7, 40, 5), format)
     assert plain(read.detections) == plain(found(2, 0, 1, 1, 0)) and read.known is None
 
 

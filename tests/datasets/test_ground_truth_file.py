@@ -15,6 +15,7 @@ from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_g
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
+SOME_OF_VAL2 = Path(__file__).resolve().parents[1] / "evaluation" / "data" / "val2_ground_truth.jsonl.gz"
 VAL2 = Path(__file__).resolve().parents[3] / "shared" / "data" / "ilsvrc_det_val2"
 
 
@@ -135,13 +136,24 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
         read_ground_truth(path)
 
 
+def records_in(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_objects_of_val2_come_back(tmp_path: Path) -> None:
+    read = read_ground_truth(SOME_OF_VAL2)
+    assert (len(read.image_names), len(read)) == (1776, 3330) and read.image_names[0] == "ILSVRC2012_val_00000026"
+    write_ground_truth(tmp_path / "again.jsonl.gz", read)
+    first, *rest = records_in(tmp_path / "again.jsonl.gz")
+    assert [{key: first[key] for key in first if key != "classes"}, *rest] == records_in(SOME_OF_VAL2)
+
+
 @pytest.mark.skipif(not VAL2.is_dir(), reason="ILSVRC's files of ../shared are not here")
 def test_the_file_of_val2_is_of_this_format(tmp_path: Path) -> None:
     read = read_ground_truth(VAL2 / "ground_truth_val2.jsonl.gz")
     assert (len(read.image_names), len(read), len(read.class_names)) == (9917, 26782, 200)
     write_ground_truth(tmp_path / "again.jsonl.gz", read)
-    with gzip.open(VAL2 / "ground_truth_val2.jsonl.gz", "rt", encoding="utf-8") as file:
-        original = [json.loads(line) for line in file]
-    with gzip.open(tmp_path / "again.jsonl.gz", "rt", encoding="utf-8") as file:
-        again = [json.loads(line) for line in file]
+    original = records_in(VAL2 / "ground_truth_val2.jsonl.gz")
+    again = records_in(tmp_path / "again.jsonl.gz")
     assert again == [{key: value for key, value in record.items() if key != "val2_index"} for record in original]

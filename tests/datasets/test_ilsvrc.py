@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_extracts import ILSVRC_IMAGE, lay_out
 from PIL import Image
 
 from inception_rcnn.datasets import IlsvrcDetDataset
@@ -216,6 +217,18 @@ def test_what_is_not_there_is_the_callers_mistake(tmp_path: Path) -> None:
         IlsvrcDetDataset(tmp_path / "nowhere", "val")
     with pytest.raises(InputError, match=r"no list for split 'val3' in .*; looked for ImageSets/DET/val3\.txt"):
         IlsvrcDetDataset(tmp_path, "val3")
+
+
+def test_an_annotation_of_ilsvrc(tmp_path: Path) -> None:
+    lay_out("ilsvrc", tmp_path)
+    dataset = IlsvrcDetDataset(tmp_path, "val")
+    image, found = dataset[0]
+    assert (dataset.image_ids, dataset.indices, len(dataset.class_names)) == ((ILSVRC_IMAGE,), (2558,), 200)
+    assert image.shape == (500, 333, 3) and found.names() == ["n00007846"] * 2 + ["n02892767"] * 2
+    assert [dataset.display_names[label] for label in found.labels.tolist()] == ["person"] * 2 + ["brassiere"] * 2
+    assert found.labels.tolist() == [123, 123, 30, 30] and not found.ignore.any()
+    inclusive = [[199, 51, 331, 498], [0, 45, 195, 492], [212, 175, 329, 305], [75, 143, 163, 260]]
+    assert (found.boxes - [0, 0, 1, 1]).tolist() == inclusive
 
 
 @needs_data

@@ -36,14 +36,14 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("form", "reader"),
+    ("format", "reader"),
     [("coco", CocoDataset), ("voc", VocDataset), ("ilsvrc", IlsvrcDetDataset), ("folder", FolderDataset)],
 )
-def test_every_format_has_its_reader(form: str, reader: type, root: Path) -> None:
-    dataset = open_dataset(form, root / form, "val")
+def test_every_format_has_its_reader(format: str, reader: type, root: Path) -> None:
+    dataset = open_dataset(format, root / format, "val")
     assert type(dataset) is reader
     assert (list(dataset.image_ids), dataset.skipped, dataset.path(0).name) == (["a"], 0, "a.png")
-    assert form in FORMATS
+    assert format in FORMATS
 
 
 def test_the_choice_to_skip_reaches_the_reader(root: Path) -> None:
@@ -55,9 +55,9 @@ def test_the_choice_to_skip_reaches_the_reader(root: Path) -> None:
 
 def test_only_a_folder_needs_no_split(root: Path) -> None:
     assert len(open_dataset("folder", root / "folder" / "val", None)) == 1
-    for form in ("coco", "voc", "ilsvrc"):
-        with pytest.raises(InputError, match=f"format '{form}' needs the name of a split"):
-            open_dataset(form, root / form, None)
+    for format in ("coco", "voc", "ilsvrc"):
+        with pytest.raises(InputError, match=f"format '{format}' needs the name of a split"):
+            open_dataset(format, root / format, None)
 
 
 def test_an_unknown_format_is_named_with_the_known_ones(root: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from dataset_extracts import lay_out
 from PIL import Image
 
 from inception_rcnn.datasets import VOC_CLASSES, VocDataset
@@ -282,6 +283,17 @@ def test_more_regions_to_ignore_are_appended(tmp_path: Path) -> None:
     path.write_text(json.dumps(extra))
     with pytest.raises(DataFormatError, match=r"the class of .*cow.* is unknown"):
         VocDataset(tmp_path, "val")
+
+
+def test_an_annotation_of_voc2007(tmp_path: Path) -> None:
+    lay_out("voc", tmp_path)
+    for split in ("val", "chair_val"):
+        dataset = VocDataset(tmp_path, split)
+        image, found = dataset[0]
+        assert (dataset.image_ids, dataset.class_names) == (("000005",), VOC_CLASSES)
+        assert image.shape == (375, 500, 3) and set(found.names()) == {"chair"}
+        assert found.ignore.tolist() == [False, False, True, False, True]
+        assert found.boxes[:2].tolist() == [[262, 210, 324, 339], [164, 263, 253, 372]]
 
 
 @needs_voc_2007

@@ -97,11 +97,11 @@ def check_same(written: DetectionDataset, given: DetectionDataset) -> None:
         assert written.load_image(i).shape == (new.height, new.width, 3)
 
 
-@pytest.mark.parametrize("form", WRITERS)
-def test_what_is_written_is_read_back(form: str, tmp_path: Path) -> None:
-    given = held(tmp_path / "given", ignore=form != "ilsvrc")
-    WRITERS[form](given, tmp_path / "new", "val")
-    check_same(open_dataset(form, tmp_path / "new", "val"), given)
+@pytest.mark.parametrize("format", WRITERS)
+def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
+    given = held(tmp_path / "given", ignore=format != "ilsvrc")
+    WRITERS[format](given, tmp_path / "new", "val")
+    check_same(open_dataset(format, tmp_path / "new", "val"), given)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -112,15 +112,18 @@ def test_what_is_written_is_read_back(form: str, tmp_path: Path) -> None:
         max_size=4,
     ),
     extent=st.tuples(st.floats(2**-6, 1, width=32), st.floats(2**-6, 1, width=32)),
-    form=st.sampled_from(sorted(WRITERS)),
+    format=st.sampled_from(sorted(WRITERS)),
 )
 def test_any_box_is_read_back_to_the_last_digit(
-    corners: list[tuple[float, float]], extent: tuple[float, float], form: str, tmp_path_factory: pytest.TempPathFactory
+    corners: list[tuple[float, float]],
+    extent: tuple[float, float],
+    format: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("boxes")
     given = held(folder / "given", boxes=[[x, y, x + extent[0], y + extent[1]] for x, y in corners])
-    WRITERS[form](given, folder / "new", "val")
-    check_same(open_dataset(form, folder / "new", "val"), given)
+    WRITERS[format](given, folder / "new", "val")
+    check_same(open_dataset(format, folder / "new", "val"), given)
 
 
 def test_whole_numbers_are_written_as_such(tmp_path: Path) -> None:
@@ -163,9 +166,9 @@ def test_images_with_numbers_as_ids_are_called_after_their_photographs(tmp_path:
 def test_ids_with_folders_keep_them_where_the_format_has_ids(tmp_path: Path) -> None:
     given = held(tmp_path / "given")
     given.truths[0] = replace(given.truths[0], image_id="n1/n1_7")
-    for form in ("voc", "ilsvrc"):
-        WRITERS[form](given, tmp_path / form, "train")
-        check_same(open_dataset(form, tmp_path / form, "train"), given)
+    for format in ("voc", "ilsvrc"):
+        WRITERS[format](given, tmp_path / format, "train")
+        check_same(open_dataset(format, tmp_path / format, "train"), given)
 
 
 def test_display_names_are_kept(tmp_path: Path) -> None:
@@ -176,16 +179,16 @@ def test_display_names_are_kept(tmp_path: Path) -> None:
     assert IlsvrcDetDataset(tmp_path / "second", "val").display_names[0] == "striped horse"
 
 
-@pytest.mark.parametrize("form", WRITERS)
-def test_splits_stand_beside_each_other_and_are_never_overwritten(form: str, tmp_path: Path) -> None:
-    given, write = held(tmp_path / "given"), WRITERS[form]
+@pytest.mark.parametrize("format", WRITERS)
+def test_splits_stand_beside_each_other_and_are_never_overwritten(format: str, tmp_path: Path) -> None:
+    given, write = held(tmp_path / "given"), WRITERS[format]
     write(given, tmp_path / "new", "val")
     write(given, tmp_path / "new", "test")
     files = {path: path.read_bytes() for path in (tmp_path / "new").rglob("*") if path.is_file()}
     with pytest.raises(InputError, match="is already there"):
         write(given, tmp_path / "new", "val")
     assert {path: path.read_bytes() for path in (tmp_path / "new").rglob("*") if path.is_file()} == files
-    check_same(open_dataset(form, tmp_path / "new", "test"), given)
+    check_same(open_dataset(format, tmp_path / "new", "test"), given)
 
 
 def test_a_file_of_another_content_is_not_overwritten(tmp_path: Path) -> None:
@@ -216,11 +219,11 @@ def numbered(folder: Path, *names: str) -> FolderDataset:
     return FolderDataset(folder)
 
 
-@pytest.mark.parametrize("form", WRITERS)
-def test_ids_that_end_in_a_number_are_images_of_their_own(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("format", WRITERS)
+def test_ids_that_end_in_a_number_are_images_of_their_own(format: str, tmp_path: Path) -> None:
     dataset = numbered(tmp_path / "given", "IMG", "IMG 0001", "IMG 0002", "IMG 0002 1", "IMG 2")
-    WRITERS[form](dataset, tmp_path / "new", "val")
-    check_same(open_dataset(form, tmp_path / "new", "val"), dataset)
+    WRITERS[format](dataset, tmp_path / "new", "val")
+    check_same(open_dataset(format, tmp_path / "new", "val"), dataset)
 
 
 def test_coco_holds_two_files_of_one_stem_and_a_folder_of_annotations_does_not(tmp_path: Path) -> None:
@@ -234,13 +237,13 @@ def test_coco_holds_two_files_of_one_stem_and_a_folder_of_annotations_does_not(t
         write_folder(given, tmp_path / "folder", "val")
 
 
-@pytest.mark.parametrize("form", ["voc", "ilsvrc", "folder"])
+@pytest.mark.parametrize("format", ["voc", "ilsvrc", "folder"])
 @pytest.mark.parametrize("name", ["", " dog", "dog\ncat", "dog\x00"])
-def test_a_class_name_that_would_not_be_given_back_is_refused(form: str, name: str, tmp_path: Path) -> None:
+def test_a_class_name_that_would_not_be_given_back_is_refused(format: str, name: str, tmp_path: Path) -> None:
     given = held(tmp_path / "given")
     given.truths = [replace(truth, class_names=(name, "x", "y")) for truth in given.truths]
     with pytest.raises(InputError, match="cannot write the class name"):
-        WRITERS[form](given, tmp_path / "new", "val")
+        WRITERS[format](given, tmp_path / "new", "val")
     assert not (tmp_path / "new").exists()
 
 
@@ -258,8 +261,8 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_truth_can_be_written_in_any_format(tmp_path: Path) -> None:
     plain = held(tmp_path / "given")
     dataset = FolderDataset(tmp_path / "given")
-    for form, write in WRITERS.items():
-        write(dataset, tmp_path / form, "val")
-        written = open_dataset(form, tmp_path / form, "val")
+    for format, write in WRITERS.items():
+        write(dataset, tmp_path / format, "val")
+        written = open_dataset(format, tmp_path / format, "val")
         assert (list(written.image_ids), len(written.ground_truth(0))) == (["a", "b"], 0)
         assert written.path(0).read_bytes() == plain.path(0).read_bytes()

@@ -85,8 +85,8 @@ def content(stored: StoredDetections | None) -> Any:
     """What was found, without the time it took."""
     assert stored is not None
     found = [[(run.boxes.tolist(), run.scores.tolist(), run.labels.tolist()) for run in runs] for runs in stored.found]
-    regions = [boxes.tolist() for boxes in stored.regions]
-    return stored.settings, stored.class_names, stored.runs, stored.image_ids, stored.checksums, found, regions
+    proposals = [one.boxes.tolist() for one in stored.proposals]
+    return stored.settings, stored.class_names, stored.runs, stored.image_ids, stored.checksums, found, proposals
 
 
 def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album: Album) -> None:
@@ -104,14 +104,14 @@ def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album
             assert len(expected) > 0
             np.testing.assert_array_equal(mine.boxes, expected.boxes)
             np.testing.assert_array_equal(mine.scores, expected.scores)
-    assert len({len(regions) for regions in stored.regions}) == 1 and len(stored.regions[0]) == 4
+    assert len({len(one) for one in stored.proposals}) == 1 and len(stored.proposals[0]) == 4
 
 
 def test_one_network_has_one_run_and_given_proposals_are_used(run: SetRun, boxes: npt.NDArray[np.float32]) -> None:
     given = [Proposals(boxes[:n], np.linspace(1, 0, n, dtype=np.float32)) for n in (1, 2, 3, 1, 2)]
     stored = detect_set(replace(run, members=(), proposals=given), quiet=True)
     assert stored is not None and stored.runs == ("",)
-    assert [len(regions) for regions in stored.regions] == [1, 2, 3, 1, 2]
+    assert [len(one) for one in stored.proposals] == [1, 2, 3, 1, 2]
 
 
 @pytest.mark.parametrize("keep", [True, False])

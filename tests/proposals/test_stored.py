@@ -308,11 +308,21 @@ def test_the_proposals_of_a_proposer_are_its_own(path: Path) -> None:
 
 
 def test_sources_of_one_file_must_have_the_same_names(path: Path) -> None:
-    proposals = (expected(1), Proposals.empty(("elsewhere",)))
+    proposals = (expected(1), Proposals.ordered([[0, 0, 9, 9]], [1], (), ("elsewhere",)))
     stored = StoredProposals(settings={}, image_ids=("a", "b"), checksums=("0", "1"), proposals=proposals)
     with pytest.raises(InputError, match="should all have the same source names"):
         write_stored_proposals(path, stored)
     assert not path.exists()
+
+
+def test_an_image_without_proposals_has_no_source_and_no_objectness(path: Path) -> None:
+    proposals = (Proposals.ordered([[0, 0, 9, 9]], [1], (), ("here",), [0.5]), Proposals.empty())
+    write_stored_proposals(
+        path, StoredProposals(settings={}, image_ids=(1, 2), checksums=("", ""), proposals=proposals)
+    )
+    first, second = read_stored_proposals(path).proposals
+    assert (len(first), len(second), first.source_names) == (1, 0, ("here",))
+    assert first.objectness is not None and first.objectness.tolist() == [0.5]
 
 
 @pytest.fixture
@@ -359,7 +369,7 @@ def test_what_is_no_file_of_this_format_is_refused(small: Path, damage: Callable
         ({}, {"boxes": None}, "it has the arrays counts, scores, source"),
         ({}, {"extra": np.zeros(1)}, "it has the arrays boxes, counts, extra, scores, source"),
         ({}, {"counts": np.array([1, 2, 4])}, "the counts add up to 7, there are 6 boxes"),
-        ({}, {"counts": np.array([8, 2, -4])}, "3 counts, 3 images"),
+        ({}, {"counts": np.array([8, 2, -4])}, "counts should be whole numbers, 0 or more"),
         ({}, {"scores": np.zeros(5, np.float32)}, "is at odds with itself"),
         ({}, {"scores": np.arange(6, dtype=np.float32)}, "scores should descend"),
         ({}, {"objectness": np.full(6, 1.5, np.float32)}, "objectness"),

@@ -14,7 +14,7 @@ SIZES = {"": (0, 10**10), "s": (0, 32**2), "m": (32**2, 96**2), "l": (96**2, 10*
 
 
 @dataclass(frozen=True)
-class Thing:
+class Item:
     """An object."""
 
     image: int
@@ -34,25 +34,25 @@ class Found:
     box: Box
 
 
-def overlap(found: Box, thing: Thing) -> float:
+def overlap(found: Box, item: Item) -> float:
     x, y, w, h = found
-    gx, gy, gw, gh = thing.box
+    gx, gy, gw, gh = item.box
     width, height = min(x + w, gx + gw) - max(x, gx), min(y + h, gy + gh) - max(y, gy)
     if width <= 0 or height <= 0:
         return 0.0
-    union = w * h if thing.crowd else w * h + gw * gh - width * height
+    union = w * h if item.crowd else w * h + gw * gh - width * height
     return width * height / union
 
 
 def outcomes(
-    things: Sequence[Thing], founds: Sequence[Found], label: int, threshold: float, size: str, limit: int
+    items: Sequence[Item], founds: Sequence[Found], label: int, threshold: float, size: str, limit: int
 ) -> tuple[list[int], int]:
     """Return 1, 0 or -1 (ignored) for the detections of a class, best first, and the number of objects to find."""
     low, high = SIZES[size]
     entries: list[tuple[float, int]] = []
-    for image in sorted({thing.image for thing in things} | {found.image for found in founds}):
-        here = [thing for thing in things if (thing.image, thing.label) == (image, label)]
-        left_out = [thing.crowd or not low <= thing.area <= high for thing in here]
+    for image in sorted({item.image for item in items} | {found.image for found in founds}):
+        here = [item for item in items if (item.image, item.label) == (image, label)]
+        left_out = [item.crowd or not low <= item.area <= high for item in here]
         order = [k for k in range(len(here)) if not left_out[k]] + [k for k in range(len(here)) if left_out[k]]
         taken: set[int] = set()
         mine = [found for found in founds if (found.image, found.label) == (image, label)]
@@ -72,7 +72,7 @@ def outcomes(
             else:
                 own = found.box[2] * found.box[3]
                 entries.append((found.score, 0 if low <= own <= high else -1))
-    count = sum(thing.label == label and not thing.crowd and low <= thing.area <= high for thing in things)
+    count = sum(item.label == label and not item.crowd and low <= item.area <= high for item in items)
     return [outcome for _, outcome in sorted(entries, key=lambda entry: -entry[0])], count
 
 
@@ -89,7 +89,7 @@ def average_precision(outcome: Sequence[int], objects: int) -> float:
     return total / 101
 
 
-def slow_coco(things: Sequence[Thing], founds: Sequence[Found], classes: int) -> dict[str, float | None]:
+def slow_coco(items: Sequence[Item], founds: Sequence[Found], classes: int) -> dict[str, float | None]:
     """Return the twelve numbers by name; None where no object has the size."""
     numbers: dict[str, list[float]] = {}
 
@@ -99,7 +99,7 @@ def slow_coco(things: Sequence[Thing], founds: Sequence[Found], classes: int) ->
     for label in range(classes):
         for threshold in THRESHOLDS:
             for size in SIZES:
-                outcome, count = outcomes(things, founds, label, threshold, size, 100)
+                outcome, count = outcomes(items, founds, label, threshold, size, 100)
                 if count == 0:
                     continue
                 note(f"AP{size}", average_precision(outcome, count))
@@ -107,7 +107,7 @@ def slow_coco(things: Sequence[Thing], founds: Sequence[Found], classes: int) ->
                 if size == "" and threshold in (THRESHOLDS[0], THRESHOLDS[5]):
                     note(f"AP{round(100 * threshold)}", average_precision(outcome, count))
                 for limit in (1, 10) if size == "" else ():
-                    few, _ = outcomes(things, founds, label, threshold, size, limit)
+                    few, _ = outcomes(items, founds, label, threshold, size, limit)
                     note(f"AR{limit}", few.count(1) / count)
     names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     return {name: sum(numbers[name]) / len(numbers[name]) if name in numbers else None for name in names}

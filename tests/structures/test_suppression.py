@@ -25,6 +25,18 @@ def test_nms_keeps_what_the_slow_truth_keeps(data: st.DataObject, boxes: Any, th
     assert nms(boxes, scores, threshold).tolist() == slow_nms(boxes, scores, threshold)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.3, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize(("across", "widest"), [(2000, 40), (2000, 2000), (300, 300), (1, 600)])
+def test_among_many_boxes_those_that_are_compared_are_enough(threshold: float, across: int, widest: int) -> None:
+    """Narrow ones that spread over all strips, wide ones that reach over many, and all at one place."""
+    rng = np.random.default_rng(0)
+    corner = np.column_stack([rng.integers(-across, across, 80), rng.integers(0, 20, 80)])
+    first = np.hstack([corner, corner + np.column_stack([rng.integers(1, widest, 80), rng.integers(20, 40, 80)])])
+    moved = first + rng.integers(-3, 4, (80, 4))  # each box again, a little elsewhere
+    boxes, scores = np.concatenate([first, moved]), rng.random(160)
+    assert nms(boxes, scores, threshold).tolist() == slow_nms(boxes.tolist(), scores.tolist(), threshold)
+
+
 @pytest.mark.parametrize("tenths", range(1, 10))
 @pytest.mark.parametrize("scale", [1, 7, 113])
 def test_a_box_exactly_at_the_threshold_stays_and_just_above_it_goes(tenths: int, scale: int) -> None:

@@ -152,7 +152,7 @@ def test_the_detectors_own_number_of_regions_is_classified_another_or_all(root: 
             cli.main(["eval_map", *map(str, line), *options])
         assert not exit_.value.code
         stored = read_stored_detections(kept)
-        return stored.settings["max_proposals"], len(stored.regions[0])
+        return stored.settings["max_proposals"], len(stored.proposals[0])
 
     limit, some = settings_and_regions("--duplicate-iou", "1")
     nothing, every = settings_and_regions("--duplicate-iou", "1", "--max-proposals", "0")
@@ -256,7 +256,7 @@ def test_what_fails_at_the_end_need_not_be_detected_again(
 ) -> None:
     assert run(root, model, "--json", "no/such/folder.json") == 1
     assert "no/such does not exist; create it first" in capsys.readouterr().err
-    monkeypatch.delattr(CocoDataset, "load_image")
+    monkeypatch.delattr("inception_rcnn.datasets.base.AnnotatedDataset.load_image")
     assert run(root, model, "--json", "out.json") == 0
     assert Path("out.json").exists() and not any(Path("runs", "eval_map").iterdir())
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.numpy
-from safetensors import safe_open
 
 from inception_rcnn.datasets.detections.stored import (
     StoredDetections,
@@ -18,10 +15,10 @@ from inception_rcnn.datasets.detections.stored import (
     read_stored_detections,
     write_stored_detections,
 )
-from inception_rcnn.structures import DataFormatError, Detections, InputError
+from inception_rcnn.structures import DataFormatError, Detections, InputError, Proposals
+from inception_rcnn.structures.array_file import read_array_file, write_array_file
 
 NAMES = ("cat", "dog", "owl")
-KEY = "inception_rcnn_detections"
 
 
 def found(seed: int) -> Detections:
@@ -30,6 +27,19 @@ def found(seed: int) -> Detections:
     count = int(random.integers(5))
     return Detections.ordered(
         random.normal(0, 90, (count, 4)), random.random(count), random.integers(0, 3, count), NAMES
+    )
+
+
+def proposed(seed: int) -> Proposals:
+    """Up to two proposals from two sources."""
+    random = np.random.default_rng(seed)
+    count = seed % 3
+    return Proposals.ordered(
+        random.normal(0, 90, (count, 4)),
+        random.random(count),
+        random.integers(0, 2, count),
+        ("selective-search", "multibox"),
+        random.random(count),
     )
 
 
@@ -43,7 +53,7 @@ def stored(images: int = 5, first: int = 0) -> StoredDetections:
         image_ids=tuple(number if number % 2 else f"i{number}" for number in numbers),
         checksums=tuple(f"sum{number}" for number in numbers),
         found=tuple((found(number), found(number + 100)) for number in numbers),
-        regions=tuple(np.full((number % 3, 4), number, np.float32) for number in numbers),
+        proposals=tuple(proposed(number) for number in numbers),
         seconds={"decode": 1.5, "network": 2.0},
     )
 
@@ -51,8 +61,18 @@ def stored(images: int = 5, first: int = 0) -> StoredDetections:
 def plain(one: StoredDetections) -> Any:
     """Everything in it, to be compared."""
     boxes = [[(run.boxes.tolist(), run.scores.tolist(), run.labels.tolist()) for run in runs] for runs in one.found]
-    regions = [regions.tolist() for regions in one.regions]
-    return one.settings, one.class_names, one.runs, one.image_ids, one.checksums, boxes, regions, one.seconds
+    proposals = [
+        (
+            part.boxes.tolist(),
+            part.scores.tolist(),
+            part.source.tolist(),
+            None if part.objectness is None else part.objectness.tolist(),
+        )
+        for part in one.proposals
+        if len(part)
+    ]
+    assert {part.source_names for part in one.proposals if len(part)} <= {("selective-search", "multibox")}
+    return one.settings, one.class_names, one.runs, one.image_ids, one.checksums, boxes, proposals, one.seconds
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -98,42 +118,53 @@ def test_another_run_is_refused(change: dict[str, Any], message: str, tmp_path: 
         stored().check_same(replace(stored(), **change), tmp_path)
 
 
-def rewritten(path: Path, arrays: dict[str, Any] | None = None, **change: Any) -> Path:
-    """The file with something changed behind its back."""
-    with safe_open(path, "numpy") as file:
-        old = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        description = json.loads(file.metadata()[KEY])
-    new = path.with_name("changed.safetensors")
-    new.write_bytes(safetensors.numpy.save(old | (arrays or {}), {KEY: json.dumps(description | change)}))
-    return new
-
-
 @pytest.mark.parametrize(
     ("arrays", "change", "message"),
     [
-        ({"scores": np.zeros(3, np.float32)}, {}, "is damaged"),
-        ({"more": np.zeros(3, np.float32)}, {}, "is damaged"),
-        ({}, {"format_version": 2}, "another version"),
+        ({"scores": np.zeros(3, np.float32)}, {}, "is at odds with itself: the counts add up to"),
+        ({"more": np.zeros(3, np.float32)}, {}, "is at odds with itself: it has the arrays"),
+        ({"proposal_scores": np.zeros(3, np.float32)}, {}, "is at odds with itself: the counts add up to"),
+        ({"proposal_counts": np.zeros(5, np.float32)}, {}, "is at odds with itself: counts should be whole numbers"),
         ({}, {"image_ids": [1]}, "is at odds with itself: 1 images, 5 checksums"),
         ({}, {"runs": ["all"]}, "is at odds with itself"),
         ({}, {"class_names": ["cat"]}, "is at odds with itself: labels should be in"),
         ({}, {"seconds": 5}, "is at odds with itself"),
+        ({}, {"source_names": []}, "is at odds with itself: source_names"),
     ],
 )
 def test_a_file_that_lies_is_refused(arrays: dict[str, Any], change: Any, message: str, tmp_path: Path) -> None:
     write_stored_detections(tmp_path / "a.safetensors", stored())
+    file = read_array_file(tmp_path / "a.safetensors", "detections")
+    write_array_file(tmp_path / "b.safetensors", "detections", file.description | change, file.arrays | arrays)
     with pytest.raises(DataFormatError, match=message):
-        read_stored_detections(rewritten(tmp_path / "a.safetensors", arrays, **change))
+        read_stored_detections(tmp_path / "b.safetensors")
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    write_stored_detections(path, stored())
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(DataFormatError, match="is damaged"):
+        read_stored_detections(path)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no file"):
+    with pytest.raises(DataFormatError, match="cannot be read: No such file"):
         read_stored_detections(tmp_path / "none")
     (tmp_path / "text").write_text("no tensors here")
-    with pytest.raises(DataFormatError, match="cannot be read as stored detections"):
+    with pytest.raises(DataFormatError, match="is not a safetensors file"):
         read_stored_detections(tmp_path / "text")
-    (tmp_path / "plain").write_bytes(safetensors.numpy.save({"a": np.zeros(2)}))
-    with pytest.raises(DataFormatError, match="is not a file of stored detections"):
-        read_stored_detections(tmp_path / "plain")
-    with pytest.raises(InputError, match="settings should be JSON values"):
-        write_stored_detections(tmp_path / "b", replace(stored(), settings={"a": {1, 2}}))
+    write_array_file(tmp_path / "a.safetensors", "proposals", {}, {})
+    with pytest.raises(DataFormatError, match="is of kind 'proposals'; 'detections' is needed"):
+        read_stored_detections(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="should hold JSON values only"):
+        write_stored_detections(tmp_path / "b.safetensors", replace(stored(), settings={"a": {1, 2}}))
+
+
+def test_proposals_without_objectness_and_images_without_proposals(tmp_path: Path) -> None:
+    one = Proposals.ordered([[0, 0, 9, 9], [1, 1, 5, 5]], [0.25, 0.75])
+    held = replace(stored(2), proposals=(one, Proposals.empty(("other",))))
+    write_stored_detections(tmp_path / "a.safetensors", held)
+    read = read_stored_detections(tmp_path / "a.safetensors").proposals
+    assert [len(part) for part in read] == [2, 0] and read[0].objectness is None
+    assert (read[0].scores.tolist(), read[0].source_names) == ([0.75, 0.25], ("selective-search",))
