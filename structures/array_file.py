@@ -65,7 +65,7 @@ def write_array_file(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: files of arrays are named *.safetensors")
-    plain = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    plain = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
     start = 8 + _header_length(plain[:8])
     header, data = json.loads(plain[8:start]), memoryview(plain)[start:]
     own = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": _digest(data)}

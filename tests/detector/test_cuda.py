@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.training import TrainingRun
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
@@ -105,9 +106,10 @@ def test_training_there_lowers_the_loss_and_can_be_resumed_on_the_cpu(
     torch.manual_seed(1)
     tuning = FineTuning(GoogLeNet(4), spec, settings, replace(CUDA, dtype=dtype))
     tuning.network.dropout.p = 0.0
-    losses = [tuning.step(plain_crops(), LABELS).loss for _ in range(20)]
+    losses = [tuning.step(plain_crops(), LABELS) for _ in range(20)]
     assert losses[-1] < 0.1 * losses[0]
-    tuning.save(tmp_path / "state.safetensors", {})
+    run = TrainingRun(settings={})
+    tuning.averaged.save(tmp_path / "state.safetensors", run)
     other = FineTuning(GoogLeNet(4), spec, settings, cpu)
-    other.resume(tmp_path / "state.safetensors", {})
-    assert other.step(plain_crops(), LABELS).loss < 2 * losses[0] and other.iteration == 21
+    other.averaged.resume(tmp_path / "state.safetensors", run)
+    assert other.step(plain_crops(), LABELS) < 2 * losses[0] and other.averaged.iteration == 21

@@ -18,6 +18,7 @@ ARRAYS = {
     "half": np.arange(6, dtype=np.float16).reshape(2, 3),
     "counts": np.array([1, 2, 3], np.int64),
     "none": np.zeros((0, 4), np.float32),
+    "step": np.array(3.0, np.float32),  # without a dimension, as an optimizer counts
 }
 
 
