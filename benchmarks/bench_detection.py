@@ -50,7 +50,7 @@ class ScoredRegions:
 
     Attributes:
         detector: classifies.
-        folder: where one file a photograph is kept.
+        folder: Where one file a photograph is kept.
     """
 
     detector: Detector
@@ -97,7 +97,7 @@ class Collected:
 
     Attributes:
         regions: by list, the regions that were classified, of each photograph.
-        found: of each photograph, its detections by list, by class probability and then times objectness.
+        found: Of each photograph, its detections by list, by class probability and then times objectness.
         clock: seconds of each kind of proposals.
     """
 
@@ -173,7 +173,7 @@ def print_table(found: Collected, detector: Detector, chosen: EvaluationSet, per
 
 
 def main() -> None:
-    """Classifies what is not known yet, and prints the table."""
+    """Classify what is not known yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a data set in COCO's layout, split val")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="by default the shipped model")

@@ -130,7 +130,7 @@ def row(name: str, truths: list[GroundTruth], drawn: Sequence[list[Proposals]]) 
 
 
 def coverage_table(name: str, dataset: DetectionDataset, network: MultiBox, centres: npt.NDArray[np.float32]) -> None:
-    """Prints one set's table."""
+    """Print one set's table."""
     found = Sources.of(dataset, network)
     objects = sum(int((~truth.ignore).sum()) for truth in found.truths)
     print(f"\n## {name}: {len(dataset)} photographs, {objects} objects: recall at IoU 0.5, %\n")
@@ -155,7 +155,7 @@ def coverage_table(name: str, dataset: DetectionDataset, network: MultiBox, cent
 
 
 def time_table(dataset: DetectionDataset, weights: str, device: str, number: int) -> None:
-    """Prints what MultiBox costs at several input sizes, one photograph at a time, and what it finds there."""
+    """Print what MultiBox costs at several input sizes, one photograph at a time, and what it finds there."""
     rows = np.linspace(0, len(dataset) - 1, min(number, len(dataset))).round().astype(int).tolist()
     images, truths = [dataset.load_image(i) for i in rows], [dataset.ground_truth(i) for i in range(len(dataset))]
     runtime = choose_runtime(device)
@@ -178,7 +178,7 @@ def time_table(dataset: DetectionDataset, weights: str, device: str, number: int
 
 
 def scoring(network: MultiBox) -> Callable[[Image], object]:
-    """Gives 1,300 random boxes of an image their scores; the look at the image is not part of it."""
+    """Give 1,300 random boxes of an image their scores; the look at the image is not part of it."""
     view = network.look([np.zeros((300, 400, 3), np.uint8)])[0]
     boxes = as_pixels(random_boxes(1300, 0), 400, 300)
     return lambda image: network.objectness(view, boxes)
@@ -197,7 +197,7 @@ def spread(images: list[Image], call: Callable[[Image], object]) -> str:
 
 
 def main() -> None:
-    """Prints all tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=Path, required=True, help="a data set in COCO's layout, splits train and val")
     parser.add_argument("--voc", type=Path, help="one in VOC's, split val")

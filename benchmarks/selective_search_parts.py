@@ -23,7 +23,7 @@ Bounds = dict[str, float]
 
 
 class Parts:
-    """Adds up the seconds of named parts."""
+    """Add up the seconds of named parts."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -95,7 +95,7 @@ def _fastest(call: Callable[[], object], repetitions: int = 5) -> float:
 
 
 def where_time_goes(images: list[npt.NDArray[np.uint8]], width: int, min_side: int) -> None:
-    """Prints the parts' mean times over the images, one thread, and the bounds."""
+    """Print the parts' mean times over the images, one thread, and the bounds."""
     parts = Parts()
     for image in images:
         search_in_parts(image, width, min_side, parts)

@@ -141,7 +141,7 @@ def _gradient(folder: Path) -> Callable[[], object]:
 
 
 def main() -> None:
-    """Prints a line for each walk."""
+    """Print a line for each walk."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="name the files of each walk, in the order of first visits")
     arguments = parser.parse_args()

@@ -116,17 +116,17 @@ def _read_records(path: Path) -> list[_Record]:
             data = data.decode(encoding).encode()
         return msgspec.json.decode(data, type=list[_Record])
     except msgspec.ValidationError as error:
-        raise _wrong_record(path, str(error)) from None
+        raise _wrong_record(path, data, error) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _broken_json(path, data, error) from error
 
 
-def _wrong_record(path: Path, reason: str) -> DataFormatError:
+def _wrong_record(path: Path, data: bytes, error: msgspec.ValidationError) -> DataFormatError:
     """Return an error in this project's words for one of msgspec's: "Expected `float`, got `str` - at `$[5].score`"."""
-    message, _, place = reason.partition(" - at ")
+    message, _, place = str(error).partition(" - at ")
     found = re.fullmatch(r"`\$\[(\d+)\]\.?([^`]*)`", place)
-    if found is None:
-        return DataFormatError(f"should be a list of detections; {message}", path=path)
+    if found is None:  # no list at all
+        return _broken_json(path, data, error)
     about = f"{found[2]}: " if found[2] else ""
     return DataFormatError(f"{_EXPECTED}; {about}{message}", path=path, place=f"detection {int(found[1]) + 1}")
 
@@ -140,7 +140,9 @@ def _broken_json(path: Path, data: bytes, reason: Exception) -> DataFormatError:
         return DataFormatError(f"is not valid JSON: {error.msg}", path=path, place=place)
     except (UnicodeDecodeError, RecursionError) as error:
         return DataFormatError(f"is not valid JSON: {error}", path=path)
-    for row, record in enumerate(records if isinstance(records, list) else []):
+    if not isinstance(records, list):
+        return DataFormatError(f"should be a list of detections, got {type(records).__name__}", path=path)
+    for row, record in enumerate(records):
         if "NaN" in (text := json.dumps(record)) or "Infinity" in text:
             message = f"{_EXPECTED}; a number is not finite, got {record!r:.100}"
             return DataFormatError(message, path=path, place=f"detection {row + 1}")

@@ -41,7 +41,7 @@ def test_coco_comes_back(name: str, tmp_path: Path) -> None:
         ([record(score="high")], "detection 1: should be"),
         ([record(), 5], "detection 2: should be"),
         ([{"image_id": 7}], "detection 1: should be"),
-        ({"annotations": []}, "should be a list of detections; Expected `array`, got `object`"),
+        ({"annotations": []}, "should be a list of detections, got dict"),
     ],
 )
 def test_a_wrong_detection_of_coco_is_named(content: Any, message: str, tmp_path: Path) -> None:
@@ -149,6 +149,7 @@ def test_unknown_images_are_counted_and_unknown_categories_named(tmp_path: Path)
     ("text", "message"),
     [
         ("", "line 1, column 1: is not valid JSON"),
+        (f"{json.dumps(record())}\n{json.dumps(record())}", "line 2, column 1: is not valid JSON: Extra data"),
         ("[] x", "line 1, column 4: is not valid JSON: Extra data"),
         ('[\n{"a": 1,}]', "line 2, column 9: is not valid JSON"),
         ('[{"image_id": 07}]', "line 1, column 16: is not valid JSON"),
