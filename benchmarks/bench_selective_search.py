@@ -26,8 +26,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from machine import machine_line
+from numpy.typing import NDArray
 from selective_search_parts import where_time_goes
 
 from inception_rcnn.datasets import CocoDataset, VocDataset
@@ -57,12 +57,12 @@ OURS: tuple[tuple[str, dict[str, Any]], ...] = (
 class Photograph:
     """A photograph with its objects, and as the peers see it: `WIDTH` wide, in a file."""
 
-    image: npt.NDArray[np.uint8]
+    image: NDArray[np.uint8]
     truth: GroundTruth
     path: Path
     factor: float  # pixels of the photograph for one of the file
 
-    def found_by(self, peer: str) -> tuple[npt.NDArray[np.int64], float]:
+    def found_by(self, peer: str) -> tuple[NDArray[np.int64], float]:
         """Boxes in the small picture, and seconds."""
         stored = np.load(self.path.with_suffix(f".{peer}.npz"))
         return stored["boxes"].astype(np.int64), float(stored["seconds"])
@@ -91,7 +91,7 @@ def peers_python(work: Path) -> Path:
     return python
 
 
-def tidied(photo: Photograph, boxes: npt.NDArray[np.int64], seed: int | None) -> Proposals:
+def tidied(photo: Photograph, boxes: NDArray[np.int64], seed: int | None) -> Proposals:
     """A peer's boxes without small ones and repetitions; in its own order, or by area times a random number."""
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)]
     boxes = boxes[np.sort(np.unique(boxes, axis=0, return_index=True)[1])]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.detector import (
@@ -45,8 +45,8 @@ def test_a_classifier_comes_back_as_it_was_up_to_half_precision(
     classifiers: tuple[RegionClassifier, ...],
     description: ClassifierDescription,
     cpu: Runtime,
-    photograph: npt.NDArray[np.uint8],
-    boxes: npt.NDArray[np.float32],
+    photograph: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
     spec: InputSpec,
 ) -> None:
     loaded = load_region_classifier(written, cpu)

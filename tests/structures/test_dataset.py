@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 
 from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError
 from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
@@ -20,7 +20,7 @@ class Album:
     def __init__(self) -> None:
         self.loaded: list[int] = []
 
-    def load(self, index: int) -> npt.NDArray[np.uint8]:
+    def load(self, index: int) -> NDArray[np.uint8]:
         self.loaded.append(index)
         return np.full((10, 10, 3), index, np.uint8)
 
@@ -66,7 +66,7 @@ class Grey:
     def path(self, i: int, /) -> Path:
         return Path(f"{self.image_ids[i]}.png")
 
-    def load_image(self, i: int, /) -> npt.NDArray[np.uint8]:
+    def load_image(self, i: int, /) -> NDArray[np.uint8]:
         return np.full((2, 2, 3), i, np.uint8)
 
     def ground_truth(self, i: int, /) -> GroundTruth:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +26,7 @@ RUN = TrainingRun(settings={"learning_rate": 0.01}, class_names=("cat", "cup", "
 
 
 @pytest.fixture(scope="module")
-def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
+def crops(photograph: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """Six regions, one for each of LABELS."""
     return warp_regions(photograph, boxes[:6], spec)
 
@@ -60,7 +60,7 @@ def equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-def plain_crops() -> npt.NDArray[np.uint8]:
+def plain_crops() -> NDArray[np.uint8]:
     """Six regions of one colour each."""
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
     return np.array(colours, np.uint8)[:, None, None].repeat(32, axis=1).repeat(32, axis=2)
@@ -82,9 +82,7 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(
     assert tuning.averaged.iteration == 20 and losses[-1] < share * losses[0] < share * 2
 
 
-def test_frozen_stages_stay_and_the_others_learn(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]
-) -> None:
+def test_frozen_stages_stay_and_the_others_learn(start: Callable[..., FineTuning], crops: NDArray[np.uint8]) -> None:
     tuning = start(train_from="5a")
     before = state_of(tuning)
     tuning.step(crops, LABELS)
@@ -119,7 +117,7 @@ def test_auxiliary_heads_do_not_learn(spec: InputSpec, settings: TrainingSetting
 
 
 def test_training_everything_reaches_the_first_layer(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8]
 ) -> None:
     tuning = start(train_from="conv1")
     before = state_of(tuning)
@@ -130,7 +128,7 @@ def test_training_everything_reaches_the_first_layer(
     assert moved == set(tuning.averaged.learning)
 
 
-def test_a_step_is_sgd_as_caffe_does_it(start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]) -> None:
+def test_a_step_is_sgd_as_caffe_does_it(start: Callable[..., FineTuning], crops: NDArray[np.uint8]) -> None:
     tuning = start(learning_rate=4.0, warm_up=4, weight_decay=0.1, new_layer_factor=3.0, clip=0.5, momentum=0.0)
     tuning.network.dropout.p = 0.0
     reference = copy.deepcopy(tuning.network).eval()
@@ -162,7 +160,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert TrainingSettings(learning_rate=0.4, warm_up=0).rate_at(0) == 0.4
 
 
-def test_the_result_is_the_running_average(start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]) -> None:
+def test_the_result_is_the_running_average(start: Callable[..., FineTuning], crops: NDArray[np.uint8]) -> None:
     tuning = start(averaging=0.3)
     learning = tuning.averaged.learning
     expected = {name: parameter.detach().clone() for name, parameter in learning.items()}
@@ -177,7 +175,7 @@ def test_the_result_is_the_running_average(start: Callable[..., FineTuning], cro
 
 
 def test_without_averaging_the_last_weights_are_the_result(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8]
 ) -> None:
     tuning = start(averaging=0.0)
     for _ in range(3):
@@ -186,7 +184,7 @@ def test_without_averaging_the_last_weights_are_the_result(
 
 
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8], tmp_path: Path
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     path, batches = tmp_path / "state.safetensors", [np.roll(crops, number, axis=0) for number in range(5)]
     whole, first = start(train_from="5a"), start(train_from="5a")
@@ -212,7 +210,7 @@ def test_a_state_from_before_the_first_step_can_be_resumed(start: Callable[..., 
 
 
 @pytest.fixture
-def saved(start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8], tmp_path: Path) -> Path:
+def saved(start: Callable[..., FineTuning], crops: NDArray[np.uint8], tmp_path: Path) -> Path:
     """A state after one step."""
     tuning = start()
     tuning.step(crops, LABELS)
@@ -276,7 +274,7 @@ def test_a_damaged_state_or_another_kind_of_file_is_refused(start: Callable[...,
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_weights(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8]
 ) -> None:
     tuning = start()
     tuning.step(crops, LABELS)
@@ -290,7 +288,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_the_weights(
 
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan])
 def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8], bad: float
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8], bad: float
 ) -> None:
     tuning = start()
     tuning.step(crops, LABELS)
@@ -304,7 +302,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_leaves_the_weights(
 
 
 def test_dropout_is_of_seed_and_iteration_and_leaves_the_caller_s_generator_alone(
-    start: Callable[..., FineTuning], crops: npt.NDArray[np.uint8]
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8]
 ) -> None:
     losses = []
     for _ in range(2):

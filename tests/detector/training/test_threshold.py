@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime
@@ -43,7 +43,7 @@ class Squares:
     def path(self, row: int) -> Path:
         return self.folder / f"{row}.png"
 
-    def load_image(self, row: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, row: int) -> NDArray[np.uint8]:
         image = np.full((48, 48, 3), 90, np.uint8)
         image[8:40, 8:40] = 30
         image[8:40, 8:40, row % 3] = 250
@@ -65,7 +65,7 @@ class Scripted:
         self.finds, self.class_names = finds, names
         self.ensemble = self
 
-    def __call__(self, image: npt.NDArray[np.uint8]) -> Detections:
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
         return Detections.ordered(*self.finds(int(image[0, 0, 0])), self.class_names)
 
 
@@ -140,7 +140,7 @@ def train(
 ) -> Callable[..., FineTuned]:
     """Trains on squares for a few steps, into a folder of the test."""
 
-    def propose(image: npt.NDArray[np.uint8]) -> Proposals:
+    def propose(image: NDArray[np.uint8]) -> Proposals:
         return Proposals.ordered([[8, 8, 40, 40], [0, 0, 20, 20], [26, 26, 48, 48]], [3, 2, 1])
 
     def run(count: int, *, iterations: int = 15, **options: Any) -> FineTuned:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
@@ -48,7 +48,7 @@ class Photographs:
     def path(self, index: int) -> Path:
         return self.folder / f"{index}.png"
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         return load_image(self.path(index))
 
     def ground_truths(self) -> GroundTruthTable:
@@ -127,7 +127,7 @@ def with_last_layer(network: GoogLeNet, other: GoogLeNet, outputs: int) -> GoogL
     return googlenet(num_classes=outputs, weights={**network.state_dict(), **last})
 
 
-def nothing(image: npt.NDArray[np.uint8]) -> Proposals:
+def nothing(image: NDArray[np.uint8]) -> Proposals:
     """Proposes nothing."""
     return Proposals.empty()
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from inception_rcnn.proposals.network.loss import (
@@ -24,7 +24,7 @@ from inception_rcnn.proposals.network.model import BOX_SCALE, MultiBoxOutput
 from inception_rcnn.structures import InputError
 from reference.slow_multibox import Picture, distance, slow_assignment, slow_loss
 
-Floats = npt.NDArray[np.float64]
+Floats = NDArray[np.float64]
 NONE = np.zeros((0, 4))
 
 

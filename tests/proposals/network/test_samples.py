@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.network.samples import (
     BoxSource,
@@ -41,7 +41,7 @@ class BrightSquares:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         image = np.full((HEIGHT, WIDTH, 3), 30 + 2 * (self.first + index), np.uint8)
         x1, y1, x2, y2 = self.boxes[index].astype(int)
         image[y1:y2, x1:x2] = 230
@@ -101,7 +101,7 @@ def test_only_the_rows_named_are_used_and_completeness_is_the_sources() -> None:
     asked: list[int] = []
 
     class Watched(BrightSquares):
-        def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        def load_image(self, index: int) -> NDArray[np.uint8]:
             asked.append(self.first + index)
             return super().load_image(index)
 
@@ -159,7 +159,7 @@ def test_a_bright_object_stays_under_its_box_whatever_the_window() -> None:
 
 def test_half_of_the_samples_are_mirrored() -> None:
     class Ramp(BrightSquares):
-        def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        def load_image(self, index: int) -> NDArray[np.uint8]:
             return np.broadcast_to(np.linspace(60, 190, WIDTH).astype(np.uint8)[:, None], (HEIGHT, WIDTH, 3)).copy()
 
     drawer = SampleDrawer([Ramp(4).source()], 64, 40, 0)

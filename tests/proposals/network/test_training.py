@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec, read_checkpoint
@@ -65,7 +65,7 @@ class Squares:
     def ground_truths(self) -> GroundTruthTable:
         return GroundTruthTable.from_ground_truths([self.ground_truth(index) for index in range(4)])
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         image = np.full((64, 64, 3), 40, np.uint8)
         x1, y1, x2, y2 = self.ground_truth(index).boxes[0].astype(int)
         image[y1:y2, x1:x2] = (220, 180, 60 * index)
@@ -236,7 +236,7 @@ def test_fewer_priors_than_regions_are_no_trouble(spec: InputSpec, cpu: Runtime,
 # --- regions for the objectness
 
 
-def some_regions(seed: int, count: int = 300) -> npt.NDArray[np.float64]:
+def some_regions(seed: int, count: int = 300) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 0.7, (count, 2)), rng.uniform(0.05, 0.3, (count, 2))
     near = np.array([0.3, 0.3, 0.6, 0.6]) + rng.uniform(-0.1, 0.1, (60, 4))
