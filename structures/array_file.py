@@ -70,7 +70,7 @@ def write_array_file(
     header, data = json.loads(plain[8:start]), memoryview(plain)[start:]
     own = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": _digest(data)}
     try:
-        text = json.dumps(own, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        text = json.dumps(own, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: the description should hold JSON values only: {error}") from error
     packed = json.dumps({"__metadata__": {METADATA_KEY: text}, **header}, ensure_ascii=False).encode()
