@@ -296,7 +296,10 @@ def _detect(
         images=images,
         image_ids=scored_set.truth.image_ids,
         settings=describe_run(detector, names, proposals_file),
-        proposals=None if proposals_file is None else proposals_from_file(proposals_file, images),
+        # Every photograph is read by one process for this, not by all; each reads its share again to find objects.
+        proposals=None
+        if proposals_file is None
+        else proposals_from_file(proposals_file, images, check_images=share.leads),
         members=tuple(names) if each and len(names) > 1 else (),
     )
     path = output or Path("runs", "eval_map", run.name())
