@@ -192,7 +192,8 @@ def _limit(given: int | None, name: str, default: int) -> int:
 def _score_table(scores: ArrayLike, length: int) -> NDArray[np.float32]:
     """Return the scores as a finite, contiguous float32 array (length, C)."""
     try:
-        table = np.ascontiguousarray(scores, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            table = np.ascontiguousarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"scores should be numbers of shape ({length}, C): {error}") from error
     if table.ndim != 2 or len(table) != length:

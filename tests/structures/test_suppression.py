@@ -139,6 +139,7 @@ def test_classes_do_not_suppress_each_other() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        ({"scores": [[1e300, 0.5], [0.25, 0.25]]}, r"finite, but entry \(0, 0\) is inf"),
         ({"scores": [[0.5, 0.5]]}, r"scores should have shape \(2, C\)"),
         ({"scores": [0.5, 0.5]}, r"got \(2,\)"),
         ({"scores": [[0.5, 0.5], [float("nan"), 0.5]]}, r"entry \(1, 0\) is nan"),
