@@ -146,8 +146,9 @@ def main(
         typer.echo(f"report: {write_report(report, first)}")
     if journal is not None:
         from inception_rcnn.detector.dataset_inference import forget_run
+        from inception_rcnn.structures.jobs import Share
 
-        forget_run(journal)
+        forget_run(journal, Share.from_environment(os.environ))
 
 
 def evaluate(
