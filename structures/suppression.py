@@ -184,8 +184,8 @@ def _limit(given: int | None, name: str, default: int) -> int:
     """Return a limit as a number, the default for None."""
     if given is None:
         return int(default)
-    if given < 0:
-        raise InputError(f"{name} should be 0 or more, or None for no limit, got {given}")
+    if not isinstance(given, int | np.integer) or given < 0:
+        raise InputError(f"{name} should be a whole number, 0 or more, or None for no limit, got {given}")
     return int(given)
 
 
