@@ -29,6 +29,7 @@ from inception_rcnn.structures.jobs import (
     code_fingerprint,
     forget_parts,
     images_per_part,
+    leave_parts,
 )
 from inception_rcnn.structures.progress import StageClock
 
@@ -132,7 +133,12 @@ def detect_set(
     """
     share = share or Share()
     if path is not None and keep and path.exists():
-        return _finished(run, path) if share.leads else None
+        if not share.leads:
+            leave_parts(_parts_folder(path), share)
+            return None
+        stored = _finished(run, path)
+        forget_run(path, share)  # a kill may have come just before
+        return stored
     with progress_bar(len(run.images), "images", quiet=quiet or not share.leads) as bar:
         if path is None:
             if share.processes > 1:

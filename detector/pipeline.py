@@ -54,7 +54,7 @@ class DetectionSettings:
             where a network looked at it; without, it is the probability alone, as in R-CNN.
 
     Raises:
-        InputError: A threshold is outside [0, 1], or a limit is below 1.
+        InputError: A threshold is outside [0, 1], or a limit is no whole number or below 1.
     """
 
     score_threshold: float = 0.001
@@ -73,8 +73,8 @@ class DetectionSettings:
             value = getattr(self, name)
             if value is None and optional:
                 continue
-            if value is None or value < 1:
-                raise InputError(f"{name} should be at least 1, got {value}")
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name} should be a whole number, at least 1, got {value}")
 
 
 class Detector:

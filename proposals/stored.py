@@ -28,6 +28,7 @@ from inception_rcnn.structures.jobs import (
     checksums_of,
     code_fingerprint,
     differing_setting,
+    forget_parts,
     images_per_part,
 )
 from inception_rcnn.structures.progress import StageClock
@@ -109,10 +110,15 @@ def propose_for_set(
     return job.in_memory() if path is None else job.in_file(path)
 
 
-def proposals_from_file(path: str | Path, dataset: DetectionDataset) -> list[Proposals]:
+def proposals_from_file(path: str | Path, dataset: DetectionDataset, *, check_images: bool = True) -> list[Proposals]:
     """Return the stored proposals of every image of a set, in its order; the file may hold other images too.
 
     Images are known by their id and the checksum of their file, wherever they lie.
+
+    Args:
+        path: The file.
+        dataset: The set.
+        check_images: Whether to read every image for its checksum; of several processes, one is enough to do it.
 
     Raises:
         InputError: An image is not in the file, or was another one when its proposals were stored.
@@ -124,8 +130,8 @@ def proposals_from_file(path: str | Path, dataset: DetectionDataset) -> list[Pro
         raise InputError(
             f"{path} lacks {len(lacking)} of {len(dataset)} images, first {lacking[0]!r}; make the proposals again"
         )
-    files = [dataset.path(index) for index in range(len(dataset))]
-    for file, image_id, checksum in zip(files, dataset.image_ids, checksums_of(files), strict=True):
+    files = [dataset.path(index) for index in range(len(dataset))] if check_images else []
+    for file, image_id, checksum in zip(files, dataset.image_ids, checksums_of(files), strict=check_images):
         if checksum != stored.checksums[rows[image_id]]:
             raise InputError(f"{file} has changed since its proposals were stored in {path}; make them again")
     return [stored.proposals[rows[image_id]] for image_id in dataset.image_ids]
@@ -193,6 +199,10 @@ def _assembled(file: ArrayFile) -> StoredProposals:
     )
 
 
+def _parts_folder(path: Path) -> Path:
+    return path.with_name(path.name + ".parts")
+
+
 class _SetJob:
     """The proposals of one set, in parts; see `propose_for_set`."""
 
@@ -232,12 +242,13 @@ class _SetJob:
             stored = self._checked(read_stored_proposals(path), path)
             checksums = self._checksums(range(len(self.dataset)))
             if stored.is_of(self.image_ids, checksums):
+                forget_parts(_parts_folder(path))  # a kill may have come just before
                 self._advance(len(stored))
                 return stored
             if stored.code == self.code:
                 self._remember(stored)
         job = PartedJob(
-            folder=path.with_name(path.name + ".parts"),
+            folder=_parts_folder(path),
             items=len(self.dataset),
             per_part=images_per_part(len(self.dataset), IMAGES_PER_PART),
             compute=self._compute,

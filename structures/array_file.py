@@ -59,18 +59,23 @@ def write_array_file(
         arrays: As they are to be stored, types included.
 
     Raises:
-        InputError: Another ending, a folder that does not exist, or a description that JSON cannot hold or that is
-            too long.
+        InputError: Another ending, a folder that does not exist, an array of a type that safetensors does not have,
+            or a description that JSON cannot hold or that is too long.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: files of arrays are named *.safetensors")
-    plain = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    try:
+        # Not `ascontiguousarray`, which gives a single number a dimension.
+        plain = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})
+    except SafetensorError as error:
+        raise InputError(f"{path}: {error}") from error
     start = 8 + _header_length(plain[:8])
     header, data = json.loads(plain[8:start]), memoryview(plain)[start:]
     own = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": _digest(data)}
     try:
-        text = json.dumps(own, ensure_ascii=False, allow_nan=False)
+        # Escaped, since names of files need not be valid Unicode.
+        text = json.dumps(own, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: the description should hold JSON values only: {error}") from error
     packed = json.dumps({"__metadata__": {METADATA_KEY: text}, **header}, ensure_ascii=False).encode()
@@ -92,11 +97,14 @@ def read_array_description(path: str | os.PathLike[str]) -> dict[str, Any]:
             head = file.read(8)
             length = _header_length(head) if len(head) == 8 else -1
             size = path.stat().st_size
-            if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
-                raise DataFormatError(f"is not a safetensors file (header of {length} bytes in {size})", path=path)
-            header = json.loads(file.read(length))
+            fits = 0 < length <= min(MAX_HEADER_BYTES, size - 8)
+            text = file.read(length) if fits else b""
     except OSError as error:
         raise DataFormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+    if not fits:
+        raise DataFormatError(f"is not a safetensors file (header of {length} bytes in {size})", path=path)
+    try:
+        header = json.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: ten thousand opening brackets
         raise DataFormatError("is not a safetensors file: its header is not JSON", path=path) from error
     return _own_description(path, header)

@@ -33,8 +33,24 @@ SECONDS_BETWEEN_TOUCHES: Final = 5.0
 SECONDS_UNTIL_TAKEN_OVER: Final = 60.0
 SECONDS_BEFORE_NOTICE: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.2
-_STARTED: Final = time.time()
 _ROOMS_THAT_COMPUTE: Final = ("structures", "backbones", "proposals", "detector")
+
+
+def _launch_time() -> float:
+    """Return when this process was started, or torchrun if it started this one; in seconds since 1970.
+
+    What is older belongs to an earlier run. The time of the import would not do: the first of several processes may
+    have done all before another one has come that far.
+    """
+    process = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
+    with suppress(OSError, ValueError, IndexError, AttributeError):  # only Linux has all of it
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+        return time.time() - max(age, 0.0)
+    return time.time()
+
+
+_LAUNCHED: Final = _launch_time()
 
 
 def available_processors() -> int:
@@ -200,16 +216,18 @@ class PartedJob(Generic[Part]):
         """
         share = share or Share()
         if self._is_finished(share):
+            leave_parts(self.folder, share)
             return None
         self.folder.mkdir(parents=True, exist_ok=True)
         if share.leads:
-            _finished_mark(self.folder).unlink(missing_ok=True)
+            _drop_finished_marks(self.folder)
             self._drop_outdated()
         parts = self.parts
         first = share.rank * len(parts) // share.processes  # each process begins elsewhere, so that few claims collide
         for rows in parts[first:] + parts[:first]:
             self._compute_unless_claimed(rows, share)
         if not share.leads:
+            leave_parts(self.folder, share)
             return None
         self._await_others(share)
         return (self.read(self._file(rows)) for rows in parts)
@@ -220,9 +238,7 @@ class PartedJob(Generic[Part]):
 
     def _is_finished(self, share: Share) -> bool:
         """Return whether all was done since this process began, so that a process that only helps has nothing to do."""
-        with suppress(OSError):
-            return not share.leads and _finished_mark(self.folder).stat().st_mtime >= _STARTED
-        return False
+        return not share.leads and _is_of_this_run(_finished_mark(self.folder, share.rank))
 
     def _file(self, rows: range) -> Path:
         return self.folder / f"{rows.start:08d}.safetensors"
@@ -243,16 +259,15 @@ class PartedJob(Generic[Part]):
         file = self._file(rows)
         if file.exists() or self._is_finished(share):
             return
-        with _claimed(file.with_suffix(".claim"), share.rank) as mine:
-            if not mine or file.exists():
-                return
-            self._computed.add(rows.start)
-            part = self.compute(rows)
-            try:
-                self.write(file, part)
-            except InputError:
-                if not self._is_finished(share):  # else another process took this part over, and all is done
-                    raise
+        try:
+            with _claimed(file.with_suffix(".claim"), share.rank) as mine:
+                if not mine or file.exists():
+                    return
+                self._computed.add(rows.start)
+                self.write(file, self.compute(rows))
+        except (InputError, FileNotFoundError):  # there is no folder to write into
+            if not self._is_finished(share):  # else another process took this part over, and all is done
+                raise
 
     def _await_others(self, share: Share) -> None:
         """Wait until every part is there; parts of processes that died are computed here."""
@@ -277,14 +292,56 @@ class PartedJob(Generic[Part]):
 
 
 def forget_parts(folder: Path, share: Share | None = None) -> None:
-    """Remove the folder of a job's parts; of several processes, those that come late will find nothing to do."""
-    if share is not None and share.processes > 1 and folder.parent.is_dir():
-        _finished_mark(folder).touch()  # for a process that was started with this one and has not even begun
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove the folder of a job's parts, and what a kill at this point of an earlier run left of one.
+
+    Of several processes, those that come late, or still compute a part that was taken over, find a mark that all is
+    done, and remove it.
+    """
+    aside = folder.with_name(folder.name + ".old")
+    shutil.rmtree(aside, ignore_errors=True)
+    if not folder.parent.is_dir():
+        return
+    _drop_finished_marks(folder)
+    helpers = range(1, share.processes if share is not None else 1)
+    for rank in helpers:
+        _finished_mark(folder, rank).touch()
+    with suppress(OSError):
+        folder.rename(aside)  # from here on no process can leave a file behind that it has ended, or anything else
+    for rank in helpers:
+        if _is_of_this_run(_ended_mark(aside, rank)):
+            _finished_mark(folder, rank).unlink(missing_ok=True)
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # where it cannot be renamed
 
 
-def _finished_mark(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".finished")
+def leave_parts(folder: Path, share: Share) -> None:
+    """Say that a process that only helps needs no mark, or no longer, to know that all is done; see `forget_parts`."""
+    with suppress(OSError):
+        _ended_mark(folder, share.rank).touch()
+    _finished_mark(folder, share.rank).unlink(missing_ok=True)
+
+
+def _finished_mark(folder: Path, rank: int) -> Path:
+    """Return the file beside the folder that says to one process that all is done."""
+    return folder.with_name(f"{folder.name}.finished-{rank}")
+
+
+def _ended_mark(folder: Path, rank: int) -> Path:
+    """Return the file in the folder by which one process says that it has ended."""
+    return folder / f"{rank}.ended"
+
+
+def _drop_finished_marks(folder: Path) -> None:
+    for file in list(folder.parent.iterdir()):
+        if file.name.startswith(f"{folder.name}.finished-"):
+            file.unlink(missing_ok=True)
+
+
+def _is_of_this_run(mark: Path) -> bool:
+    """Return whether there is such a file, made since this run was started."""
+    with suppress(OSError):
+        return mark.stat().st_mtime >= _LAUNCHED
+    return False
 
 
 @contextmanager
@@ -315,20 +372,48 @@ def _take(claim: Path, rank: int) -> bool:
     """Return whether the claim is this process's now: nobody had it, or a process that died."""
     text = json.dumps({"rank": rank, "process": os.getpid(), "machine": _machine()})
     for _ in range(2):
-        claim.parent.mkdir(exist_ok=True)
         try:
-            with claim.open("x") as file:
-                file.write(text)
+            _write_new(claim, text)
             return True
         except FileExistsError:
-            if not _is_abandoned(claim):
+            before = _text(claim)
+            if not _is_abandoned(claim) or not _put_aside(claim, before):
                 return False
-            # Renaming succeeds for one process only, so no two take the same claim over.
-            aside = claim.with_suffix(f".{secrets.token_hex(4)}.old")
-            with suppress(OSError):
-                claim.rename(aside)
-                aside.unlink()
     return False
+
+
+def _write_new(claim: Path, text: str) -> None:
+    """Write a file that is not there yet; one that the disk has no room for is removed again."""
+    with claim.open("x") as file:
+        try:
+            file.write(text)
+            file.flush()
+        except OSError:
+            claim.unlink()
+            raise
+
+
+def _put_aside(claim: Path, text: str | None) -> bool:
+    """Remove an abandoned claim, and return whether it still had this text.
+
+    Renaming succeeds for one process only; if that was another one and the claim is its new one, it gets it back.
+    """
+    aside = claim.with_suffix(f".{secrets.token_hex(4)}.old")
+    with suppress(OSError):
+        claim.rename(aside)
+        if same := _text(aside) == text:
+            aside.unlink()
+        else:
+            aside.rename(claim)
+        return same
+    return False
+
+
+def _text(claim: Path) -> str | None:
+    """Return what is in a claim; None if it cannot be read."""
+    with suppress(OSError, ValueError):
+        return claim.read_text()
+    return None
 
 
 def _is_abandoned(claim: Path) -> bool:
@@ -339,12 +424,13 @@ def _is_abandoned(claim: Path) -> bool:
             return True
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         pass  # just being written, or cut short: its age decides
     probe = claim.with_suffix(f".{secrets.token_hex(4)}.now")
     try:
         probe.touch()  # the clock of the disk, which need not be this machine's
-        return probe.stat().st_mtime - claim.stat().st_mtime > SECONDS_UNTIL_TAKEN_OVER
+        # A time far ahead is no sign of life either: a clock was put right since.
+        return abs(probe.stat().st_mtime - claim.stat().st_mtime) > SECONDS_UNTIL_TAKEN_OVER
     except OSError:
         return False
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import sys
 import threading
 import time
@@ -72,8 +73,9 @@ class Kernel:
                 start = time.perf_counter()
                 try:
                     compiled = self._prepared(arguments, cache=True)
-                except (RuntimeError, OSError):
-                    # numba: "cannot cache function: no locator available", or a cache folder that vanished or is full
+                except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+                    # numba: "cannot cache function: no locator available"; a cache folder that vanished or is full; or
+                    # a file in it that was cut short when the machine went down
                     compiled = self._prepared(arguments, cache=False)
                 # What was loaded from the store was not compiled, however long that took.
                 if hasattr(compiled, "stats") and not compiled.stats.cache_hits:

@@ -184,15 +184,16 @@ def _limit(given: int | None, name: str, default: int) -> int:
     """Return a limit as a number, the default for None."""
     if given is None:
         return int(default)
-    if given < 0:
-        raise InputError(f"{name} should be 0 or more, or None for no limit, got {given}")
+    if not isinstance(given, int | np.integer) or given < 0:
+        raise InputError(f"{name} should be a whole number, 0 or more, or None for no limit, got {given}")
     return int(given)
 
 
 def _score_table(scores: ArrayLike, length: int) -> NDArray[np.float32]:
     """Return the scores as a finite, contiguous float32 array (length, C)."""
     try:
-        table = np.ascontiguousarray(scores, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            table = np.ascontiguousarray(scores, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(f"scores should be numbers of shape ({length}, C): {error}") from error
     if table.ndim != 2 or len(table) != length:

@@ -146,8 +146,9 @@ def main(
         typer.echo(f"report: {write_report(report, first)}")
     if journal is not None:
         from inception_rcnn.detector.dataset_inference import forget_run
+        from inception_rcnn.structures.jobs import Share
 
-        forget_run(journal)
+        forget_run(journal, Share.from_environment(os.environ))
 
 
 def evaluate(
@@ -296,7 +297,10 @@ def _detect(
         images=images,
         image_ids=scored_set.truth.image_ids,
         settings=describe_run(detector, names, proposals_file),
-        proposals=None if proposals_file is None else proposals_from_file(proposals_file, images),
+        # Every photograph is read by one process for this, not by all; each reads its share again to find objects.
+        proposals=None
+        if proposals_file is None
+        else proposals_from_file(proposals_file, images, check_images=share.leads),
         members=tuple(names) if each and len(names) > 1 else (),
     )
     path = output or Path("runs", "eval_map", run.name())

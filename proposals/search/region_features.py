@@ -201,7 +201,7 @@ def count_bins(image: Any, labels: Any, starts: Any, bins: Any, counts: Any) -> 
         for channel in range(channels):
             counts[region, COLOUR_BINS * channel + colour_bin[image[pixel, channel]]] += 1
         for i in range(starts[pixel], starts[pixel + 1]):
-            counts[region, texture_from + bins[i]] += 1
+            counts[region, texture_from + np.int64(bins[i])] += 1
 
 
 @kernel

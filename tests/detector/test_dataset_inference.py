@@ -139,6 +139,17 @@ def test_a_killed_run_goes_on_where_it_was(keep: bool, run: SetRun, album: Album
         assert content(detect_set(run, path, keep=keep, quiet=True)) == whole and len(album.opened) == 10
 
 
+def test_a_kill_at_the_very_end_and_a_late_process_leave_nothing(run: SetRun, tmp_path: Path) -> None:
+    path = tmp_path / "found.safetensors"
+    detect_set(run, path, quiet=True)
+    left = path.with_name(path.name + ".parts")
+    left.mkdir()
+    (left / "00000000.safetensors").touch()
+    assert detect_set(run, path, share=Share(0, 2), quiet=True) is not None and not left.exists()
+    assert detect_set(run, path, share=Share(1, 2), quiet=True) is None
+    assert not list(tmp_path.glob("found.safetensors.*"))
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_settings_are_refused(finished: bool, run: SetRun, album: Album, tmp_path: Path) -> None:
     path = tmp_path / "found.safetensors"

@@ -269,10 +269,12 @@ def test_settings_can_be_changed_on_a_copy(detector: Detector) -> None:
         ({"score_threshold": -0.1}, r"score_threshold should lie in 0..1, got -0.1"),
         ({"iou_threshold": 1.1}, r"iou_threshold should lie in 0..1, got 1.1"),
         ({"duplicate_iou": float("nan")}, r"duplicate_iou should lie in 0..1, got nan"),
-        ({"max_proposals": 0}, "max_proposals should be at least 1, got 0"),
-        ({"max_per_class": 0}, "max_per_class should be at least 1, got 0"),
-        ({"max_per_class": None}, "max_per_class should be at least 1, got None"),
-        ({"max_detections": 0}, "max_detections should be at least 1, got 0"),
+        ({"max_proposals": 0}, "max_proposals should be a whole number, at least 1, got 0"),
+        ({"max_per_class": 0}, "max_per_class should be a whole number, at least 1, got 0"),
+        ({"max_per_class": None}, "max_per_class should be a whole number, at least 1, got None"),
+        ({"max_per_class": 2.5}, "max_per_class should be a whole number, at least 1, got 2.5"),
+        ({"max_detections": float("nan")}, "max_detections should be a whole number, at least 1, got nan"),
+        ({"max_detections": 0}, "max_detections should be a whole number, at least 1, got 0"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:

@@ -53,6 +53,30 @@ def test_what_was_written_comes_back(file: Path) -> None:
     assert list(found.description)[:2] == ["beach", "sides"]  # in the order they were given
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.array(3.5, np.float32),
+        np.zeros((2, 0, 3), np.int64),
+        np.array([True, False]),
+        np.arange(12.0).reshape(3, 4)[::-1, ::2],
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(3, dtype=">i4"),
+    ],
+    ids=["a single number", "empty", "flags", "every other column", "column by column", "big-endian"],
+)
+def test_arrays_of_every_layout_come_back(array: np.ndarray, tmp_path: Path) -> None:
+    write_array_file(tmp_path / "a.safetensors", "shells", {}, {"a": array})
+    found = read_array_file(tmp_path / "a.safetensors", "shells").arrays["a"]
+    assert found.shape == array.shape and found.dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(found, array)
+
+
+def test_a_description_may_hold_file_names_that_are_no_unicode(tmp_path: Path) -> None:
+    write_array_file(tmp_path / "a.safetensors", "shells", {"name": "caf\udce9.jpg"}, ARRAYS)
+    assert read_array_description(tmp_path / "a.safetensors")["name"] == "caf\udce9.jpg"
+
+
 def test_it_is_an_ordinary_safetensors_file(file: Path) -> None:
     loaded = safetensors.numpy.load_file(file)
     assert all(np.array_equal(loaded[name], array) for name, array in ARRAYS.items())
@@ -85,6 +109,7 @@ def test_a_changed_number_is_noticed(file: Path) -> None:
         (struct.pack("<Q", 2**40) + b"{}", "is not a safetensors file"),
         (struct.pack("<Q", 4) + b"nope", "its header is not JSON"),
         (struct.pack("<Q", 20_000) + b"[" * 20_000, "its header is not JSON"),
+        (struct.pack("<Q", 2**63) + b"{}", f"header of {2**63} bytes in 10"),
         (struct.pack("<Q", 2) + b"{}", "none of inception-rcnn"),
         (struct.pack("<Q", 2) + b"[]", "none of inception-rcnn"),
     ],
@@ -121,6 +146,8 @@ def test_what_cannot_be_described_is_refused_and_nothing_written(tmp_path: Path)
         write_array_file(tmp_path / "a.safetensors", "shells", {"x": float("nan")}, ARRAYS)
     with pytest.raises(InputError, match="JSON values only"):
         write_array_file(tmp_path / "a.safetensors", "shells", {"x": object()}, ARRAYS)
+    with pytest.raises(InputError, match=r"a\.safetensors: Unknown dtype"):
+        write_array_file(tmp_path / "a.safetensors", "shells", {}, {"names": np.array(["a", "b"])})
     with pytest.raises(InputError, match=r"named \*.safetensors"):
         write_array_file(tmp_path / "a.bin", "shells", {}, ARRAYS)
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -136,6 +137,41 @@ def test_the_part_of_a_process_elsewhere_is_taken_over_when_it_is_long_silent(
     assert f"waiting for 1 parts in {tmp_path / 'parts'}, the first claimed by rank 1" in capsys.readouterr().err
 
 
+def test_a_claim_that_another_process_took_over_meanwhile_stays_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = tmp_path / "00000000.claim"
+    claim.write_text("of the dead")
+
+    def overtaken(found: Path) -> bool:
+        found.write_text("of another")
+        return True
+
+    monkeypatch.setattr(jobs, "_is_abandoned", overtaken)
+    assert not jobs._take(claim, 0)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(claim.name, "of another")]
+
+
+def test_a_claim_from_the_future_is_taken_over(tmp_path: Path) -> None:
+    """By a machine whose clock was wrong."""
+    abandon(tmp_path / "parts", 3, process=os.getpid(), age=-10 * jobs.SECONDS_UNTIL_TAKEN_OVER)
+    assert collected(squares(tmp_path / "parts")) == [n * n for n in range(10)]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no disk that is always full")
+def test_a_claim_for_which_there_is_no_room_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = tmp_path / "00000000.claim"
+
+    def onto_a_full_disk(path: Path, mode: str) -> TextIO:
+        path.touch()
+        return open("/dev/full", "w")
+
+    monkeypatch.setattr(Path, "open", onto_a_full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        jobs._take(claim, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_claim_that_is_being_written_counts_by_its_age(tmp_path: Path) -> None:
     (tmp_path / "parts").mkdir()
     claim = tmp_path / "parts" / "00000000.claim"
@@ -143,6 +179,8 @@ def test_a_claim_that_is_being_written_counts_by_its_age(tmp_path: Path) -> None
     assert not jobs._is_abandoned(claim)
     os.utime(claim, (0, 0))
     assert jobs._is_abandoned(claim)
+    claim.write_text(json.dumps({"rank": 1, "process": 10**30, "machine": jobs._machine()}))
+    assert not jobs._is_abandoned(claim)
 
 
 def test_a_long_part_is_touched_while_it_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +216,57 @@ def test_a_process_that_comes_late_does_nothing_and_leaves_nothing(tmp_path: Pat
     assert squares(tmp_path / "parts", computed=computed).run(Share(1, 2)) is None
     assert computed == [] and not (tmp_path / "parts").exists()
     assert collected(job, Share(0, 2)) == [n * n for n in range(10)]  # the next run is a run of its own
+
+
+def test_several_processes_leave_nothing_behind(tmp_path: Path) -> None:
+    job, late = squares(tmp_path / "parts"), squares(tmp_path / "parts", computed=(computed := []))
+    assert job.run(Share(1, 4)) is None  # ends before the others
+    collected(job, Share(0, 4))
+    job.forget(Share(0, 4))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["parts.finished-2", "parts.finished-3"]
+    assert late.run(Share(2, 4)) is None and late.run(Share(3, 4)) is None
+    assert computed == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_mark_of_an_earlier_run_is_not_trusted(tmp_path: Path) -> None:
+    job = squares(tmp_path / "parts", computed=(computed := []))
+    mark = jobs._finished_mark(tmp_path / "parts", 1)
+    mark.touch()
+    os.utime(mark, (jobs._LAUNCHED - 1, jobs._LAUNCHED - 1))
+    assert job.run(Share(1, 2)) is None and sorted(computed) == [0, 3, 6, 9]
+    collected(job, Share(0, 2))
+    job.forget(Share(0, 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_kill_amid_forgetting_left_is_forgotten_too(tmp_path: Path) -> None:
+    (tmp_path / "parts.old").mkdir()
+    (tmp_path / "parts.old" / "00000000.safetensors").touch()
+    (tmp_path / "parts.finished-7").touch()
+    jobs.forget_parts(tmp_path / "parts")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_helper_whose_part_was_taken_over_does_not_bring_the_folder_back(tmp_path: Path) -> None:
+    job = squares(tmp_path / "parts")
+
+    def overtaken(rows: range) -> list[int]:
+        (tmp_path / "parts" / f"{rows.start:08d}.claim").unlink()
+        collected(job, Share(0, 2))
+        job.forget(Share(0, 2))
+        return [row * row for row in rows]
+
+    assert PartedJob(**{**vars(job), "compute": overtaken}).run(Share(1, 2)) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="this system does not tell when a process started")
+def test_a_run_begins_when_its_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    own = jobs._launch_time()
+    assert own < jobs._LAUNCHED + 1 and own < time.time()
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert jobs._launch_time() <= own  # its parent is older
 
 
 def test_processes_as_torchrun_tells() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,15 @@ def test_where_the_cache_cannot_be_written_it_compiles_in_memory(monkeypatch: py
 
     monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
     assert kernel(halved)(np.ones((2, 3))) == 3
+
+
+@pytest.mark.parametrize("error", [EOFError("Ran out of input"), pickle.UnpicklingError("pickle data was truncated")])
+def test_where_the_cache_is_damaged_it_compiles_in_memory(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(caching.IndexDataCacheFile, "load", damaged)
+    assert kernel(halved)(np.ones((2, 3, 4))) == 12
 
 
 def test_a_fault_in_the_function_is_not_hidden() -> None:

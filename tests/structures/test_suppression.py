@@ -139,6 +139,7 @@ def test_classes_do_not_suppress_each_other() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        ({"scores": [[1e300, 0.5], [0.25, 0.25]]}, r"finite, but entry \(0, 0\) is inf"),
         ({"scores": [[0.5, 0.5]]}, r"scores should have shape \(2, C\)"),
         ({"scores": [0.5, 0.5]}, r"got \(2,\)"),
         ({"scores": [[0.5, 0.5], [float("nan"), 0.5]]}, r"entry \(1, 0\) is nan"),
@@ -146,6 +147,7 @@ def test_classes_do_not_suppress_each_other() -> None:
         ({"score_threshold": float("nan")}, "score_threshold should be a number"),
         ({"iou_threshold": 2}, "iou_threshold"),
         ({"max_per_class": -1}, "max_per_class"),
+        ({"max_per_class": 2.5}, "max_per_class should be a whole number"),
         ({"max_detections": -1}, "max_detections"),
     ],
 )
@@ -170,7 +172,7 @@ def test_a_limit_gives_the_first_of_what_stays_without() -> None:
     whole = nms(boxes, scores, 0.5)
     for limit in (0, 1, 7, len(whole), 10_000):
         assert nms(boxes, scores, 0.5, limit=limit).tolist() == whole[:limit].tolist()
-    with pytest.raises(InputError, match="limit should be 0 or more, or None for no limit, got -1"):
+    with pytest.raises(InputError, match="limit should be a whole number, 0 or more, or None for no limit, got -1"):
         nms(boxes, scores, 0.5, limit=-1)
 
 

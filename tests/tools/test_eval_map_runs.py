@@ -290,6 +290,17 @@ def test_what_fails_at_the_end_need_not_be_detected_again(
     assert Path("out.json").exists() and not any(Path("runs", "eval_map").iterdir())
 
 
+def test_a_process_that_comes_when_all_is_done_does_nothing(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert run(root, model) == 0  # the first one, which did not wait for the second
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delattr("inception_rcnn.datasets.base.AnnotatedDataset.load_image")
+    assert run(root, model) == 0
+    assert not any(Path("runs", "eval_map").iterdir())
+
+
 def test_two_processes_of_torchrun_find_the_same(root: Path, model: Path) -> None:
     whole = figures_of(root, model, "--output", "one.safetensors")
     arguments = words(root, model, "--output", "two.safetensors", "--json", "two.json")[1:]
@@ -304,6 +315,7 @@ def test_two_processes_of_torchrun_find_the_same(root: Path, model: Path) -> Non
     done = subprocess.run([sys.executable, *launch, *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(Path("two.json").read_text()) == whole
+    assert not list(Path().glob("two.safetensors.*"))
     assert done.stdout.count("mAP@0.5") == 2  # all classes, and those it knows: printed by the first process only
     one, two = (read_stored_detections(f"{name}.safetensors") for name in ("one", "two"))
     assert one.checksums == two.checksums and one.settings == two.settings

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from inception_rcnn.proposals.search.region_features import Regions, describe_regions, find_contacts, pixel_texture
+from inception_rcnn.proposals.search.region_features import (
+    Regions,
+    count_bins,
+    describe_regions,
+    find_contacts,
+    pixel_texture,
+)
 from inception_rcnn.proposals.search.superpixels import smoothed
 from reference.slow_grouping import (
     slow_box,
@@ -74,6 +80,16 @@ def test_three_equal_channels_have_the_colours_of_one() -> None:
     single, triple = describe(grey, labels), describe(np.repeat(grey, 3, axis=2), labels)
     thirds = triple.histograms[:, :75].reshape(-1, 3, 25)
     np.testing.assert_allclose(thirds.sum(axis=1), single.histograms[:, :25], atol=1e-6)
+
+
+def test_texture_bins_are_counted_alike_without_compilation() -> None:
+    """In plain NumPy, as with NUMBA_DISABLE_JIT, an 8-bit bin plus a start of 75 would wrap around at 256."""
+    bins = np.array([0, 180, 181, 239], np.uint8)
+    image, labels, starts = np.zeros((1, 3), np.uint8), np.zeros(1, np.int32), np.array([0, 4], np.int32)
+    compiled, plain = np.zeros((2, 1, 315), np.int32)
+    count_bins(image, labels, starts, bins, compiled)
+    count_bins.__wrapped__(image, labels, starts, bins, plain)
+    assert np.flatnonzero(plain).tolist() == [0, 25, 50, 75, 255, 256, 314] and np.array_equal(plain, compiled)
 
 
 def test_a_strong_edge_fills_the_bin_of_its_direction() -> None:
