@@ -80,7 +80,7 @@ class TrainingRun:
         for name, checksum in self.checksums.items():
             if theirs["checksums"].get(name) != checksum:
                 raise CheckpointError(
-                    f"{path}: the {name} have changed since it was made; go on with those of then, or {_AFRESH}"
+                    f"{path}: the {name} have changed since it was made; go on with the former ones, or {_AFRESH}"
                 )
         for name, value in ours["settings"].items():
             if theirs["settings"].get(name) != value:
@@ -100,7 +100,7 @@ def _class_change(before: Sequence[str], now: Sequence[str]) -> str:
     first = next(place for place, names in enumerate(zip(before, now, strict=True)) if names[0] != names[1])
     shown = slice(first, first + _SHOWN_NAMES)
     where = f" (from class {first} on)" if len(before) > _SHOWN_NAMES else ""
-    return f"other class_names{where}: they were {', '.join(before[shown])}; now {', '.join(now[shown])}; {_AFRESH}"
+    return f"other classes{where}: they were {', '.join(before[shown])}; now {', '.join(now[shown])}; {_AFRESH}"
 
 
 class AveragedTraining:

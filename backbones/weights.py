@@ -123,6 +123,8 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("it is a single array, as in .npy files")
             return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no weights at {path}; check the path") from error
     except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise CheckpointError(f"{path} cannot be read as .npz: {error}") from error
 

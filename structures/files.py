@@ -99,8 +99,11 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of the file's bytes, as 64 hexadecimal digits.
 
     Raises:
-        OSError: The file cannot be read.
+        InputError: There is no such file.
+        OSError: It cannot be read.
     """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""inception-rcnn compare first.json second.json --dataset coco --root shared/coco --split val
+"""inception-rcnn compare first.json second.json --dataset coco --root coco --split val
 
 Says which of two detectors is better on the same photographs, by how much, how sure that is, and where.
 

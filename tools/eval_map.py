@@ -1,4 +1,4 @@
-"""inception-rcnn eval_map --dataset coco --root shared/coco --split val
+"""inception-rcnn eval_map --dataset coco --root coco --split val
 
 Runs a detector over a data set, or takes detections from a file, and prints mAP at IoU 0.5 and AP per class.
 

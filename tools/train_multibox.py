@@ -1,4 +1,4 @@
-"""inception-rcnn train_multibox --data coco:shared/coco --pretrained googlenet.npz --output runs/multibox
+"""inception-rcnn train_multibox --data coco:coco --pretrained googlenet.npz --output runs/multibox
 
 Trains MultiBox, the network that proposes boxes, on the objects of one or several data sets, whatever their classes.
 
@@ -111,12 +111,12 @@ def _sources(data: list[str], part: list[str], split: str, output: Path, *, quie
     from inception_rcnn.proposals.network.samples import BoxSource
 
     if not data and not part:
-        raise typer.BadParameter("name at least one data set, for example coco:shared/coco", param_hint="--data")
+        raise typer.BadParameter("name at least one data set, for example coco:coco", param_hint="--data")
     sources = []
     for text in [*data, *part]:
         format, colon, folder = text.partition(":")
         if not colon:
-            raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:shared/coco")
+            raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:coco")
         dataset = open_dataset(format, folder, split, skip_broken=True)
         print_problems(dataset.problems)
         stored = output / f"proposals-{format}-{Path(folder).name}.safetensors"

@@ -61,7 +61,7 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
     if len(images) == 0:
         return MeasuredThreshold(
             UNMEASURED,
-            f"not measured: none of fewer than {LEAST_IMAGES} images are held out; give others with --val-split",
+            f"not measured: of fewer than {LEAST_IMAGES} images none are held out; name a part for it with --val-split",
         )
     truth = _in_classes(images.ground_truths(), detector.ensemble.class_names)
     if truth.ignored.all():

@@ -124,3 +124,5 @@ def test_what_json_does_not_know_is_refused_and_nothing_is_written(tmp_path: Pat
 def test_sha256_is_the_published_one(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(InputError, match=r"there is no file .*b"):
+        sha256_of(tmp_path / "b")

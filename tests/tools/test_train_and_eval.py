@@ -111,7 +111,7 @@ def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
     assert run("train", *wanted, *rest) == 0
     assert model.read_bytes() == before
     printed = " ".join(capsys.readouterr().out.split())
-    assert "score threshold 0.100 (not measured: none of fewer than 50 images are held out" in printed
+    assert "score threshold 0.100 (not measured: of fewer than 50 images none are held out" in printed
     for extra, message in (
         (("--learning-rate", 0.5), "learning_rate = 0.002"),
         (("--pretrained", model), "the pre-trained weights (--pretrained) have changed"),

@@ -194,8 +194,8 @@ def test_the_network_proposes(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "status", "message"),
     [
-        ([], 2, "name at least one data set, for example coco:shared/coco"),
-        (["--data", "shared/coco"], 2, "'shared/coco' should be FORMAT:DIR, for example coco:shared/coco"),
+        ([], 2, "name at least one data set, for example coco:coco"),
+        (["--data", "coco"], 2, "'coco' should be FORMAT:DIR, for example coco:coco"),
         (["--data", "yolo:DIR"], 1, "data set format 'yolo' is unknown; known: coco"),
         (["--data", "coco:DIR"], 1, "absent is no folder; give the one that holds"),
         (["--data", "SET", "--side", "100"], 1, "the input's side should be a multiple of 64 px, got 100"),

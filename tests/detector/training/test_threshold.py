@@ -109,7 +109,7 @@ def test_without_images_objects_or_finds_it_is_a_tenth_and_says_why(tmp_path: Pa
     right = Scripted(lambda row: ([[8, 8, 40, 40]], [0.7], [row % 3]))
     wrong = Scripted(lambda row: ([[0, 0, 9, 9]], [0.7], [row % 3]))
     for images, detector, why in (
-        (Squares(tmp_path, 0), right, "none of fewer than 50 images are held out; give others with --val-split"),
+        (Squares(tmp_path, 0), right, "of fewer than 50 images none are held out; name a part for it with --val-split"),
         (Squares(tmp_path, 2, objects=False), right, "there is no object on the 2 images held out"),
         (Squares(tmp_path, 3), wrong, "nothing was found on the 3 images held out"),
     ):

@@ -113,7 +113,7 @@ def train(
         described = replace(description, class_names=images.class_names)
         settings = replace(SETTINGS, **changes)
         found = fine_tune(images, lambda: given, nothing, start, described, settings, cpu, output, quiet=True)
-        assert found.threshold.value == 0.1 and "none of fewer than 50 images are held out" in found.threshold.origin
+        assert found.threshold.value == 0.1 and "of fewer than 50 images none are held out" in found.threshold.origin
         return found.path
 
     return run
