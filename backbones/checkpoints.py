@@ -1,38 +1,41 @@
-"""Self-describing weights: one .safetensors file whose header says what the numbers are. Never a pickle.
+"""Weights as array files: tensors to and from .safetensors whose header says what they are. Never a pickle.
 
-Layout: the safetensors format, with one metadata entry, `inception_rcnn`, holding JSON: format version, kind, the
-architecture and its arguments, and what the kind adds (class names, input specification, ...). Everything is
-checked before a tensor is handed out: sizes, names, shapes, types and the checksum of the data.
+The file, its checks and its header are those of `structures/array_file.py`; each kind of checkpoint, such as
+"googlenet" or "region-classifier", belongs to the module that writes it. Whatever is wrong with a file is a
+`CheckpointError`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-import safetensors.torch
+import numpy as np
 import torch
-from safetensors import SafetensorError
+from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.structures import CheckpointError, write_whole
+from inception_rcnn.structures import CheckpointError, DataFormatError, InputError
+from inception_rcnn.structures.array_file import read_array_description, read_array_file, write_array_file
 
-FORMAT_VERSION: Final = 1
-METADATA_KEY: Final = "inception_rcnn"
-KINDS: Final = ("googlenet", "region-classifier", "multibox", "training-state")
-# A header lists about 120 tensors and some settings: 20 KB. A thousand class names add 20 KB more.
-MAX_HEADER_BYTES: Final = 4 * 2**20
+GOOGLENET_KIND: Final = "googlenet"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds: its kind, its description (plain JSON values) and its tensors."""
+    """What a checkpoint file holds.
+
+    Args:
+        kind: What the tensors are, such as "googlenet".
+        description: Plain JSON values.
+        tensors: On the CPU, by name.
+        path: Where it was read.
+    """
 
     kind: str
     description: dict[str, Any]
@@ -43,84 +46,76 @@ class Checkpoint:
 def write_checkpoint(
     path: str | Path, kind: str, description: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Writes one self-describing file, whole or not at all.
+    """Write one self-describing file, whole or not at all.
 
     Args:
-        path: should end in .safetensors.
-        kind: one of `KINDS`.
+        path: Should end in .safetensors.
+        kind: What a reader will ask for.
         description: JSON values; `format_version`, `kind` and `data_sha256` are added.
-        tensors: as they are to be stored, types included.
+        tensors: As they are to be stored, types included; bfloat16 cannot be.
+
     Raises:
-        CheckpointError: unknown kind, a name that does not end in .safetensors, or a description that JSON cannot
-            hold or that is too long.
+        CheckpointError: Another ending, a type that the file cannot hold, or a description that JSON cannot hold or
+            that is too long.
     """
-    path = Path(path)
-    if kind not in KINDS:
-        raise CheckpointError(f"unknown checkpoint kind {kind!r}; known are {', '.join(KINDS)}")
-    if path.suffix != ".safetensors":
-        raise CheckpointError(f"{path}: checkpoints are named *.safetensors")
-    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    plain = safetensors.torch.save(ready)
-    digest = hashlib.sha256(plain[8 + _header_length(plain[:8]) :]).hexdigest()
-    header = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": digest}
-    try:
-        metadata = {METADATA_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True)}
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: the description should hold JSON values only: {error}") from error
-    data = safetensors.torch.save(ready, metadata)
-    if _header_length(data[:8]) > MAX_HEADER_BYTES:
-        raise CheckpointError(f"{path}: the description is too long; the header may have {MAX_HEADER_BYTES} bytes")
-    write_whole(path, data)
+    with _checkpoint_errors():
+        write_array_file(path, kind, description, {name: _to_array(name, one) for name, one in tensors.items()})
 
 
 def read_description(path: str | Path) -> dict[str, Any]:
-    """The description in a checkpoint's header, without reading a tensor.
+    """Return the description in a checkpoint's header, without reading a tensor.
 
     Raises:
-        CheckpointError: not a checkpoint of this project, damaged, or from a newer version.
+        CheckpointError: Not a checkpoint of this project, damaged, or from a newer version.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-            length = _header_length(head) if len(head) == 8 else -1
-            size = path.stat().st_size
-            if not 0 < length <= min(MAX_HEADER_BYTES, size - 8):
-                raise CheckpointError(f"{path} is not a safetensors file (header of {length} bytes in {size})")
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:  # RecursionError: ten thousand opening brackets
-        raise CheckpointError(f"{path} is not a safetensors file: its header is not JSON") from error
-    return _own_description(path, header)
+    with _checkpoint_errors():
+        return read_array_description(path)
 
 
 def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
-    """Everything in a checkpoint, its data verified against the checksum in its header.
+    """Return everything in a checkpoint, its data verified against the checksum in its header.
 
     Raises:
-        CheckpointError: as `read_description`, or another kind, or data that differ from the checksum.
+        CheckpointError: As `read_description`, or another kind, or data that differ from the checksum.
     """
-    path = Path(path)
-    description = read_description(path)
-    if description["kind"] != kind:
-        raise CheckpointError(f"{path} is a checkpoint of kind {description['kind']!r}; {kind!r} is needed here")
-    data = path.read_bytes()
-    start = 8 + _header_length(data[:8])
-    if hashlib.sha256(memoryview(data)[start:]).hexdigest() != description["data_sha256"]:
-        raise CheckpointError(f"{path} is damaged: its data do not have the checksum its header names; fetch it again")
+    with _checkpoint_errors():
+        file = read_array_file(path, kind)
+    tensors = {name: torch.from_numpy(array) for name, array in file.arrays.items()}
+    return Checkpoint(file.kind, file.description, tensors, file.path)
+
+
+def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors with their names, shapes and types, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        array = _to_array(name, tensor)
+        digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _checkpoint_errors() -> Iterator[None]:
+    """Turn what is wrong with an array file into the error of this room."""
     try:
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have
-        raise CheckpointError(f"{path} is damaged: {error}") from error
-    return Checkpoint(kind, description, tensors, path)
+        yield
+    except (DataFormatError, InputError) as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _to_array(name: str, tensor: Tensor) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = tensor.detach().cpu().contiguous().numpy()
+    except TypeError as error:
+        raise CheckpointError(f"{name} holds {tensor.dtype}, which a checkpoint cannot; convert it first") from error
+    return np.asarray(array, order="C")
 
 
 def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
-    """Copies the tensors into `module`, converted to its types, after checking every name, shape and value.
+    """Copy the tensors into `module`, converted to its types, after checking every name, shape and value.
 
     Raises:
-        CheckpointError: names or shapes differ, or a value is not a finite number.
+        CheckpointError: Names or shapes differ, or a value is not a finite number.
     """
     wanted = module.state_dict()
     if wrong := sorted(set(wanted) ^ set(checkpoint.tensors)):
@@ -133,10 +128,10 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def in_type(state: Mapping[str, Tensor], dtype: torch.dtype, path: str | Path) -> dict[str, Tensor]:
-    """The tensors as `dtype` on the CPU, to be written to `path`.
+    """Return the tensors as `dtype` on the CPU, to be written to `path`.
 
     Raises:
-        CheckpointError: a value is too large for `dtype`, or not finite.
+        CheckpointError: A value is too large for `dtype`, or not finite.
     """
     tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in state.items()}
     if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
@@ -145,14 +140,15 @@ def in_type(state: Mapping[str, Tensor], dtype: torch.dtype, path: str | Path) -
 
 
 def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> Path:
-    """The file behind a path or a shipped name.
+    """Return the file behind a path or a shipped name.
 
     Args:
-        weights: one or the other.
-        room: the package whose folder `weights` holds the shipped files.
-        shipped: their names and file names.
+        weights: One or the other.
+        room: The package whose folder `weights` holds the shipped files.
+        shipped: Their names and file names.
+
     Raises:
-        CheckpointError: neither.
+        CheckpointError: Neither.
     """
     if str(weights) in shipped:
         return Path(str(resources.files(room).joinpath("weights", shipped[str(weights)])))
@@ -163,10 +159,10 @@ def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> 
 
 
 def check_tensor(name: str, tensor: Tensor, wanted: Tensor, origin: str) -> None:
-    """Refuses a tensor that cannot take the place of `wanted`.
+    """Raise if a tensor cannot take the place of `wanted`.
 
     Raises:
-        CheckpointError: another shape, no floating-point numbers, or one that is not finite in `wanted`'s type.
+        CheckpointError: Another shape, no floating-point numbers, or one that is not finite in `wanted`'s type.
     """
     if tensor.shape != wanted.shape:
         raise CheckpointError(
@@ -176,31 +172,3 @@ def check_tensor(name: str, tensor: Tensor, wanted: Tensor, origin: str) -> None
         raise CheckpointError(f"{origin}: {name} holds {tensor.dtype}, floating-point numbers are needed")
     if not bool(torch.isfinite(tensor.to(wanted.dtype)).all()):
         raise CheckpointError(f"{origin}: {name} holds values that are not finite")
-
-
-def _header_length(head: bytes) -> int:
-    return int(struct.unpack("<Q", head)[0])
-
-
-def _own_description(path: Path, header: Any) -> dict[str, Any]:
-    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
-    if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
-        raise CheckpointError(
-            f"{path} is a safetensors file, but not a checkpoint of inception-rcnn: no description in it"
-        )
-    try:
-        description = json.loads(metadata[METADATA_KEY])
-    except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: the description in the header is not JSON") from error
-    for field, kind in (("format_version", int), ("kind", str), ("data_sha256", str)):
-        # Exactly this type: True is an int too.
-        if not isinstance(description, dict) or type(description.get(field)) is not kind:
-            raise CheckpointError(f"{path}: the description in the header lacks {field!r}, a {kind.__name__}")
-    if description["format_version"] > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {description['format_version']}, this is inception-rcnn for up to "
-            f"{FORMAT_VERSION}: upgrade inception-rcnn"
-        )
-    if description["kind"] not in KINDS:
-        raise CheckpointError(f"{path} is of unknown kind {description['kind']!r}; known are {', '.join(KINDS)}")
-    return dict(description)

@@ -20,7 +20,16 @@ from inception_rcnn.structures import InputError
 
 @dataclass(frozen=True)
 class InceptionWidths:
-    """Output channels of one Inception module's convolutions, the columns of the paper's table 1."""
+    """Output channels of one Inception module's convolutions, the columns of the paper's table 1.
+
+    Args:
+        conv1x1: Of the branch of 1x1 convolutions.
+        reduce3x3: Of the 1x1 convolutions before those of 3x3.
+        conv3x3: Of the 3x3 convolutions.
+        reduce5x5: Of the 1x1 convolutions before those of 5x5.
+        conv5x5: Of the 5x5 convolutions.
+        project: Of the 1x1 convolutions behind the pooling.
+    """
 
     conv1x1: int
     reduce3x3: int
@@ -31,7 +40,7 @@ class InceptionWidths:
 
     @property
     def out_channels(self) -> int:
-        """Channels of the concatenated output of the reduced module."""
+        """Channels of the concatenated output of the module with reductions."""
         return self.conv1x1 + self.conv3x3 + self.conv5x5 + self.project
 
 
@@ -47,14 +56,14 @@ INCEPTION_TABLE: Final[dict[str, InceptionWidths]] = {
     "5a": InceptionWidths(256, 160, 320, 32, 128, 128),
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
-# The stages of the trunk in order of computation: the words in which freezing and feature maps are told.
+# The stages of the trunk in order of computation: the names by which stages are frozen and feature maps taken.
 STAGES: Final = ("conv1", "conv2", *INCEPTION_TABLE)
 STEM_CHANNELS: Final = 192
 POOLED_AFTER: Final = ("3b", "4e")
 
 
 def downsample(x: Tensor) -> Tensor:
-    """Maximum over 3x3 windows at stride 2, (N, C, H, W) -> (N, C, ceil((H-1)/2), ceil((W-1)/2)).
+    """Return the maximum over 3x3 windows at stride 2, (N, C, H, W) -> (N, C, ceil((H-1)/2), ceil((W-1)/2)).
 
     Ceil mode without padding: the last window may hang over the right and bottom edge. With floor the maps of a
     224 input would be 55, 27, 13 and 6 wide instead of 56, 28, 14 and 7.
@@ -78,7 +87,7 @@ class LocalResponseNorm(nn.Module):
         self.register_buffer("band", (near.float() * (alpha / size))[:, :, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same shape."""
+        """Return the normalised activations (N, C, H, W), in the shape given."""
         # s ** -0.75 as r * sqrt(r) with r = s ** -0.5: two cheap roots instead of one expensive power.
         root = functional.conv2d(x * x, self.band.to(x.dtype)).add_(1.0).rsqrt_()
         return x * root * root.sqrt()
@@ -102,7 +111,7 @@ class Inception(nn.Module):
         self.project = nn.Conv2d(in_channels, widths.project, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Branches 1x1, 3x3, 5x5, pool-projection, concatenated in this order."""
+        """Return the branches 1x1, 3x3, 5x5 and pool-projection, concatenated in this order."""
         # The three 1x1 convolutions that read the input itself run as one: same products, a third of the calls.
         siblings = (self.conv1x1, self.reduce3x3, self.reduce5x5)
         weight = torch.cat([conv.weight for conv in siblings])
@@ -136,7 +145,7 @@ class NaiveInception(nn.Module):
         self.conv5x5 = nn.Conv2d(in_channels, widths.conv5x5, 5, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Branches 1x1, 3x3, 5x5, pooled input, concatenated in this order."""
+        """Return the branches 1x1, 3x3, 5x5 and pooled input, concatenated in this order."""
         pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1)
         return torch.cat([self.conv1x1(x).relu_(), self.conv3x3(x).relu_(), self.conv5x5(x).relu_(), pooled], dim=1)
 
@@ -157,7 +166,11 @@ class AuxiliaryHead(nn.Module):
         self.classifier = nn.Linear(1024, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of the auxiliary classifier."""
+        """Return the logits (N, num_classes) of the auxiliary classifier.
+
+        Raises:
+            InputError: The maps do not fit.
+        """
         if not all(14 <= side <= 16 for side in x.shape[2:]):
             raise InputError(
                 "the auxiliary heads need maps with sides of 14 to 16, that is inputs of 223 to 270 px, "
@@ -172,12 +185,14 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(nn.Module):
     """GoogLeNet: images (N, 3, H, W) -> logits (N, num_classes).
 
-    Args of the constructor:
-        num_classes: outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
-        aux_heads: adds the two auxiliary classifiers on 4a and 4d; they speak in `train()` only.
-        naive: builds figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+    Args:
+        num_classes: Outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
+        aux_heads: Add the two auxiliary classifiers on 4a and 4d, which `forward` uses in `train()` only.
+        naive: Build figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+
     Raises:
-        InputError: a negative number of classes, or auxiliary heads without classes.
+        InputError: A negative number of classes, or auxiliary heads without classes.
+
     Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
     """
 
@@ -205,10 +220,10 @@ class GoogLeNet(nn.Module):
         initialise(self)
 
     def stage(self, name: str, x: Tensor) -> Tensor:
-        """The output of one of `STAGES`, given the output of the stage before it (the pooling between included).
+        """Return the output of one of `STAGES`, given the output of the stage before it (the pooling between included).
 
         Raises:
-            InputError: `name` is not a stage.
+            InputError: There is no stage of that name.
         """
         if name == "conv1":
             x = downsample(self.conv1(x).relu_())
@@ -222,7 +237,7 @@ class GoogLeNet(nn.Module):
         return downsample(x) if name in POOLED_AFTER else x
 
     def trunk(self, x: Tensor, *, start: str = STAGES[0], stop: str = STAGES[-1]) -> Tensor:
-        """The map after `stop`, given the images, or the map before `start` when it is named.
+        """Return the map after `stop`, given the images, or the map before `start` when it is named.
 
         224x224 images give 7x7 maps of 1024 channels after 5b.
         """
@@ -231,20 +246,23 @@ class GoogLeNet(nn.Module):
         return x
 
     def pooled(self, x: Tensor) -> Tensor:
-        """Mean over the map after 5b: (N, 1024, h, w) -> (N, 1024). 7x7 average pooling at a 224 input."""
+        """Return the mean over the map after 5b: (N, 1024, h, w) -> (N, 1024). 7x7 average pooling at a 224 input."""
         return x.mean(dim=(2, 3))
 
     def classify(self, x: Tensor) -> Tensor:
-        """Logits from the map after 5b, dropout in `train()` included."""
+        """Return the logits from the map after 5b, dropout in `train()` included."""
         x = self.dropout(self.pooled(x))
         return x if self.classifier is None else self.classifier(x)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """Logits (N, num_classes); with auxiliary heads, in `train()`, (logits, aux of 4a, aux of 4d).
+        """Return the logits (N, num_classes); with auxiliary heads, in `train()`, (logits, aux of 4a, aux of 4d).
 
         Args:
             x: (N, 3, H, W) float, in the units the weights expect: for the Caffe weights B, G, R in 0..255 minus
                 the means 104, 117, 123. Nothing is preprocessed here.
+
+        Raises:
+            InputError: It has another shape or type.
         """
         check_images(x)
         if self.aux_4a is None or self.aux_4d is None or not self.training:
@@ -257,10 +275,10 @@ class GoogLeNet(nn.Module):
 
 
 def stages_between(start: str, stop: str) -> tuple[str, ...]:
-    """The stages from `start` to `stop`, both included; empty if `stop` comes before `start`.
+    """Return the stages from `start` to `stop`, both included; none if `stop` comes before `start`.
 
     Raises:
-        InputError: one of them is not a stage.
+        InputError: One of them is not a stage.
     """
     for name in (start, stop):
         if name not in STAGES:
@@ -269,7 +287,11 @@ def stages_between(start: str, stop: str) -> tuple[str, ...]:
 
 
 def check_images(x: Tensor) -> None:
-    """Refuses what is not a float batch (N, 3, H, W) with sides of at least 32 px."""
+    """Raise if `x` is not a float batch (N, 3, H, W) with sides of at least 32 px.
+
+    Raises:
+        InputError: It is something else.
+    """
     if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 32 or not x.is_floating_point():
         raise InputError(
             f"images should be a float tensor (N, 3, H, W) with H, W >= 32, got {x.dtype} {tuple(x.shape)}"
@@ -277,7 +299,10 @@ def check_images(x: Tensor) -> None:
 
 
 def initialise(network: nn.Module) -> None:
-    """Fresh weights as BVLC trained with: uniform +-sqrt(3 / fan_in), convolution biases 0.2, classifier bias 0."""
+    """Give a network fresh weights, as BVLC trained with.
+
+    Uniform in +-sqrt(3 / fan_in); biases of convolutions 0.2, of classifiers 0.
+    """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="linear")

@@ -16,13 +16,16 @@ from inception_rcnn.structures import InputError
 class InputSpec:
     """How uint8 RGB pixels become a network's input; stored in every checkpoint.
 
-    Attributes:
-        side: width and height of the input in pixels.
+    Args:
+        side: Width and height of the input in pixels, in 32..4096.
         channel_order: "rgb" or "bgr", the order the network reads.
-        mean: three numbers in 0..255, in `channel_order`, subtracted first.
-        scale: factor applied after the subtraction.
-        context: pixels of surroundings, counted in the input, around a region (R-CNN's 16); 0 for whole images.
-        resampling: how regions are stretched to the input. Only "bilinear-antialias" exists.
+        mean: Three numbers in 0..255, in `channel_order`, subtracted first.
+        scale: Factor applied after the subtraction.
+        context: Pixels of surroundings, counted in the input, around a region (R-CNN's 16); 0 for whole images.
+        resampling: How regions are stretched to the input. Only "bilinear-antialias" exists.
+
+    Raises:
+        InputError: A value is out of range, of the wrong type, or unknown.
     """
 
     side: int = 224
@@ -58,10 +61,10 @@ class InputSpec:
         return (third, second, first) if self.channel_order == "bgr" else (first, second, third)
 
     def apply(self, pixels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The network's input (N, 3, H, W) in channels-last memory, from uint8 RGB pixels (N, H, W, 3).
+        """Return the network's input (N, 3, H, W) in channels-last memory, from uint8 RGB pixels (N, H, W, 3).
 
         Raises:
-            InputError: `pixels` has another shape or type.
+            InputError: The pixels have another shape or type.
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
             raise InputError(f"pixels should be uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
@@ -75,15 +78,15 @@ class InputSpec:
         return shifted.to(dtype).permute(0, 3, 1, 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint's metadata."""
+        """Return plain values for a checkpoint's description."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> InputSpec:
-        """The specification that `to_dict` described.
+        """Return the specification that `to_dict` described.
 
         Raises:
-            InputError: a field is unknown, missing, of the wrong type or out of range.
+            InputError: A field is unknown, missing, of the wrong type or out of range.
         """
         known = set(cls.__dataclass_fields__)
         if set(values) != known:

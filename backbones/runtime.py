@@ -17,7 +17,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 @dataclass(frozen=True)
 class Runtime:
-    """A device, the floating-point type the network computes in there, and the regions of one batch."""
+    """Where and how networks compute.
+
+    Args:
+        device: The CPU or a GPU.
+        dtype: Floating-point type of the products.
+        batch: Regions, or images, in each batch.
+    """
 
     device: torch.device
     dtype: torch.dtype
@@ -25,13 +31,13 @@ class Runtime:
 
 
 def choose_runtime(device: str = "auto") -> Runtime:
-    """The runtime for "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+    """Return the runtime for "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
 
     bfloat16 where the hardware multiplies it faster than float32: CPUs with AVX512-BF16 or AMX (2 to 4 times), GPUs
     since Ampere. Never float16: the response normalisation squares activations of several hundred, which overflows.
 
     Raises:
-        InputError: unknown device, or CUDA asked for where there is none.
+        InputError: Unknown device, or CUDA asked for where there is none.
     """
     has_cuda = torch.cuda.is_available()
     if device == "auto":
@@ -53,13 +59,13 @@ def choose_runtime(device: str = "auto") -> Runtime:
 
 
 def cpu_has_fast_bfloat16() -> bool:
-    """Whether this CPU has instructions for bfloat16 products."""
+    """Return whether this CPU has instructions for bfloat16 products."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def keep_freed_memory() -> None:
-    """Tells glibc to keep large freed blocks for reuse, instead of asking the system for fresh, zeroed pages.
+    """Make glibc keep large freed blocks for reuse, instead of asking the system for fresh, zeroed pages.
 
     A network on the CPU frees and allocates the same tens of megabytes at every layer; without this a quarter to a
     third of its time goes into page faults. It acts on the whole process, so the commands call it, the library does

@@ -1,5 +1,7 @@
-"""The part of a training that is the same for every network: the step, the running average of weights, and a state
-that can be resumed.
+"""The part of a training that is the same for every network: the loop, the step, the running average of weights, and a
+state that can be resumed by the same run only.
+
+    for each iteration:  draw (one batch ahead, in a thread) -> step: loss, update, average -> progress -> save
 
 Source of the average: "Going deeper with convolutions", section 6 (Polyak averaging for the model used at inference).
 """
@@ -8,118 +10,204 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from inception_rcnn.backbones.checkpoints import Checkpoint, check_tensor, read_checkpoint, write_checkpoint
-from inception_rcnn.structures import CheckpointError, InceptionError
+from inception_rcnn.backbones.checkpoints import (
+    Checkpoint,
+    check_tensor,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
+from inception_rcnn.structures import CheckpointError, InceptionError, progress_bar
+
+Batch = TypeVar("Batch")
 
 STATE_KIND: Final = "training-state"
+_AFRESH: Final = "name another output folder to start afresh"
+_SHOWN_NAMES: Final = 5  # of the class names in an error
+_SHOWN_STEPS: Final = 50  # over which the figures beside the progress bar are averaged
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """What decides the result of a training. A saved state is gone on with by the run that it is from, and no other.
+
+    Args:
+        settings: JSON values.
+        class_names: What the network's outputs stand for, in order; empty where there are no classes.
+        checksums: Of all that the network learns from, under the name that an error gives it, in the plural:
+            ``{"pre-trained weights (--pretrained)": "3f..."}``.
+    """
+
+    settings: Mapping[str, Any]
+    class_names: tuple[str, ...] = ()
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the run as a file gives it back: lists, not tuples."""
+        return dict(json.loads(json.dumps(asdict(self))))
+
+    def check_state(self, path: Path) -> None:
+        """Raise if there is a state that another run left; what this run does not know yet is not compared.
+
+        Raises:
+            CheckpointError: There is one; the text names what differs, and the remedy.
+        """
+        if path.exists():
+            self.check_description(read_description(path), path)
+
+    def check_description(self, description: Mapping[str, Any], path: Path) -> None:
+        """Raise if a state's description is of another run. See `check_state`."""
+        if description["kind"] != STATE_KIND:
+            raise CheckpointError(f"{path} is of kind {description['kind']!r}; {STATE_KIND!r} is needed here")
+        theirs = description.get("run")
+        if not isinstance(theirs, dict) or set(theirs) != set(asdict(self)):
+            raise CheckpointError(f"{path} does not say what it was made from, as states of older versions; {_AFRESH}")
+        ours = self.to_dict()
+        if theirs["class_names"] != ours["class_names"]:
+            raise CheckpointError(f"{path} was made with {_class_change(theirs['class_names'], self.class_names)}")
+        for name, checksum in self.checksums.items():
+            if theirs["checksums"].get(name) != checksum:
+                raise CheckpointError(
+                    f"{path}: the {name} have changed since it was made; go on with those of then, or {_AFRESH}"
+                )
+        for name, value in ours["settings"].items():
+            if theirs["settings"].get(name) != value:
+                raise CheckpointError(
+                    f"{path} was made with {name} = {theirs['settings'].get(name)!r}, this run has {value!r}; "
+                    f"repeat the old setting to go on, or {_AFRESH}"
+                )
+
+
+def _class_change(before: Sequence[str], now: Sequence[str]) -> str:
+    """Return one line on class names that were added, removed, or put in another order."""
+    gone, added = [one for one in before if one not in now], [one for one in now if one not in before]
+    if len(before) != len(now):
+        found = (("new", added), ("gone", gone))
+        changes = [f"{word}: {', '.join(names[:_SHOWN_NAMES])}" for word, names in found if names]
+        return f"{len(before)} classes, the data set has {len(now)} ({'; '.join(changes)}); {_AFRESH}"
+    first = next(place for place, names in enumerate(zip(before, now, strict=True)) if names[0] != names[1])
+    shown = slice(first, first + _SHOWN_NAMES)
+    where = f" (from class {first} on)" if len(before) > _SHOWN_NAMES else ""
+    return f"other class_names{where}: they were {', '.join(before[shown])}; now {', '.join(now[shown])}; {_AFRESH}"
 
 
 class AveragedTraining:
     """A network in training, with its optimizer and the running average of what learns.
 
-    Args of the constructor:
-        network: trained in place; only what requires a gradient learns.
-        optimizer: over those parameters. Each of its groups has a `factor` of the learning rate.
-        averaging: decay of the running average; 0 keeps the last weights.
-        clip: largest norm of a step's gradient.
+    Args:
+        network: Trained in place; only what requires a gradient learns.
+        optimizer: Over those parameters. Each of its groups has a `factor` of the learning rate.
+        memory: What the optimizer remembers of each parameter, by its own names, such as ``("momentum_buffer",)``.
+        averaging: Decay of the running average; 0 keeps the last weights.
+        clip: Largest norm of a step's gradient.
 
     Attributes:
-        iteration: steps done.
-        learning: what learns, by name.
-        average: its running average, by name.
+        iteration: Steps done.
+        learning: What learns, by name.
+        average: Its running average, by name.
     """
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, averaging: float, clip: float) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        memory: Sequence[str],
+        averaging: float,
+        clip: float,
+    ) -> None:
         self.network = network
         self.optimizer = optimizer
         self.iteration = 0
         self.learning = {name: one for name, one in network.named_parameters() if one.requires_grad}
         self.average = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
+        self._memory = tuple(memory)
         self._averaging = averaging
         self._clip = clip
 
-    def update(self, loss: Tensor, rate: float) -> None:
-        """One step down the loss at that learning rate.
+    def update(self, loss: Tensor, rate: float) -> float:
+        """Take one step down the loss at that learning rate, and return the loss.
 
         Raises:
-            InceptionError: loss or gradient is not finite; the weights are left as they were.
+            InceptionError: Loss or gradient is not finite; the weights are left as they were.
         """
-        self._check_finite("loss", loss)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self._clip)
-        self._check_finite("norm of the gradient", norm)
+        # Both numbers in one transfer: a step waits for the device once.
+        values = torch.stack([loss.detach().float(), norm.float()]).tolist()
+        for what, value in zip(("loss", "norm of the gradient"), values, strict=True):
+            if not math.isfinite(value):
+                raise InceptionError(f"the {what} is {value} at iteration {self.iteration}; lower the learning rate")
         self.optimizer.step()
         self.iteration += 1
         self._update_average()
+        return float(values[0])
 
     def result(self) -> dict[str, Tensor]:
-        """The state dict of the averaged network, the result of the training so far."""
+        """Return the state dict of the averaged network, the result of the training so far."""
         return {**self.network.state_dict(), **self.average}
 
-    def save(self, path: Path, settings: Mapping[str, Any], note: Mapping[str, Any]) -> None:
-        """Writes everything that `resume` needs: weights, average, the optimizer's memory, iteration."""
+    def save(self, path: Path, run: TrainingRun) -> None:
+        """Write everything that `resume` needs: weights, average, the optimizer's memory, iteration."""
         tensors = {f"weight.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.learning.items():
             for key, tensor in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}.{name}"] = tensor
-        description = {"iteration": self.iteration, "settings": dict(settings), "note": dict(note)}
-        write_checkpoint(path, STATE_KIND, description, tensors)
+        write_checkpoint(path, STATE_KIND, {"iteration": self.iteration, "run": run.to_dict()}, tensors)
 
-    def resume(self, path: Path, settings: Mapping[str, Any], note: Mapping[str, Any], memory: Sequence[str]) -> None:
-        """Continues where `save` left off.
+    def resume(self, path: Path, run: TrainingRun) -> None:
+        """Continue where `save` left off.
 
-        Args:
-            path: the state.
-            settings: of this run; those of the state must be the same.
-            note: likewise, about the data.
-            memory: what the optimizer remembers of each parameter, in its own words ("momentum_buffer").
         Raises:
-            CheckpointError: the state is damaged, or belongs to other settings or another network; names the first
-                thing that differs.
+            CheckpointError: The state is damaged, or of another run or another network; the text names the first
+                difference.
         """
+        run.check_state(path)
         state = read_checkpoint(path, STATE_KIND)
-        _check_same_run(state, settings, note)
-        parts = self._parts_of(state, memory)
+        if type(state.description.get("iteration")) is not int:
+            raise CheckpointError(f"{path}: the description lacks 'iteration', a whole number")
+        parts = self._parts_of(state)
         self.network.load_state_dict(parts["weight"])
         self.average = parts["average"]
-        for key in memory:
+        for key in self._memory:
             for name, tensor in parts[key].items():
                 self.optimizer.state[self.learning[name]][key] = tensor
         self.iteration = state.description["iteration"]
 
-    def _parts_of(self, state: Checkpoint, memory: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-        """The state's tensors by part, on the network's device, each checked against what it will replace."""
+    def _parts_of(self, state: Checkpoint) -> dict[str, dict[str, Tensor]]:
+        """Return the state's tensors by part, on the network's device, each checked against what it will replace."""
         wanted = {f"weight.{name}": tensor for name, tensor in self.network.state_dict().items()}
         wanted |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         if state.description["iteration"]:  # nothing is remembered before the first step
-            for key in memory:
+            for key in self._memory:
                 like = {name: torch.zeros(()) if key == "step" else one for name, one in self.learning.items()}
                 wanted |= {f"{key}.{name}": tensor.detach() for name, tensor in like.items()}
         if wrong := sorted(set(wanted) ^ set(state.tensors)):
             raise CheckpointError(
                 f"{state.path} is of another network: {len(wrong)} tensors are missing or extra, first {wrong[0]!r}"
             )
-        parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("weight", "average", *memory)}
+        parts: dict[str, dict[str, Tensor]] = {part: {} for part in ("weight", "average", *self._memory)}
         for name, tensor in state.tensors.items():
             check_tensor(name, tensor, wanted[name], str(state.path))
             part, _, rest = name.partition(".")
             parts[part][rest] = tensor.to(wanted[name].device)
         return parts
-
-    def _check_finite(self, what: str, value: Tensor) -> None:
-        if not bool(torch.isfinite(value)):
-            raise InceptionError(f"the {what} is {value.item()} at iteration {self.iteration}; lower the learning rate")
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -129,20 +217,91 @@ class AveragedTraining:
             self.average[name].lerp_(parameter, 1 - decay)
 
 
+def run_training(
+    training: AveragedTraining,
+    draw: Callable[[int], Batch],
+    step: Callable[[Batch], Mapping[str, float]],
+    run: TrainingRun,
+    state: Path,
+    *,
+    iterations: int,
+    save_every: int,
+    title: str,
+    after_step: Callable[[int], Mapping[str, float]] | None = None,
+    quiet: bool = False,
+) -> None:
+    """Train until `iterations` steps are done, from where the state left off if there is one.
+
+    Args:
+        training: What `step` updates.
+        draw: Number of an iteration -> its batch, the same at every call; called one iteration ahead, in a thread.
+        step: Takes one iteration on a batch; what it returns is shown, averaged over the last steps.
+        run: What decides the result.
+        state: File of the state, written every `save_every` iterations and at the end.
+        iterations: How many in all.
+        save_every: Iterations between two states.
+        title: Stands before the progress.
+        after_step: Called with the number of iterations done, before the state is saved; what it returns is shown.
+        quiet: Show no progress.
+
+    Raises:
+        CheckpointError: The state is damaged, or of another run.
+        InceptionError: A loss or a gradient is not finite.
+    """
+    if state.exists():
+        training.resume(state, run)
+    recent: deque[Mapping[str, float]] = deque(maxlen=_SHOWN_STEPS)
+    moments = deque([time.monotonic()], maxlen=_SHOWN_STEPS)
+    batches = _drawn_ahead(draw, range(training.iteration, iterations))
+    with closing(batches), progress_bar(iterations, title, quiet=quiet) as bar:
+        bar.advance(training.iteration)
+        for batch in batches:
+            recent.append(step(batch))
+            moments.append(time.monotonic())
+            bar.advance(1, **_shown(recent), **{"batches/s": f"{_rate(moments):.1f}"})
+            if after_step is not None:
+                bar.advance(0, **{name: f"{value:.3f}" for name, value in after_step(training.iteration).items()})
+            if training.iteration % save_every == 0 or training.iteration == iterations:
+                training.save(state, run)
+
+
+def _drawn_ahead(draw: Callable[[int], Batch], numbers: range) -> Generator[Batch, None, None]:
+    """Yield the batch of each number, while the next one is drawn in a thread."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(draw, number) for number in numbers[:1])
+        for number in numbers[1:]:
+            batch = waiting.popleft().result()
+            waiting.append(pool.submit(draw, number))
+            yield batch
+        for last in waiting:
+            yield last.result()
+
+
+def _shown(recent: deque[Mapping[str, float]]) -> dict[str, str]:
+    return {name: f"{sum(one[name] for one in recent) / len(recent):.3f}" for name in recent[-1]}
+
+
+def _rate(moments: deque[float]) -> float:
+    return (len(moments) - 1) / max(moments[-1] - moments[0], 1e-9)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Give torch's generators a seed for the time of a `with` statement, and what they were before after it.
+
+    Args:
+        seed: Whatever is drawn inside is a function of it alone.
+        device: The one whose generator is used besides the CPU's.
+    """
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
 def cosine_rate(highest: float, iteration: int, iterations: int, warm_up: int) -> float:
-    """The learning rate of an iteration, counted from 0: a straight rise, then half a cosine down to zero."""
+    """Return the learning rate of an iteration, counted from 0: a straight rise, then half a cosine down to zero."""
     rise = min(1.0, (iteration + 1) / max(1, warm_up))
     return highest * rise * (1 + math.cos(math.pi * iteration / iterations)) / 2
-
-
-def _check_same_run(state: Checkpoint, settings: Mapping[str, Any], note: Mapping[str, Any]) -> None:
-    for field, kind in (("settings", dict), ("note", dict), ("iteration", int)):
-        if not isinstance(state.description.get(field), kind):
-            raise CheckpointError(f"{state.path}: the description lacks {field!r}, a {kind.__name__}")
-    theirs = {**state.description["settings"], **state.description["note"]}
-    for name, ours in json.loads(json.dumps({**settings, **note})).items():  # as they come back: lists, not tuples
-        if theirs.get(name) != ours:
-            raise CheckpointError(
-                f"{state.path} was made with {name} = {theirs.get(name)!r}, this run has {ours!r}; "
-                f"repeat the old setting to go on, or name another output folder to start afresh"
-            )

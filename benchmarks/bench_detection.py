@@ -20,8 +20,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from machine import machine_line
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import read_description
 from inception_rcnn.backbones.runtime import keep_freed_memory
@@ -37,8 +37,8 @@ from inception_rcnn.structures import Proposals, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.progress import StageClock
 
-Boxes = npt.NDArray[np.float32]
-Probabilities = npt.NDArray[np.float32]
+Boxes = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
 X1, X2, OWN, BOTH = "selective search x1", "selective search x2", "MultiBox", "x2 + MultiBox"
 FIRST = {X1: (300,), X2: (300,), OWN: (), BOTH: (50, 100, 200, 300, 500)}
 TIMED = 9
@@ -50,13 +50,13 @@ class ScoredRegions:
 
     Attributes:
         detector: classifies.
-        folder: where one file a photograph is kept.
+        folder: Where one file a photograph is kept.
     """
 
     detector: Detector
     folder: Path
 
-    def __call__(self, row: int, image: npt.NDArray[np.uint8], boxes: Boxes) -> dict[bytes, Probabilities]:
+    def __call__(self, row: int, image: NDArray[np.uint8], boxes: Boxes) -> dict[bytes, Probabilities]:
         """The probabilities of each of the boxes, by the box's bytes."""
         path = self.folder / f"{row:06d}.npz"
         known = self._kept(path) if path.exists() else {}
@@ -97,7 +97,7 @@ class Collected:
 
     Attributes:
         regions: by list, the regions that were classified, of each photograph.
-        found: of each photograph, its detections by list, by class probability and then times objectness.
+        found: Of each photograph, its detections by list, by class probability and then times objectness.
         clock: seconds of each kind of proposals.
     """
 
@@ -105,7 +105,7 @@ class Collected:
     found: list[tuple[object, ...]] = field(default_factory=list)
     clock: StageClock = field(default_factory=StageClock)
 
-    def add(self, image: npt.NDArray[np.uint8], row: int, parts: dict[str, Proposer], scored: ScoredRegions) -> None:
+    def add(self, image: NDArray[np.uint8], row: int, parts: dict[str, Proposer], scored: ScoredRegions) -> None:
         """All lists of one photograph."""
         detector, lists = scored.detector, dict[str, Proposals]()
         for name, propose in parts.items():
@@ -173,7 +173,7 @@ def print_table(found: Collected, detector: Detector, chosen: EvaluationSet, per
 
 
 def main() -> None:
-    """Classifies what is not known yet, and prints the table."""
+    """Classify what is not known yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="a data set in COCO's layout, split val")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="by default the shipped model")

@@ -26,7 +26,7 @@ IMAGES, CLASSES, OBJECTS, DETECTIONS = 20_000, 200, 55_000, 2_000_000
 
 
 def synthetic(folder: Path) -> None:
-    """Writes the set as arrays, as ILSVRC text and as COCO JSON; all hold the same numbers, of two decimals."""
+    """Write the set as arrays, as ILSVRC text and as COCO JSON; all hold the same numbers, of two decimals."""
     random = np.random.default_rng(0)
     image, label = np.sort(random.integers(0, IMAGES, OBJECTS)), random.integers(0, CLASSES, OBJECTS)
     corner, side = random.integers(0, 300, (OBJECTS, 2)), random.integers(10, 200, (OBJECTS, 2))
@@ -151,7 +151,7 @@ def in_process(python: str, folder: Path, task: str) -> dict[str, float]:
 
 
 def compare(python: str, folder: Path, repeats: int) -> None:
-    """Prints the table."""
+    """Print the table."""
     runs: dict[str, list[dict[str, float]]] = {}
     for _ in range(repeats):
         for task in ("peer", "coco", "ilsvrc", "text", "json"):
@@ -175,7 +175,7 @@ def compare(python: str, folder: Path, repeats: int) -> None:
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", default=sys.executable, help="a Python that has hotcoco")
     parser.add_argument("--repeats", type=int, default=5)

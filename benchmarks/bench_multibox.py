@@ -16,9 +16,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from machine import machine_line
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
 from inception_rcnn.datasets import CocoDataset, DetectionDataset, open_dataset
@@ -28,7 +28,7 @@ from inception_rcnn.proposals.network.checkpoints import DEFAULT_WEIGHTS
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, common_boxes
 from inception_rcnn.structures import GroundTruth, Proposals
 
-Image = npt.NDArray[np.uint8]
+Image = NDArray[np.uint8]
 Propose = Callable[[int], Proposals]
 COUNTS = (10, 50, 100, 200, 300)
 SEEDS = 3
@@ -51,7 +51,7 @@ class Sources:
     once: list[Proposals]
     doubled: list[Proposals]
     own: list[Proposals]
-    scores: list[npt.NDArray[np.float32]]
+    scores: list[NDArray[np.float32]]
 
     @classmethod
     def of(cls, dataset: DetectionDataset, network: MultiBox) -> Sources:
@@ -68,14 +68,14 @@ class Sources:
             found.scores.append(network.rank(view, found.own[-1], found.doubled[-1])[1])
         return found
 
-    def fixed(self, boxes: npt.NDArray[np.float32]) -> list[Proposals]:
+    def fixed(self, boxes: NDArray[np.float32]) -> list[Proposals]:
         """The same boxes, given as shares, for every photograph."""
         order = -np.arange(len(boxes), dtype=np.float32)
         return [Proposals(as_pixels(boxes, *size), order, (), ("fixed",)) for size in self.sizes]
 
     def merged(self, *, objectness: bool) -> list[Proposals]:
         """MultiBox's boxes and selective search's."""
-        scores: Sequence[npt.NDArray[np.float32] | None] = self.scores if objectness else [None] * len(self.own)
+        scores: Sequence[NDArray[np.float32] | None] = self.scores if objectness else [None] * len(self.own)
         pairs = zip(self.own, self.doubled, scores, strict=True)
         return [merge_proposals(own, doubled, scores=score) for own, doubled, score in pairs]
 
@@ -85,13 +85,13 @@ class Sources:
         return [merge_proposals(doubled, scores=score[len(own) :]) for own, doubled, score in pairs]
 
 
-def random_boxes(count: int, seed: int) -> npt.NDArray[np.float32]:
+def random_boxes(count: int, seed: int) -> NDArray[np.float32]:
     """Boxes whose corners are drawn evenly, as shares."""
     drawn = np.sort(np.random.default_rng(seed).random((count, 2, 2)), axis=1)
     return drawn.reshape(count, 4).astype(np.float32)
 
 
-def some_priors(network: MultiBox, count: int, seed: int) -> npt.NDArray[np.float32]:
+def some_priors(network: MultiBox, count: int, seed: int) -> NDArray[np.float32]:
     """So many of the priors, drawn evenly from each grid."""
     priors = network.network.priors.clamp(0, 1).cpu().numpy()
     sides = np.round(np.log2(np.sqrt(np.prod(priors[:, 2:] - priors[:, :2], axis=1))), 1)
@@ -101,7 +101,7 @@ def some_priors(network: MultiBox, count: int, seed: int) -> npt.NDArray[np.floa
     return priors[rng.permutation(np.concatenate(chosen))[:count]]
 
 
-def kmeans_centres(dataset: CocoDataset, count: int) -> npt.NDArray[np.float32]:
+def kmeans_centres(dataset: CocoDataset, count: int) -> NDArray[np.float32]:
     """The most common boxes of a set's objects, as shares."""
     found = []
     for row in range(len(dataset)):
@@ -129,8 +129,8 @@ def row(name: str, truths: list[GroundTruth], drawn: Sequence[list[Proposals]]) 
     return f"| {name} | {results[0].boxes_per_image:.0f} | {' | '.join(cells)} |"
 
 
-def coverage_table(name: str, dataset: DetectionDataset, network: MultiBox, centres: npt.NDArray[np.float32]) -> None:
-    """Prints one set's table."""
+def coverage_table(name: str, dataset: DetectionDataset, network: MultiBox, centres: NDArray[np.float32]) -> None:
+    """Print one set's table."""
     found = Sources.of(dataset, network)
     objects = sum(int((~truth.ignore).sum()) for truth in found.truths)
     print(f"\n## {name}: {len(dataset)} photographs, {objects} objects: recall at IoU 0.5, %\n")
@@ -155,7 +155,7 @@ def coverage_table(name: str, dataset: DetectionDataset, network: MultiBox, cent
 
 
 def time_table(dataset: DetectionDataset, weights: str, device: str, number: int) -> None:
-    """Prints what MultiBox costs at several input sizes, one photograph at a time, and what it finds there."""
+    """Print what MultiBox costs at several input sizes, one photograph at a time, and what it finds there."""
     rows = np.linspace(0, len(dataset) - 1, min(number, len(dataset))).round().astype(int).tolist()
     images, truths = [dataset.load_image(i) for i in rows], [dataset.ground_truth(i) for i in range(len(dataset))]
     runtime = choose_runtime(device)
@@ -178,7 +178,7 @@ def time_table(dataset: DetectionDataset, weights: str, device: str, number: int
 
 
 def scoring(network: MultiBox) -> Callable[[Image], object]:
-    """Gives 1,300 random boxes of an image their scores; the look at the image is not part of it."""
+    """Give 1,300 random boxes of an image their scores; the look at the image is not part of it."""
     view = network.look([np.zeros((300, 400, 3), np.uint8)])[0]
     boxes = as_pixels(random_boxes(1300, 0), 400, 300)
     return lambda image: network.objectness(view, boxes)
@@ -197,7 +197,7 @@ def spread(images: list[Image], call: Callable[[Image], object]) -> str:
 
 
 def main() -> None:
-    """Prints all tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=Path, required=True, help="a data set in COCO's layout, splits train and val")
     parser.add_argument("--voc", type=Path, help="one in VOC's, split val")

@@ -26,8 +26,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from machine import machine_line
+from numpy.typing import NDArray
 from selective_search_parts import where_time_goes
 
 from inception_rcnn.datasets import CocoDataset, VocDataset
@@ -57,12 +57,12 @@ OURS: tuple[tuple[str, dict[str, Any]], ...] = (
 class Photograph:
     """A photograph with its objects, and as the peers see it: `WIDTH` wide, in a file."""
 
-    image: npt.NDArray[np.uint8]
+    image: NDArray[np.uint8]
     truth: GroundTruth
     path: Path
     factor: float  # pixels of the photograph for one of the file
 
-    def found_by(self, peer: str) -> tuple[npt.NDArray[np.int64], float]:
+    def found_by(self, peer: str) -> tuple[NDArray[np.int64], float]:
         """Boxes in the small picture, and seconds."""
         stored = np.load(self.path.with_suffix(f".{peer}.npz"))
         return stored["boxes"].astype(np.int64), float(stored["seconds"])
@@ -91,7 +91,7 @@ def peers_python(work: Path) -> Path:
     return python
 
 
-def tidied(photo: Photograph, boxes: npt.NDArray[np.int64], seed: int | None) -> Proposals:
+def tidied(photo: Photograph, boxes: NDArray[np.int64], seed: int | None) -> Proposals:
     """A peer's boxes without small ones and repetitions; in its own order, or by area times a random number."""
     boxes = boxes[(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE).all(axis=1)]
     boxes = boxes[np.sort(np.unique(boxes, axis=0, return_index=True)[1])]
@@ -130,7 +130,7 @@ def time_ours(photos: list[Photograph], threads: int, **options: Any) -> tuple[l
 
 
 def compare_times(sets: dict[str, list[Photograph]], peers: tuple[str, ...]) -> None:
-    """Prints the table of times over the photographs of all sets together."""
+    """Print the table of times over the photographs of all sets together."""
     photos = [photo for some in sets.values() for photo in some]
     cores = available_processors()
     print(f"\n## Time an image, {len(photos)} photographs, milliseconds\n")
@@ -143,7 +143,7 @@ def compare_times(sets: dict[str, list[Photograph]], peers: tuple[str, ...]) -> 
 
 
 def compare_recall(name: str, photos: list[Photograph], peers: tuple[str, ...]) -> None:
-    """Prints one set's table of recall."""
+    """Print one set's table of recall."""
     truths = [photo.truth for photo in photos]
     objects = sum(int((~truth.ignore).sum()) for truth in truths)
     print(f"\n## {name}: {len(photos)} photographs, {objects} objects: recall at IoU 0.5 of the first n boxes, %\n")
@@ -163,7 +163,7 @@ def compare_recall(name: str, photos: list[Photograph], peers: tuple[str, ...]) 
 
 
 def whole_sets(datasets: dict[str, CocoDataset | VocDataset]) -> None:
-    """Prints recall of ours on every photograph of the sets, and how many boxes the doubling saves."""
+    """Print recall of ours on every photograph of the sets, and how many boxes the doubling saves."""
     for name, dataset in datasets.items():
         print(f"\n## {name}, all {len(dataset)} photographs: recall at IoU 0.5 of the first n boxes, %\n")
         print(
@@ -180,7 +180,7 @@ def whole_sets(datasets: dict[str, CocoDataset | VocDataset]) -> None:
 
 
 def working_widths(name: str, photos: list[Photograph]) -> None:
-    """Prints what a larger working width and a smaller least side are worth."""
+    """Print what a larger working width and a smaller least side are worth."""
     print(f"\n## {name}: working width and least side, ours x2, recall %, mean processor time\n")
     heads = "| width, least side | boxes | 50 | 100 | 200 | 500 | 1000 | all | average recall | ms, one thread |"
     print(f"{heads}\n|{'---|' * 10}")
@@ -195,7 +195,7 @@ def working_widths(name: str, photos: list[Photograph]) -> None:
 
 
 def growth(photo: Photograph) -> None:
-    """Prints time against pixels for one photograph at several widths, with the exponent."""
+    """Print time against pixels for one photograph at several widths, with the exponent."""
     print("\n## Growth: one photograph, one thread\n\n| width | pixels | s, processor | boxes |\n|---|---|---|---|")
     sizes, seconds = [], []
     for width in (250, 354, 500, 707, 1000, 1414, 2000):
@@ -225,7 +225,7 @@ print(f"{wall:.2f} | {cpu:.2f} | {peak_memory():.0f} | {boxes}")
 
 
 def large_picture(photo: Photograph) -> None:
-    """Prints time and peak memory for 4000 x 3000 pixels, each width in a process of its own."""
+    """Print time and peak memory for 4000 x 3000 pixels, each width in a process of its own."""
     print("\n## A photograph of 4000 x 3000, all cores\n")
     print("| working width | s, wall | s, processor | peak MB | boxes |\n|---|---|---|---|---|")
     for width in (500, 4000):
@@ -246,7 +246,7 @@ print(f"{time.perf_counter() - start:.1f}")
 
 
 def first_call() -> None:
-    """Prints how long the first call waits for the compiler, in a fresh environment and in the next process."""
+    """Print how long the first call waits for the compiler, in a fresh environment and in the next process."""
     with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "NUMBA_CACHE_DIR": empty}
         told = [
@@ -258,7 +258,7 @@ def first_call() -> None:
 
 
 def main() -> None:
-    """Prints all tables."""
+    """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coco", type=Path, required=True, help="a folder as CocoDataset reads it, split val")
     parser.add_argument("--voc", type=Path, required=True, help="a folder as VocDataset reads it, split val")

@@ -21,7 +21,7 @@ HEIGHT = 480
 
 
 def main() -> None:
-    """Detects, prints, draws."""
+    """Detect, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--weights", nargs="*")

@@ -44,7 +44,7 @@ def found_on(detector: Detector, name: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Writes the file, and prints what is in it."""
+    """Write the file, and print what is in it."""
     detector = exact_detector()
     golden = {name: found_on(detector, name) for name in PHOTOGRAPHS}
     GOLDEN.parent.mkdir(exist_ok=True)

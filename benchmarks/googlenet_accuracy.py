@@ -55,7 +55,7 @@ def accuracy(network: GoogLeNet, folder: Path, dtype: torch.dtype) -> tuple[floa
 
 
 def main() -> None:
-    """Prints the figures."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("weights", "reference", "samples"):
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -77,7 +77,7 @@ def single_hierarchy(picture: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Writes the boxes of every picture that has none yet."""
+    """Write the boxes of every picture that has none yet."""
     method, folder = sys.argv[1], Path(sys.argv[2])
     propose = {
         "opencv-preset": lambda: opencv(None),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.search.grouping import group
 from inception_rcnn.proposals.search.ranking import Segmentation, agreement_order, gather, large_enough
@@ -23,7 +23,7 @@ Bounds = dict[str, float]
 
 
 class Parts:
-    """Adds up the seconds of named parts."""
+    """Add up the seconds of named parts."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -36,7 +36,7 @@ class Parts:
         return result
 
 
-def search_in_parts(image: npt.NDArray[np.uint8], width: int, min_side: int, parts: Parts) -> int:
+def search_in_parts(image: NDArray[np.uint8], width: int, min_side: int, parts: Parts) -> int:
     """The number of boxes that the default call finds, on one thread, each step timed."""
     strategy = strategy_of("fast", 2.0)
     work = working_size(image.shape[1], image.shape[0], width)
@@ -62,7 +62,7 @@ def search_in_parts(image: npt.NDArray[np.uint8], width: int, min_side: int, par
     return len(parts.time("near-duplicates", lambda: nms(candidates.boxes[order], scores, 0.9)))
 
 
-def graph_in_parts(picture: npt.NDArray[np.uint8], parts: Parts) -> PixelGraph:
+def graph_in_parts(picture: NDArray[np.uint8], parts: Parts) -> PixelGraph:
     """As `pixel_graph`, its three steps timed."""
     height, width, channels = picture.shape
     count = 4 * height * width - 3 * (height + width) + 2
@@ -94,8 +94,8 @@ def _fastest(call: Callable[[], object], repetitions: int = 5) -> float:
     return min(times)
 
 
-def where_time_goes(images: list[npt.NDArray[np.uint8]], width: int, min_side: int) -> None:
-    """Prints the parts' mean times over the images, one thread, and the bounds."""
+def where_time_goes(images: list[NDArray[np.uint8]], width: int, min_side: int) -> None:
+    """Print the parts' mean times over the images, one thread, and the bounds."""
     parts = Parts()
     for image in images:
         search_in_parts(image, width, min_side, parts)

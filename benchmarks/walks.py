@@ -15,11 +15,12 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import skimage
@@ -98,12 +99,12 @@ def one_file(folder: Path) -> Callable[[], object]:
     )
 
 
+class FirstUpdate(Exception):
+    """Ends the walk to a gradient."""
+
+
 def one_gradient(folder: Path) -> Callable[[], object]:
-    """The region classifier's training, from labelled photographs with proposals to the first update."""
-    return _gradient(folder)
-
-
-def _gradient(folder: Path) -> Callable[[], object]:
+    """The region classifier's training, from an annotated photograph with proposals to the first update."""
     import torch
 
     from inception_rcnn.backbones import googlenet
@@ -111,37 +112,58 @@ def _gradient(folder: Path) -> Callable[[], object]:
     from inception_rcnn.datasets import CocoDataset
     from inception_rcnn.detector import ClassifierDescription
     from inception_rcnn.detector.region_classifier import REGION_INPUT
+    from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
     from inception_rcnn.detector.training.sampling import SamplingSettings
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
     from inception_rcnn.structures import Proposals
 
+    _write_set(folder)
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 300, (60, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(30, 200, (60, 2))], axis=1).astype(np.float32)
+    proposals = Proposals(boxes, np.linspace(1, 0, 60, dtype=np.float32))
+    settings = FineTuneSettings(
+        training=TrainingSettings(iterations=1), sampling=SamplingSettings(foreground=2, background=2), linear_batches=0
+    )
+    start = PretrainedNetwork(googlenet(num_classes=2), knows_classes=False, origin={})
+    runtime = Runtime(torch.device("cpu"), torch.float32, 16)
+
+    def stop(*_: object, **__: object) -> None:
+        raise FirstUpdate
+
+    dataset = CocoDataset(folder, "train")
+    description = ClassifierDescription(dataset.class_names, REGION_INPUT)
+
+    def walk() -> None:
+        with patch.object(torch.optim.SGD, "step", stop), suppress(FirstUpdate):
+            fine_tune(
+                dataset,
+                lambda: [proposals],
+                lambda image: proposals,
+                start,
+                description,
+                settings,
+                runtime,
+                folder / "run",
+                quiet=True,
+            )
+
+    return walk
+
+
+def _write_set(folder: Path) -> None:
+    """Write a data set of one photograph with one person, in COCO's format."""
     (folder / "train").mkdir()
     Image.open(PHOTOGRAPH).convert("RGB").save(folder / "train" / "a.png")
     annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 80, 350, 420], "iscrowd": 0, "area": 147000}
     image = {"id": 1, "file_name": "a.png", "width": 512, "height": 512}
     content = {"images": [image], "annotations": [annotation], "categories": [{"id": 1, "name": "person"}]}
     (folder / "train.json").write_text(json.dumps(content))
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 300, (60, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(30, 200, (60, 2))], axis=1).astype(np.float32)
-    proposals = [Proposals(boxes, np.linspace(1, 0, 60, dtype=np.float32))]
-    settings = FineTuneSettings(
-        training=TrainingSettings(iterations=1), sampling=SamplingSettings(foreground=2, background=2), linear_batches=0
-    )
-    network = googlenet(num_classes=2)
-    runtime = Runtime(torch.device("cpu"), torch.float32, 16)
-
-    def walk() -> None:
-        dataset = CocoDataset(folder, "train")
-        description = ClassifierDescription(dataset.class_names, REGION_INPUT)
-        fine_tune(dataset, proposals, network, description, settings, runtime, folder / "run", quiet=True)
-
-    return walk
 
 
 def main() -> None:
-    """Prints a line for each walk."""
+    """Print a line for each walk."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="name the files of each walk, in the order of first visits")
     arguments = parser.parse_args()

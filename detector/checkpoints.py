@@ -99,8 +99,21 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND)
-    description = replace(_from_json(checkpoint.description, Path(path)), score_threshold=round(threshold, 4))
+    description = replace(_from_json(checkpoint.description, Path(path)), score_threshold=_shortened(threshold))
     write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
+
+
+def _shortened(threshold: float) -> float:
+    """Return the threshold with four digits, cut off and not rounded: what scores just as much still has to pass.
+
+    >>> _shortened(0.09479), _shortened(3.14159e-06), _shortened(0.0)
+    (0.09479, 3.141e-06, 0.0)
+    """
+    if threshold <= 0:
+        return 0.0
+    digits = 3 - math.floor(math.log10(threshold))
+    scale = 10.0**digits
+    return round(math.floor(threshold * scale) / scale, digits)
 
 
 def weights_path(weights: str | Path) -> Path:

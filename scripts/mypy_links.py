@@ -12,10 +12,10 @@ from pathlib import Path
 
 
 def make_links(root: Path) -> list[Path]:
-    """Returns the links below `.links/inception_rcnn/`, made anew: one a room, and the package's own files.
+    """Return the links below `.links/inception_rcnn/`, made again: one a room, and the package's own files.
 
     Args:
-        root: the repository's root; its pyproject.toml names the rooms.
+        root: The repository's root; its pyproject.toml names the rooms.
     """
     setuptools = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folder = root / ".links" / "inception_rcnn"

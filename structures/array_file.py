@@ -75,7 +75,7 @@ def write_array_file(
     own = {**description, "format_version": FORMAT_VERSION, "kind": kind, "data_sha256": _digest(data)}
     try:
         # Escaped, since names of files need not be valid Unicode.
-        text = json.dumps(own, sort_keys=True, allow_nan=False)
+        text = json.dumps(own, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: the description should hold JSON values only: {error}") from error
     packed = json.dumps({"__metadata__": {METADATA_KEY: text}, **header}, ensure_ascii=False).encode()

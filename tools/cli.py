@@ -27,10 +27,10 @@ _EPILOG = "--debug (or INCEPTION_RCNN_DEBUG=1) shows the traceback of an error."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the sub-command that the arguments name, and ends the process with its exit status.
+    """Run the sub-command that the arguments name, and end the process with its exit status.
 
     Args:
-        arguments: what follows `inception-rcnn` on the command line; by default this process's own.
+        arguments: What follows `inception-rcnn` on the command line; by default this process's own.
 
     Raises:
         SystemExit: always; 0 done, 1 an error that one line on stderr explains, 2 wrong usage, 130 interrupted.
@@ -52,11 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run_command(command: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
-    """Runs one tool's `main` as `python tools/<name>.py` does, and ends the process with its exit status.
+    """Run one tool's `main` as `python tools/<name>.py` does, and end the process with its exit status.
 
     Args:
-        command: the typer function; the docstring of its module is the help text.
-        arguments: what follows the file's name on the command line; by default this process's own.
+        command: The typer function; the docstring of its module is the help text.
+        arguments: What follows the file's name on the command line; by default this process's own.
 
     Raises:
         SystemExit: as `inception-rcnn <name>` does.
@@ -70,10 +70,10 @@ def run_command(command: Callable[..., None], arguments: Sequence[str] | None = 
 
 
 def find_commands(folder: Path) -> dict[str, str]:
-    """Returns the docstring of every command in a folder, by name, in alphabetical order, importing none of them.
+    """Return the docstring of every command in a folder, by name, in alphabetical order, importing none of them.
 
     Args:
-        folder: the directory that holds the tools; a file is a command if it has a function `main` at its top level.
+        folder: The directory that holds the tools; a file is a command if it has a function `main` at its top level.
     """
     commands = {}
     for path in sorted(folder.glob("*.py")):
@@ -98,7 +98,7 @@ def _add_command(
 
 
 def _only_listed() -> None:
-    """Stands in the list for the commands that are not called, and so not imported."""
+    """Stand in the list for the commands that are not called, and so not imported."""
 
 
 def _show_version(asked: bool) -> None:
@@ -112,17 +112,17 @@ def _options_of_all(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Parses the options that come before the sub-command's name."""
+    """Parse the options that come before the sub-command's name."""
 
 
 def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """Returns the arguments without `--debug`, and whether tracebacks are wanted; it may stand anywhere."""
+    """Return the arguments without `--debug`, and whether tracebacks are wanted; it may stand anywhere."""
     wanted = "--debug" in arguments or os.environ.get("INCEPTION_RCNN_DEBUG", "0") not in ("", "0")
     return [word for word in arguments if word != "--debug"], wanted
 
 
 def _spread_weights(arguments: Sequence[str]) -> list[str]:
-    """Returns `--weights a b c` as `--weights a --weights b --weights c`, for checkpoint files b and c.
+    """Return `--weights a b c` as `--weights a --weights b --weights c`, for checkpoint files b and c.
 
     Only names that end in .safetensors are taken, so that in `--weights a image.jpg` the image stays an image.
     """
@@ -143,7 +143,7 @@ def _first_paragraph(text: str) -> str:
 
 
 def _as_written(text: str) -> str:
-    """Returns a help text whose lines stay as they are: `\\b` alone keeps typer from filling a paragraph anew."""
+    """Return a help text whose lines stay as they are: `\\b` alone keeps typer from filling a paragraph again."""
     return "\n\n".join(f"\b\n{paragraph}" for paragraph in inspect.cleandoc(text).split("\n\n"))
 
 
@@ -158,20 +158,20 @@ def _with_short_errors(function: Callable[..., None], *, debug: bool) -> Callabl
 
 @contextmanager
 def _short_errors(*, debug: bool) -> Iterator[None]:
-    """Turns what a user can mend into one line on stderr and an exit status; a bug keeps its traceback."""
+    """Turn what a user can put right into one line on stderr and an exit status; a bug keeps its traceback."""
     try:
         yield
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
     except Exception as error:
-        if debug or not _can_be_mended_by_user(error):
+        if debug or not _is_for_the_user(error):
             raise
         typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         raise typer.Exit(1) from None
 
 
-def _can_be_mended_by_user(error: Exception) -> bool:
+def _is_for_the_user(error: Exception) -> bool:
     from inception_rcnn.structures import InceptionError  # needs NumPy, which `--help` does not wait for
 
     if isinstance(error, OSError):
@@ -180,7 +180,7 @@ def _can_be_mended_by_user(error: Exception) -> bool:
 
 
 def check_known(option: str, value: str, known: Collection[str]) -> None:
-    """Refuses the value of an option that is none of the known ones.
+    """Refuse the value of an option that is none of the known ones.
 
     Raises:
         typer.BadParameter: it is not; the text lists them.
@@ -197,7 +197,7 @@ def bundled_photograph(name: str) -> Path:
 
 
 def print_problems(problems: Sequence[str]) -> None:
-    """Names what was left out of a data set on the error stream, and prints how much it was."""
+    """Name what was left out of a data set on the error stream, and print how much it was."""
     for problem in problems:
         typer.echo(f"left out: {problem}", err=True)
     if problems:

@@ -42,7 +42,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the comparison, as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page with both side by side.")] = None,
 ) -> None:
-    """Parses, calls, prints."""
+    """Parse, call, print."""
     from inception_rcnn.datasets import FORMATS, read_blacklist
     from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of

@@ -44,7 +44,7 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
-    """Parses, calls, prints."""
+    """Parse, call, print."""
     from inception_rcnn.detector import keep_freed_memory, load_detector
     from inception_rcnn.structures import picture_files, progress_bar, write_json
 
@@ -70,7 +70,7 @@ def main(
 
 
 def _one(detector: Detector, source: Path, picture: Path, *, quiet: bool) -> dict[str, Any]:
-    """Detects on one image, prints, draws, and returns its JSON entry."""
+    """Detect on one image, print, draw, and return its JSON entry."""
     from inception_rcnn.structures import ImageError, draw_detections, load_image, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "detections": []}

@@ -83,7 +83,7 @@ def main(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Parses, calls, prints."""
+    """Parse, call, print."""
     from inception_rcnn.datasets import FORMATS
     from inception_rcnn.datasets import write_ground_truth as write_truth
     from inception_rcnn.datasets.class_matching import known_classes
@@ -162,12 +162,12 @@ def evaluate(
     """The evaluation of some detections.
 
     Args:
-        found: positions in the images and classes of the set.
-        name: whose they are, for the title.
-        scored_set: the objects, and perhaps the photographs.
-        protocol: one of `evaluation.protocols.PROTOCOLS`.
-        blacklist: pairs of image id and class name that are not evaluated.
-        beside: what else is known for a report; see `ReportInput`.
+        found: Positions in the images and classes of the set.
+        name: Whose they are, for the title.
+        scored_set: The objects, and perhaps the photographs.
+        protocol: One of `evaluation.protocols.PROTOCOLS`.
+        blacklist: Pairs of image id and class name that are not evaluated.
+        beside: What else is known for a report; see `ReportInput`.
     """
     from inception_rcnn.evaluation.protocols import evaluate_by
     from inception_rcnn.evaluation.report.inputs import ReportInput
@@ -195,11 +195,11 @@ def evaluate_stored(
     not know have no detections.
 
     Args:
-        stored: of the images of the set, in the same order.
-        scored_set: the objects, and perhaps the photographs.
-        protocol: one of `evaluation.protocols.PROTOCOLS`.
-        blacklist: pairs of image id and class name that are not evaluated.
-        weights: the checkpoints; none: the shipped model.
+        stored: Of the images of the set, in the same order.
+        scored_set: The objects, and perhaps the photographs.
+        protocol: One of `evaluation.protocols.PROTOCOLS`.
+        blacklist: Pairs of image id and class name that are not evaluated.
+        weights: The checkpoints; none: the shipped model.
     """
     from inception_rcnn.datasets.class_matching import class_positions
     from inception_rcnn.evaluation import proposal_recall
@@ -222,7 +222,7 @@ def evaluate_stored(
 def _check_sources(
     ground_truth: Path | None, detections: Path | None, written_truth: Path | None, runs: Mapping[str, object]
 ) -> None:
-    """Refuses options that do not go together; `runs` are those of a detector's run."""
+    """Refuse options that do not go together; `runs` are those of a detector's run."""
     from inception_rcnn.structures import InputError
 
     if ground_truth is not None and detections is None and written_truth is None:
@@ -232,7 +232,7 @@ def _check_sources(
 
 
 def _check_can_store(weights: Sequence[str], *, each: bool) -> None:
-    """Refuses, before anything is run, to store a threshold where it cannot or must not be stored."""
+    """Refuse, before anything is run, to store a threshold where it cannot or must not be stored."""
     from inception_rcnn.detector.checkpoints import SHIPPED, weights_path
     from inception_rcnn.structures import InputError
 
@@ -272,7 +272,7 @@ def _detect(
     each: bool,
     quiet: bool,
 ) -> tuple[StoredDetections | None, Path | None]:
-    """Runs the detector, or takes what it found before.
+    """Run the detector, or take what it found before.
 
     What was found is None in processes that only help; the second is what to forget once the figures are out.
     """
@@ -311,7 +311,7 @@ def _detect(
 
 
 def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
-    """Writes into each checkpoint the score with the best mean F1 of its own detections."""
+    """Write into each checkpoint the score with the best mean F1 of its own detections."""
     from inception_rcnn.detector.checkpoints import with_score_threshold
     from inception_rcnn.evaluation.report.text import score
 

@@ -4,7 +4,8 @@ Trains MultiBox, the network that proposes boxes, on the objects of one or sever
 
 Every fortieth photograph is held out, and its coverage is printed as the training goes on. Proposals of selective
 search, which the objectness learns from, are computed once and kept in the output folder; a run that is killed goes on
-where it was when the same command is given again. The result is OUTPUT/multibox.safetensors.
+where it was when the same command is given again, with the same photographs, annotations and pre-trained weights. The
+result is OUTPUT/multibox.safetensors.
 
 A data set is given as FORMAT:DIR, with coco, voc, ilsvrc or folder, or with --part where only some of the objects that
 should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,14 +26,14 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import print_problems, run_command
 
 if TYPE_CHECKING:
-    from inception_rcnn.datasets import DetectionDataset
     from inception_rcnn.proposals.network.predictor import MultiBox
     from inception_rcnn.proposals.network.priors import Boxes
     from inception_rcnn.proposals.network.samples import BoxSource
     from inception_rcnn.structures import Proposals
+    from inception_rcnn.structures.dataset import DetectionDataset
 
 _HELD_OUT = 40  # one photograph in so many
 
@@ -52,14 +54,15 @@ def main(
     train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "3a",
     matching: Annotated[str, typer.Option(help="What decides who answers for an object: prior, prediction.")] = "prior",
     matches: Annotated[int, typer.Option(min=1, help="Priors an object is assigned to; the paper: 1.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of order, windows and colours.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of order, windows, colours and fresh layers.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Parses, calls, prints."""
+    """Parse, call, print."""
     from inception_rcnn.backbones import InputSpec, googlenet
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
+    from inception_rcnn.backbones.training import seeded
     from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription
     from inception_rcnn.proposals.network.loss import LossSettings
     from inception_rcnn.proposals.network.priors import PriorSettings, common_ratios, grid_priors
@@ -79,7 +82,6 @@ def main(
     spec = InputSpec(side=side)
     grid_priors(PriorSettings(), side)
     trunk = googlenet(weights=pretrained, num_classes=0).state_dict()
-    output.mkdir(parents=True, exist_ok=True)
     sources = _sources(data or [], part or [], split, output, quiet=quiet)
     description = MultiBoxDescription(
         input_spec=spec,
@@ -88,7 +90,8 @@ def main(
         training={"data": _names(data or [], part or []), "pretrained": pretrained.name},
         licence=licence,
     )
-    network = description.build()
+    with seeded(seed, runtime.device):
+        network = description.build()
     network.trunk.load_state_dict(trunk)
     result = train_multibox(
         sources, description, network, settings, runtime, output, coverage=_Coverage(sources), quiet=quiet
@@ -97,13 +100,13 @@ def main(
 
 
 def _names(data: list[str], part: list[str]) -> list[str]:
-    """The data sets by format and folder name: where they lie concerns nobody."""
-    names = [f"{form}:{Path(folder).name}" for form, _, folder in (text.partition(":") for text in [*data, *part])]
+    """Return the data sets by format and folder name: where they lie concerns nobody."""
+    names = [f"{format}:{Path(folder).name}" for format, _, folder in (text.partition(":") for text in [*data, *part])]
     return [*names[: len(data)], *(f"{name} (in part)" for name in names[len(data) :])]
 
 
 def _sources(data: list[str], part: list[str], split: str, output: Path, *, quiet: bool) -> list[BoxSource]:
-    """The data sets with their proposals, all photographs but every fortieth."""
+    """Return the data sets with what makes their proposals, all images but every fortieth to train on."""
     from inception_rcnn.datasets import open_dataset
     from inception_rcnn.proposals.network.samples import BoxSource
 
@@ -111,25 +114,25 @@ def _sources(data: list[str], part: list[str], split: str, output: Path, *, quie
         raise typer.BadParameter("name at least one data set, for example coco:shared/coco", param_hint="--data")
     sources = []
     for text in [*data, *part]:
-        form, colon, folder = text.partition(":")
+        format, colon, folder = text.partition(":")
         if not colon:
             raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:shared/coco")
-        dataset = open_dataset(form, folder, split, skip_broken=True)
-        for problem in dataset.problems:
-            typer.echo(f"left out: {problem}", err=True)
-        proposals = _proposals(dataset, output / f"proposals-{form}-{Path(folder).name}.safetensors", quiet=quiet)
+        dataset = open_dataset(format, folder, split, skip_broken=True)
+        print_problems(dataset.problems)
+        stored = output / f"proposals-{format}-{Path(folder).name}.safetensors"
         rows = [row for row in range(len(dataset)) if row % _HELD_OUT]
-        sources.append(BoxSource(dataset, proposals, text not in part, rows))
+        sources.append(BoxSource(dataset, partial(_proposals, dataset, stored, quiet=quiet), text not in part, rows))
     return sources
 
 
 def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequence[Proposals]:
-    """What selective search proposes for each photograph, stored in `path` and read from there the next time."""
+    """Return what selective search proposes for each image, stored in `path` and read from there the next time."""
     from inception_rcnn.proposals import selective_search
     from inception_rcnn.proposals.proposer import search_settings
     from inception_rcnn.proposals.stored import propose_for_set
     from inception_rcnn.structures import progress_bar
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with progress_bar(len(dataset), f"proposals for {path.stem}", quiet=quiet) as bar:
         made = propose_for_set(
             dataset, lambda image: selective_search(image, threads=1), search_settings({}), path, bar=bar
@@ -138,7 +141,7 @@ def _proposals(dataset: DetectionDataset, path: Path, *, quiet: bool) -> Sequenc
 
 
 def _shares(sources: list[BoxSource]) -> Boxes:
-    """All objects as shares of their photographs."""
+    """Return all objects as shares of their images."""
     from inception_rcnn.proposals.network.priors import as_shares, flattened
 
     found = []
@@ -153,27 +156,30 @@ def _shares(sources: list[BoxSource]) -> Boxes:
 
 
 class _Coverage:
-    """What share of the held-out photographs' objects the first 10, 50 and 200 boxes cover.
+    """What share of the held-out images' objects the first 10, 50 and 200 boxes cover.
+
+    Args:
+        sources: Every fortieth image of each is looked at; a few are in memory at a time.
 
     Raises:
-        InputError: there is no object on them.
+        InputError: There is no object on them.
     """
 
     def __init__(self, sources: list[BoxSource]) -> None:
         from inception_rcnn.structures import InputError
 
-        self._images, self._truths = [], []
-        for source in sources:
-            for row in range(0, len(source.dataset), _HELD_OUT):
-                self._images.append(source.dataset.load_image(row))
-                self._truths.append(source.dataset.ground_truth(row))
+        self._images = [(one.dataset, row) for one in sources for row in range(0, len(one.dataset), _HELD_OUT)]
+        self._truths = [dataset.ground_truth(row) for dataset, row in self._images]
         if all(truth.ignore.all() for truth in self._truths):
-            raise InputError(f"no object on the {len(self._truths)} photographs held out, one in {_HELD_OUT}")
+            raise InputError(f"no object on the {len(self._truths)} images held out, one in {_HELD_OUT}")
 
     def __call__(self, network: MultiBox) -> dict[str, float]:
         from inception_rcnn.evaluation import proposal_recall
 
-        found = network.propose_batch(self._images)
+        found: list[Proposals] = []
+        for start in range(0, len(self._images), network.runtime.batch):
+            part = self._images[start : start + network.runtime.batch]
+            found.extend(network.propose_batch([dataset.load_image(row) for dataset, row in part]))
         recall = proposal_recall(self._truths, found, counts=(10, 50, 200)).recall_at
         return {f"recall@{count}": share for count, share in recall.items()}
 

@@ -22,7 +22,7 @@ from inception_rcnn.tools.cli import run_command
 
 
 def main() -> None:
-    """Compiles the kernels and prints how long that took."""
+    """Compile the kernels and print how long that took."""
     for name, use in (("proposals", _propose), ("evaluation", _evaluate), ("regions", _warp)):
         start = time.perf_counter()
         use()

@@ -1,23 +1,142 @@
-"""A linear softmax on frozen features: where the new layer may start from, and the baseline to beat.
+"""What a training starts from: pre-trained weights, and a linear softmax on frozen features for the new layer.
 
-Source: the simplest of R-CNN's stages (technical report v5, section 2.3, features of the pre-trained network with a
-linear classifier on top), with a softmax in place of the SVMs.
+Source: the linear softmax is the simplest of R-CNN's stages (technical report v5, section 2.3, features of the
+pre-trained network with a linear classifier on top), with a softmax in place of the SVMs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_checkpoint, read_description
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import seeded
+from inception_rcnn.detector.checkpoints import KIND, SHIPPED, weights_path
+from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.dataset import ImageCache
+from inception_rcnn.structures.progress import progress_bar
+
+# Batches for the linear start are numbered apart from those of the training, so that no batch comes twice.
+_LINEAR_OFFSET = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class PretrainedNetwork:
+    """Where a training starts.
+
+    Args:
+        network: With an output for each class and one for background, float32.
+        knows_classes: The last layer already tells these classes apart; False: it is fresh.
+        origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
+    """
+
+    network: GoogLeNet
+    knows_classes: bool
+    origin: dict[str, Any]
+
+
+def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, seed: int = 0) -> PretrainedNetwork:
+    """Return GoogLeNet with the given weights and an output for each of `class_names` and one for background.
+
+    A region classifier of the same classes in the same order keeps its last layer; of any other weights all but the
+    last layer is taken.
+
+    Args:
+        weights: A region classifier, as a file or by the name of a shipped one; or GoogLeNet's weights in one of the
+            files that `googlenet` reads.
+        class_names: Those of the data set to train on, in its order.
+        seed: Of a fresh last layer. torch's own generator is left as it was.
+
+    Raises:
+        InputError: A file of a kind that is not read.
+        CheckpointError: The file is missing, damaged or of another network.
+    """
+    outputs, name = len(class_names) + 1, Path(weights).name
+    with seeded(seed, torch.device("cpu")):
+        is_file_of_ours = str(weights) in SHIPPED or Path(weights).suffix == ".safetensors"
+        if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
+            return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
+        checkpoint = read_checkpoint(weights_path(weights), KIND)
+        described = checkpoint.description
+        known = described.get("class_names") == list(class_names)
+        kept = {key: value for key, value in checkpoint.tensors.items() if known or not key.startswith("classifier.")}
+        origin = {"pretrained": name, "pretrained_training": described.get("training", {})}
+        return PretrainedNetwork(googlenet(weights=kept, num_classes=outputs), known, origin)
+
+
+def start_linear(
+    network: GoogLeNet,
+    sampler: RegionSampler,
+    images: ImageCache,
+    spec: InputSpec,
+    runtime: Runtime,
+    batches: int,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Give the network's last layer the linear softmax fitted to the frozen features of `batches` batches.
+
+    Args:
+        network: Whose last layer is set.
+        sampler: Draws the batches.
+        images: The photographs, by number.
+        spec: How regions become the network's input.
+        runtime: Where it computes.
+        batches: How many.
+        quiet: Show no progress.
+    """
+    features, labels = frozen_features(network, sampler, images, spec, runtime, batches, quiet=quiet)
+    fitted = fit_linear_softmax(features, labels, network.num_classes)
+    classifier = network.classifier
+    if classifier is not None:
+        with torch.no_grad():
+            classifier.weight.copy_(fitted.weight)
+            classifier.bias.copy_(fitted.bias)
+
+
+def frozen_features(
+    network: GoogLeNet,
+    sampler: RegionSampler,
+    images: ImageCache,
+    spec: InputSpec,
+    runtime: Runtime,
+    batches: int,
+    *,
+    quiet: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return the pooled features (N, 1024) float32 and labels (N,) int64 of `batches` batches, on the CPU.
+
+    Args: see `start_linear`.
+    """
+    network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
+    features, labels = [], []
+    autocast = torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
+    with torch.no_grad(), autocast, progress_bar(batches, "frozen features", quiet=quiet) as bar:
+        for number in range(batches):
+            batch = sampler.draw(_LINEAR_OFFSET + number)
+            crops = torch.from_numpy(cut_batch(images, batch, spec)).to(runtime.device)
+            features.append(network.pooled(network.trunk(spec.apply(crops, runtime.dtype))).float().cpu())
+            labels.append(torch.from_numpy(batch.labels))
+            bar.advance(1)
+    return torch.cat(features), torch.cat(labels)
 
 
 @dataclass(frozen=True)
 class LinearSoftmax:
-    """Weight (K, D) and bias (K,) of a linear layer, float32, and its loss on the features it was fitted to."""
+    """A linear layer and how well it fits.
+
+    Args:
+        weight: (K, D) float32.
+        bias: (K,) float32.
+        loss: Mean cross-entropy on the features it was fitted to.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -27,16 +146,17 @@ class LinearSoftmax:
 def fit_linear_softmax(
     features: Tensor, labels: Tensor, num_outputs: int, *, weight_decay: float = 1e-4, steps: int = 200
 ) -> LinearSoftmax:
-    """The regularised multinomial logistic regression of labels on features, by L-BFGS.
+    """Return the regularised multinomial logistic regression of labels on features, by L-BFGS.
 
     Args:
         features: (N, D) float.
         labels: (N,) int64 in 0..num_outputs-1.
         num_outputs: K.
-        weight_decay: factor of the squared norm of the weights (of standardised features), added to the mean loss.
-        steps: most iterations of L-BFGS.
+        weight_decay: Factor of the squared norm of the weights (of standardised features), added to the mean loss.
+        steps: At most so many iterations of L-BFGS.
+
     Raises:
-        InputError: no features, features that are not finite, or labels that do not fit.
+        InputError: No features, features that are not finite, or labels that do not fit.
     """
     if features.ndim != 2 or len(features) == 0 or labels.shape != (len(features),):
         raise InputError(

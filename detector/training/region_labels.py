@@ -1,4 +1,4 @@
-"""Which regions of a photograph are foreground, of which class, and which are background.
+"""Which regions of an image are foreground, of which class, and which are background.
 
 Source: R-CNN technical report v5, section 2.3: a region is foreground of the class of the ground-truth box it overlaps
 most if that overlap is at least 0.5, background otherwise; ground-truth boxes are regions too.
@@ -9,41 +9,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 from inception_rcnn.structures import GroundTruth, as_boxes, box_area, clip_boxes, pairwise_iou
-from inception_rcnn.structures.boxes import overlap_ratio
+from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 
 FOREGROUND_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class LabelledRegions:
-    """Regions of one photograph with what they show.
+    """Regions of one image with what they show.
 
-    Attributes:
+    Args:
         boxes: (N, 4) float32 x1 y1 x2 y2.
         labels: (N,) int64, 0..C-1, or C for background.
-        objects: (N,) int64, the row of the ground-truth box a foreground region shows; -1 for background.
+        objects: (N,) int64, the row of the ground-truth box that a foreground region shows; -1 for background.
         overlap: (N,) float32, IoU with the best ground-truth box, 0 without any.
     """
 
-    boxes: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    objects: npt.NDArray[np.int64]
-    overlap: npt.NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    objects: NDArray[np.int64]
+    overlap: NDArray[np.float32]
 
     def __len__(self) -> int:
-        """How many regions."""
+        """Return the number of regions."""
         return len(self.boxes)
 
 
-def label_regions(boxes: npt.NDArray[np.float32], truth: GroundTruth) -> LabelledRegions:
-    """The regions with their labels, without those that mostly lie in an area to be ignored.
+def label_regions(boxes: NDArray[np.float32], truth: GroundTruth) -> LabelledRegions:
+    """Return the regions with their labels, without those that mostly lie in an area to be ignored.
 
     Args:
         boxes: (N, 4) proposals; the ground-truth boxes are not added here.
-        truth: ignored boxes (crowds, difficult) are never foreground, and a region of which more than half lies in
+        truth: Ignored boxes (crowds, difficult) are never foreground, and a region of which more than half lies in
             one of them is dropped rather than called background: what it shows is not known.
     """
     boxes = as_boxes(boxes)
@@ -57,16 +57,21 @@ def label_regions(boxes: npt.NDArray[np.float32], truth: GroundTruth) -> Labelle
     labels = np.full(len(boxes), len(truth.class_names), dtype=np.int64)
     objects[foreground] = rows[best[foreground]]
     labels[foreground] = truth.labels[objects[foreground]]
-    keep = foreground | (covered_share(boxes, truth.boxes[truth.ignore]) <= 0.5)
+    ignored = truth.boxes[truth.ignore].astype(np.float64)
+    hidden = share_inside(boxes.astype(np.float64), ignored).max(axis=1, initial=0.0)
+    keep = foreground | (hidden <= 0.5)
     return LabelledRegions(boxes[keep], labels[keep], objects[keep], overlap[keep])
 
 
 def with_truths(regions: LabelledRegions, truth: GroundTruth, jitter: int, rng: np.random.Generator) -> LabelledRegions:
-    """The regions preceded by the ground-truth boxes themselves and `jitter` shaken copies of each.
+    """Return the regions preceded by the ground-truth boxes themselves and `jitter` shaken copies of each.
 
     Args:
-        jitter: shaken copies an object. Objects that no proposal covers would otherwise be seen in one framing only.
-        rng: where the shaking comes from.
+        regions: Of the image, from `label_regions`.
+        truth: Its objects.
+        jitter: Shaken copies of each object. Objects that no proposal covers would otherwise be seen in one framing
+            only.
+        rng: Where the shaking comes from.
     """
     rows = np.flatnonzero(~truth.ignore & (box_area(truth.boxes) > 0))
     objects = np.concatenate([rows, np.repeat(rows, jitter)])
@@ -80,8 +85,8 @@ def with_truths(regions: LabelledRegions, truth: GroundTruth, jitter: int, rng: 
     )
 
 
-def shaken(truth: GroundTruth, rows: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A shifted and rescaled copy of each named box, of IoU 0.5 or more; where a draw misses that, the box itself."""
+def shaken(truth: GroundTruth, rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a shifted and rescaled copy of each named box, of IoU 0.5 or more; where a draw misses that, the box."""
     boxes = truth.boxes[rows]
     size = boxes[:, 2:] - boxes[:, :2]
     shift = rng.uniform(-0.25, 0.25, size.shape) * size
@@ -94,17 +99,6 @@ def shaken(truth: GroundTruth, rows: npt.NDArray[np.int64], rng: np.random.Gener
     return np.where(close[:, None], moved, boxes)
 
 
-def _iou_of_pairs(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """IoU of each box with the one beside it: (N, 4), (N, 4) -> (N,)."""
+def _iou_of_pairs(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of each box with the one beside it: (N, 4), (N, 4) -> (N,)."""
     return overlap_ratio(a.astype(np.float64), b.astype(np.float64)).astype(np.float32)
-
-
-def covered_share(boxes: npt.NDArray[np.float32], areas: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """The largest share of each box that lies in one of `areas`: (N,) in [0, 1]."""
-    if len(areas) == 0 or len(boxes) == 0:
-        return np.zeros(len(boxes), dtype=np.float32)
-    low = np.maximum(boxes[:, None, :2], areas[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], areas[None, :, 2:])
-    inside = np.clip(high - low, 0, None).prod(axis=2)  # (N, M)
-    share: npt.NDArray[np.float32] = inside.max(axis=1) / np.maximum(box_area(boxes), np.float32(1e-9))
-    return share

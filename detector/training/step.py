@@ -1,4 +1,4 @@
-"""Fine-tuning the region classifier: the step, the average of weights, and a state that can be resumed.
+"""Fine-tuning the region classifier: which layers learn, at which rates, and the step on a batch of regions.
 
 Source: R-CNN technical report v5, section 2.3 and appendix B, for batches and momentum; "Going deeper with
 convolutions", section 6, for averaged weights at inference. Where this differs (cosine schedule, evened-out draws),
@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, cosine_rate
+from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded
 from inception_rcnn.structures import InputError
 
 
@@ -29,17 +28,20 @@ from inception_rcnn.structures import InputError
 class TrainingSettings:
     """How the network is fine-tuned.
 
-    Attributes:
-        iterations: batches.
-        learning_rate: at its height; rises over `warm_up` iterations, then falls along a half cosine to zero.
-        new_layer_factor: the classifier's learning rate over the others' (R-CNN: 10, from a random start).
-        momentum, weight_decay: of SGD; biases are not decayed and learn twice as fast, as in Caffe.
-        train_from: first stage that learns; the ones before stay as they were.
-        averaging: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
-        clip: largest norm of a step's gradient.
-        seed: of dropout.
+    Args:
+        iterations: Batches, at least 1.
+        learning_rate: At its height; rises over `warm_up` iterations, then falls along half a cosine to zero.
+        new_layer_factor: The classifier's learning rate over the others' (R-CNN: 10, from a random start).
+        momentum: Of SGD, in [0, 1).
+        weight_decay: Of weights; biases are not decayed and learn twice as fast, as in Caffe.
+        warm_up: Iterations over which the learning rate rises.
+        train_from: First stage that learns; the ones before stay as they were.
+        averaging: Decay of the running average of weights that is kept as the result; 0 keeps the last weights.
+        clip: Largest norm of a step's gradient.
+        seed: Of dropout.
+
     Raises:
-        InputError: a number is out of range, or `train_from` is no stage.
+        InputError: A number is out of range, or `train_from` is no stage.
     """
 
     iterations: int = 2000
@@ -68,27 +70,21 @@ class TrainingSettings:
                 raise InputError(f"{name} should be at least 0 and less than 1, got {getattr(self, name)}")
 
     def rate_at(self, iteration: int) -> float:
-        """The learning rate of that iteration, counted from 0."""
+        """Return the learning rate of that iteration, counted from 0."""
         return cosine_rate(self.learning_rate, iteration, self.iterations, self.warm_up)
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step reports: mean loss, share of foreground and of background regions classified rightly."""
-
-    loss: float
-    foreground_accuracy: float
-    background_accuracy: float
-
-
 class FineTuning:
-    """A network being fine-tuned, with optimizer and running average.
+    """A network being fine-tuned.
 
-    Args of the constructor:
+    Args:
         network: C + 1 outputs, in float32; it is trained in place.
-        spec: how regions become its input.
-        settings: how to train.
-        runtime: where; products are computed in its type, weights are kept in float32.
+        spec: How regions become its input.
+        settings: How to train.
+        runtime: Where; products are computed in its type, weights are kept in float32.
+
+    Attributes:
+        averaged: Optimizer, running average and state.
     """
 
     def __init__(self, network: GoogLeNet, spec: InputSpec, settings: TrainingSettings, runtime: Runtime) -> None:
@@ -100,45 +96,26 @@ class FineTuning:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in learning)
         optimizer = torch.optim.SGD(self._groups(learning), lr=settings.learning_rate, momentum=settings.momentum)
-        self.training = AveragedTraining(network, optimizer, averaging=settings.averaging, clip=settings.clip)
-        self.learning = self.training.learning
+        self.averaged = AveragedTraining(
+            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+        )
 
-    @property
-    def iteration(self) -> int:
-        """Steps done."""
-        return self.training.iteration
+    def step(self, crops: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+        """Take one iteration on a batch, and return its mean loss.
 
-    def step(self, crops: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> StepResult:
-        """One iteration on a batch of regions (B, side, side, 3) with labels (B,).
-
-        Raises:
-            InceptionError: loss or gradient is not finite; the weights are left as they were before the step.
-        """
-        torch.manual_seed(self.settings.seed * 1_000_003 + self.iteration)  # dropout, the same after a resume
-        target = torch.from_numpy(labels).to(self.runtime.device)
-        logits = self._logits(torch.from_numpy(crops).to(self.runtime.device))
-        loss = functional.cross_entropy(logits, target)
-        self.training.update(loss, self.settings.rate_at(self.iteration))
-        right = (logits.detach().argmax(dim=1) == target).float()
-        background = target == self.network.num_classes - 1
-        return StepResult(loss.item(), right[~background].mean().item(), right[background].mean().item())
-
-    def result(self) -> dict[str, Tensor]:
-        """The state dict of the averaged network, the result of the training so far."""
-        return self.training.result()
-
-    def save(self, path: Path, note: dict[str, Any]) -> None:
-        """Writes everything that `resume` needs: weights, average, momentum, iteration."""
-        self.training.save(path, asdict(self.settings), note)
-
-    def resume(self, path: Path, note: dict[str, Any]) -> None:
-        """Continues where `save` left off.
+        Args:
+            crops: (B, side, side, 3) uint8 RGB.
+            labels: (B,) int64, 0..C-1, or C for background.
 
         Raises:
-            CheckpointError: the state is damaged, or belongs to other settings or another network; names the first
-                thing that differs.
+            InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
         """
-        self.training.resume(path, asdict(self.settings), note, ("momentum_buffer",))
+        iteration, device = self.averaged.iteration, self.runtime.device
+        # Dropout is a function of seed and iteration, the same after a resume; the caller's generator is left alone.
+        with seeded(self.settings.seed * 1_000_003 + iteration, device):
+            logits = self._logits(torch.from_numpy(crops).to(device))
+        loss = functional.cross_entropy(logits, torch.from_numpy(labels).to(device))
+        return self.averaged.update(loss, self.settings.rate_at(iteration))
 
     def _logits(self, pixels: Tensor) -> Tensor:
         network, first = self.network, self.settings.train_from
@@ -160,6 +137,7 @@ class FineTuning:
                 yield name, parameter
 
     def _groups(self, learning: dict[str, torch.nn.Parameter]) -> list[dict[str, Any]]:
+        """Return the optimizer's groups, one for each parameter: rate and decay differ by layer, weight and bias."""
         groups = []
         for name, parameter in learning.items():
             bias = name.endswith("bias")

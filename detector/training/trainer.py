@@ -1,62 +1,56 @@
-"""Training a region classifier from a data set: pools of regions, the new layer's start, the loop, the result."""
+"""From a data set to a region classifier: pools of regions, the new layer's start, the loop, the score threshold.
+
+fine_tune: dataset + proposals --region_pool--> RegionSampler --draw, cut_batch--> FineTuning.step
+           --run_training (backbones/training.py)--> averaged weights --measure_threshold--> model.safetensors
+"""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones import GoogLeNet
+from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import TrainingRun, run_training
 from inception_rcnn.detector.checkpoints import save_region_classifier
-from inception_rcnn.detector.region_classifier import ClassifierDescription
-from inception_rcnn.detector.training.initial_weights import fit_linear_softmax
+from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.pipeline import DetectionSettings, Detector
+from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
+from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.detector.training.region_loader import cut_batch
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings
+from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.structures import GroundTruth, InputError, Proposals
-from inception_rcnn.structures.dataset import ImageCache
-from inception_rcnn.structures.progress import progress_bar
+from inception_rcnn.detector.training.threshold import (
+    UNMEASURED,
+    MeasuredThreshold,
+    held_out_rows,
+    measure_threshold,
+    some_images,
+)
+from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
+from inception_rcnn.structures.proposals import boxes_checksum
 
-# Batches for the linear start are numbered apart from those of the training, so that none is drawn twice.
-_LINEAR_OFFSET = 1_000_000_000
-
-
-class TrainingSet(Protocol):
-    """What is needed of a data set."""
-
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        """How many images."""
-
-    def load_image(self, index: int, /) -> npt.NDArray[np.uint8]:
-        """Pixels, (H, W, 3) uint8 RGB."""
-
-    def ground_truth(self, index: int, /) -> GroundTruth:
-        """What is on it."""
+Propose = Callable[[NDArray[np.uint8]], Proposals]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneSettings:
     """Everything that decides the result, besides data and pre-trained weights.
 
-    Attributes:
-        training: schedule and optimizer.
-        sampling: how batches are drawn.
-        linear_batches: batches whose frozen features the new layer's linear softmax is fitted to; 0: a random start.
-        jitter: shaken copies of each ground-truth box among the foreground regions.
-        save_every: iterations between two saved states.
+    Args:
+        training: Schedule and optimizer.
+        sampling: How batches are drawn.
+        linear_batches: Batches whose frozen features the new layer's linear softmax is fitted to; 0: a random start.
+        jitter: Shaken copies of each ground-truth box among the foreground regions.
+        save_every: Iterations between two saved states.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -66,8 +60,93 @@ class FineTuneSettings:
     save_every: int = 50
 
 
-def region_pool(dataset: TrainingSet, proposals: Sequence[Proposals], jitter: int, seed: int) -> list[LabelledRegions]:
-    """The labelled regions of every photograph: its ground truth, shaken copies of it, and its proposals."""
+@dataclass(frozen=True)
+class FineTuned:
+    """What a training leaves.
+
+    Args:
+        path: The model's file.
+        threshold: Its score threshold.
+    """
+
+    path: Path
+    threshold: MeasuredThreshold
+
+
+def fine_tune(
+    dataset: DetectionDataset,
+    propose_set: Callable[[], Sequence[Proposals]],
+    propose: Propose,
+    start: PretrainedNetwork,
+    description: ClassifierDescription,
+    settings: FineTuneSettings,
+    runtime: Runtime,
+    output: Path,
+    *,
+    val: DetectionDataset | None = None,
+    quiet: bool = False,
+) -> FineTuned:
+    """Train, measure the score threshold, and return the result, `output`/model.safetensors.
+
+    `output` also keeps `linear.safetensors` (the linear softmax on frozen features, if that is the start) and
+    `state.safetensors`, from which a killed run goes on when it is called again with the same data and settings. Every
+    image is read once at the start, for its checksum.
+
+    Args:
+        dataset: Images and ground truth.
+        propose_set: Called for the proposals of each image, in the same order, once it is clear that the run can go on.
+        propose: What the classifier will be used with, image (H, W, 3) uint8 RGB -> proposals; for the threshold.
+        start: Pre-trained, with C + 1 outputs.
+        description: Of the classifier; its summary of the training and its score threshold are completed here.
+        settings: How to train.
+        runtime: Where to compute.
+        output: A folder, made if need be.
+        val: Images for the score threshold; None: some are held out from `dataset`, see `held_out_rows`.
+        quiet: Show no progress.
+
+    Raises:
+        InputError: Proposals, network or description do not fit the data set, or there is nothing to learn from.
+        CheckpointError: `output` holds the state of another run; the text names the difference.
+    """
+    _check_fit(dataset, start.network, description)
+    held_out = held_out_rows(len(dataset), settings.training.seed) if val is None else ()
+    kept_out = set(held_out)
+    rows = [row for row in range(len(dataset)) if row not in kept_out]
+    state = output / "state.safetensors"
+    how = _how(settings, len(held_out))
+    run = _run_of(dataset, start, description, how)
+    run.check_state(state)  # before the proposals, which take long
+    proposals = propose_set()
+    if len(proposals) != len(dataset):
+        raise InputError(f"there are proposals of {len(proposals)} images, the data set has {len(dataset)}")
+    run = replace(run, checksums={**run.checksums, "proposals (--proposals, --source)": boxes_checksum(proposals)})
+    summary = {**description.training, **start.origin, "images": len(rows), **how}
+    description = replace(description, score_threshold=UNMEASURED, training=summary)
+    _train(
+        Subset(dataset, rows),
+        [proposals[row] for row in rows],
+        start.network,
+        description,
+        settings,
+        runtime,
+        run,
+        state,
+        quiet=quiet,
+    )
+    images = Subset(dataset, held_out) if val is None else some_images(val, settings.training.seed)
+    threshold = measure_threshold(_detector(propose, start.network, description, runtime), images, quiet=quiet)
+    summary = {**summary, "score_threshold": threshold.origin}
+    result = output / "model.safetensors"
+    save_region_classifier(
+        result, start.network, replace(description, score_threshold=threshold.value, training=summary)
+    )
+    return FineTuned(result, threshold)
+
+
+def region_pool(
+    dataset: DetectionDataset, proposals: Sequence[Proposals], jitter: int, seed: int
+) -> list[LabelledRegions]:
+    """Return the labelled regions of every image: its ground truth, shaken copies of it, and its proposals."""
     pool = []
     for index, proposed in enumerate(proposals):
         truth = dataset.ground_truth(index)
@@ -76,67 +155,7 @@ def region_pool(dataset: TrainingSet, proposals: Sequence[Proposals], jitter: in
     return pool
 
 
-def fine_tune(
-    dataset: TrainingSet,
-    proposals: Sequence[Proposals],
-    network: GoogLeNet,
-    description: ClassifierDescription,
-    settings: FineTuneSettings,
-    runtime: Runtime,
-    output: Path,
-    *,
-    quiet: bool = False,
-) -> Path:
-    """Trains, and returns the file of the result, `output`/model.safetensors.
-
-    `output` also keeps `linear.safetensors` (the linear softmax on frozen features, if that is the start) and
-    `state.safetensors`, from which a killed run goes on when it is called again with the same settings.
-
-    Args:
-        dataset: photographs and ground truth.
-        proposals: of each photograph, in the same order.
-        network: pre-trained, with C + 1 outputs, float32.
-        description: of the classifier; its summary of the training is completed here.
-        settings: how.
-        runtime: where.
-        output: a folder, made if need be.
-        quiet: no progress.
-    Raises:
-        InputError: proposals, network or description do not fit the data set, or there is nothing to learn from.
-        CheckpointError: `output` holds the state of a run with other settings.
-    """
-    _check_fit(dataset, proposals, network, description)
-    output.mkdir(parents=True, exist_ok=True)
-    sampler = RegionSampler(
-        region_pool(dataset, proposals, settings.jitter, settings.sampling.seed),
-        len(dataset.class_names),
-        settings.sampling,
-    )
-    images = ImageCache(dataset.load_image)
-    note = {"sampling": asdict(settings.sampling), "jitter": settings.jitter, "linear_batches": settings.linear_batches}
-    summary = {**description.training, "images": len(dataset), **asdict(settings.training), **note}
-    description = replace(description, training=summary)
-    state, result = output / "state.safetensors", output / "model.safetensors"
-    resumed = state.exists()
-    if settings.linear_batches and not resumed:
-        start_linear(network, sampler, images, description.input_spec, runtime, settings.linear_batches, quiet=quiet)
-        save_region_classifier(
-            output / "linear.safetensors", network, replace(description, training=_linear_summary(summary))
-        )
-    tuning = FineTuning(network, description.input_spec, settings.training, runtime)
-    if resumed:
-        tuning.resume(state, note)
-    _loop(tuning, sampler, images, settings, state, note, quiet=quiet)
-    network.load_state_dict(tuning.result())
-    save_region_classifier(result, network, description)
-    return result
-
-
-def _check_fit(
-    dataset: TrainingSet, proposals: Sequence[Proposals], network: GoogLeNet, description: ClassifierDescription
-) -> None:
-    if len(proposals) != len(dataset):
-        raise InputError(f"there are proposals of {len(proposals)} photographs, the data set has {len(dataset)}")
+def _check_fit(dataset: DetectionDataset, network: GoogLeNet, description: ClassifierDescription) -> None:
     if network.num_classes != len(dataset.class_names) + 1:
         raise InputError(
             f"the network has {network.num_classes} outputs; {len(dataset.class_names)} classes and background need "
@@ -146,78 +165,85 @@ def _check_fit(
         raise InputError("the description's class_names are not the data set's, or in another order")
 
 
-def start_linear(
+def _how(settings: FineTuneSettings, held_out: int) -> dict[str, Any]:
+    """Return the settings as they stand in the state and in the summary of the training."""
+    return {
+        **asdict(settings.training),
+        "sampling": asdict(settings.sampling),
+        "jitter": settings.jitter,
+        "linear_batches": settings.linear_batches,
+        "held_out": held_out,
+    }
+
+
+def _run_of(
+    dataset: DetectionDataset,
+    start: PretrainedNetwork,
+    description: ClassifierDescription,
+    how: dict[str, Any],
+) -> TrainingRun:
+    """Return what decides the result, the proposals excepted; it reads every image."""
+    weights = start.network.state_dict()
+    known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
+    return TrainingRun(
+        class_names=dataset.class_names,
+        checksums={
+            "pre-trained weights (--pretrained)": tensors_checksum(known),
+            "photographs or their annotations": dataset_checksum(dataset),
+        },
+        settings={
+            **how,
+            "input_spec": description.input_spec.to_dict(),
+            "proposal_settings": description.proposal_settings,
+        },
+    )
+
+
+def _train(
+    dataset: DetectionDataset,
+    proposals: Sequence[Proposals],
     network: GoogLeNet,
-    sampler: RegionSampler,
-    images: ImageCache,
-    spec: InputSpec,
-    runtime: Runtime,
-    batches: int,
-    *,
-    quiet: bool = False,
-) -> None:
-    """Gives the network's last layer the linear softmax fitted to the frozen features of `batches` batches."""
-    features, labels = frozen_features(network, sampler, images, spec, runtime, batches, quiet=quiet)
-    fitted = fit_linear_softmax(features, labels, network.num_classes)
-    classifier = network.classifier
-    if classifier is not None:
-        with torch.no_grad():
-            classifier.weight.copy_(fitted.weight)
-            classifier.bias.copy_(fitted.bias)
-
-
-def frozen_features(
-    network: GoogLeNet,
-    sampler: RegionSampler,
-    images: ImageCache,
-    spec: InputSpec,
-    runtime: Runtime,
-    batches: int,
-    *,
-    quiet: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """The pooled features (N, 1024) and labels (N,) of `batches` drawn batches, float32 and int64, on the CPU."""
-    network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
-    features, labels = [], []
-    autocast = torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
-    with torch.no_grad(), autocast, progress_bar(batches, "frozen features", quiet=quiet) as bar:
-        for number in range(batches):
-            batch = sampler.draw(_LINEAR_OFFSET + number)
-            crops = torch.from_numpy(cut_batch(images, batch, spec)).to(runtime.device)
-            features.append(network.pooled(network.trunk(spec.apply(crops, runtime.dtype))).float().cpu())
-            labels.append(torch.from_numpy(batch.labels))
-            bar.advance(1)
-    return torch.cat(features), torch.cat(labels)
-
-
-def _loop(
-    tuning: FineTuning,
-    sampler: RegionSampler,
-    images: ImageCache,
+    description: ClassifierDescription,
     settings: FineTuneSettings,
+    runtime: Runtime,
+    run: TrainingRun,
     state: Path,
-    note: dict[str, Any],
     *,
     quiet: bool,
 ) -> None:
-    total = settings.training.iterations
-    with ThreadPoolExecutor(1) as ahead, progress_bar(total, "fine-tuning", quiet=quiet) as bar:
-        bar.advance(tuning.iteration)
-        batch = sampler.draw(tuning.iteration)
-        crops = ahead.submit(cut_batch, images, batch, tuning.spec)
-        losses: deque[float] = deque(maxlen=50)
-        moments: deque[float] = deque([time.monotonic()], maxlen=20)
-        while tuning.iteration < total:
-            pixels, labels = crops.result(), batch.labels
-            batch = sampler.draw(tuning.iteration + 1)
-            crops = ahead.submit(cut_batch, images, batch, tuning.spec)
-            step = tuning.step(pixels, labels)
-            losses.append(step.loss)
-            moments.append(time.monotonic())
-            rate = (len(moments) - 1) * len(labels) / (moments[-1] - moments[0])
-            bar.advance(1, **{"loss": f"{np.mean(losses):.3f}", "regions/s": f"{rate:.0f}"})
-            if tuning.iteration % settings.save_every == 0 or tuning.iteration == total:
-                tuning.save(state, note)
+    """Train the network in place, from its state if there is one; at the end it has the averaged weights."""
+    spec, images = description.input_spec, ImageCache(dataset.load_image)
+    pool = region_pool(dataset, proposals, settings.jitter, settings.sampling.seed)
+    sampler = RegionSampler(pool, len(dataset.class_names), settings.sampling)
+    state.parent.mkdir(parents=True, exist_ok=True)
+    if settings.linear_batches and not state.exists():
+        start_linear(network, sampler, images, spec, runtime, settings.linear_batches, quiet=quiet)
+        linear = replace(description, training=_linear_summary(description.training))
+        save_region_classifier(state.with_name("linear.safetensors"), network, linear)
+    tuning = FineTuning(network, spec, settings.training, runtime)
+
+    def draw(number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        batch = sampler.draw(number)
+        return cut_batch(images, batch, spec), batch.labels
+
+    run_training(
+        tuning.averaged,
+        draw,
+        lambda batch: {"loss": tuning.step(*batch)},
+        run,
+        state,
+        iterations=settings.training.iterations,
+        save_every=settings.save_every,
+        title="fine-tuning",
+        quiet=quiet,
+    )
+    network.load_state_dict(tuning.averaged.result())
+
+
+def _detector(propose: Propose, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> Detector:
+    """Return a detector with a copy of the network, as the model's file will be used."""
+    classifier = RegionClassifier(copy.deepcopy(network), description, runtime)
+    return Detector(propose, Ensemble([classifier]), DetectionSettings())
 
 
 def _linear_summary(summary: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What MultiBox learns from: who answers for which object, and what is held against whom.
+"""What MultiBox learns from: which priors are assigned to which object, and which boxes count as wrong.
 
 Each object is assigned to priors of its own, so that the whole assignment is cheapest (a bipartite matching): either by
-how near the priors lie, before the network has said anything ("prior"), or by how near and confident its boxes are
+how near the priors lie, whatever the network predicts ("prior"), or by how near and confident its boxes are
 ("prediction"). With x the assignment, l the boxes, g the objects and c the confidences, the loss is
 
     alpha / 2 * sum x * distance(l, g) - sum x * log c - sum (1 - x) * log(1 - c)      over the number of assignments
@@ -21,36 +21,37 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.proposals.network.model import BOX_SCALE, MultiBoxOutput
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.boxes import overlap_ratio
+from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 
 MATCHING = ("prior", "prediction")
-Floats = npt.NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossSettings:
     """What counts how much.
 
-    Attributes:
-        alpha: weight of the location loss, whose unit is a tenth of the box's side: 0.3 is as 3000 on coordinates
+    Args:
+        alpha: Weight of the location loss, whose unit is a tenth of the box's side: 0.3 is as 3000 on coordinates
             from 0 to 1 for a box a tenth of the photograph wide.
         matching: "prior" or "prediction".
-        matches: priors an object is assigned to.
-        neutral_iou: a box not assigned that overlaps an object at least so much is not held to be wrong.
-        tolerated: where a photograph is labelled in part, a box not assigned with at least so much confidence may be
+        matches: How many priors an object is assigned to, at least 1.
+        neutral_iou: A box not assigned that overlaps an object at least so much is not held to be wrong.
+        tolerated: Where a photograph is labelled in part, a box not assigned with at least so much confidence may be
             an unlabelled object, and is not held to be wrong either; 1: never.
-        largest_residual: from here on, in units of a tenth of the prior's side, the location loss grows in
-            proportion, not with the square: a prior far off should not shout down the others.
+        largest_residual: From here on, in units of a tenth of the prior's side, the location loss grows in
+            proportion, not with the square: a prior far off should not outweigh the others.
+
     Raises:
-        InputError: a number is out of range, or an unknown matching.
+        InputError: A number is out of range, or an unknown matching.
     """
 
     alpha: float = 0.3
@@ -77,11 +78,11 @@ class LossSettings:
 class Labels:
     """What is known of one photograph; boxes as shares of it.
 
-    Attributes:
+    Args:
         objects: (M, 4) float64.
         neutral: (R, 4) float64: crowds, difficult objects, objects cut in two by the border. Boxes mostly inside one
             are neither right nor wrong.
-        complete: whether every object is labelled that should be found.
+        complete: Whether every object is labelled that should be found.
     """
 
     objects: Floats
@@ -90,7 +91,7 @@ class Labels:
 
 
 def squared_distances(boxes: Floats, objects: Floats) -> Floats:
-    """(M, K) squared distances of objects (M, 4) from boxes (K, 4), over all corners' coordinates.
+    """Return the squared distances (M, K) of objects (M, 4) from boxes (K, 4), over all corners' coordinates.
 
     The unit is a tenth of the side, of box and object alike (their geometric mean): a box twice too large is as far
     off as one half as large as it should be, at any size.
@@ -104,12 +105,12 @@ def squared_distances(boxes: Floats, objects: Floats) -> Floats:
     return distances / BOX_SCALE**2
 
 
-def assign(cost: Floats, matches: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(objects, boxes): each of M objects with `matches` boxes of its own, at the least cost in all.
+def assign(cost: Floats, matches: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (objects, boxes): each of M objects with `matches` boxes of its own, at the least cost in all.
 
     Args:
         cost: (M, K). Where there are too few boxes, each object gets fewer.
-        matches: how many boxes an object gets.
+        matches: How many boxes an object gets.
     """
     count, available = cost.shape
     matches = min(matches, available // count) if count else 0
@@ -126,13 +127,13 @@ def assign(cost: Floats, matches: int) -> tuple[npt.NDArray[np.int64], npt.NDArr
 def multibox_loss(
     output: MultiBoxOutput, priors: Tensor, labels: list[Labels], settings: LossSettings
 ) -> tuple[Tensor, Tensor]:
-    """The location and the confidence part of the loss of a batch, their sum to be minimised.
+    """Return the location and the confidence part of the loss of a batch, their sum to be minimised.
 
     Args:
-        output: of N photographs.
+        output: Of N photographs.
         priors: (K, 4), as shares.
-        labels: of each photograph.
-        settings: what counts how much.
+        labels: Of each photograph.
+        settings: What counts how much.
     """
     total = output.residuals.sum() + output.logits.sum()
     if not bool(torch.isfinite(total)):  # nothing can be assigned; the training step names the remedy
@@ -140,7 +141,7 @@ def multibox_loss(
     prior_array = priors.double().cpu().numpy()
     targets = torch.zeros_like(output.logits)
     weights = torch.ones_like(output.logits)
-    picked: list[tuple[int, npt.NDArray[np.int64], Floats]] = []
+    picked: list[tuple[int, NDArray[np.int64], Floats]] = []
     predicted = output.boxes.detach().double().cpu().numpy()
     logits = output.logits.detach().double().cpu().numpy()
     for number, known in enumerate(labels):
@@ -157,7 +158,7 @@ def multibox_loss(
 
 def _assigned(
     known: Labels, priors: Floats, predicted: Floats, logits: Floats, settings: LossSettings
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if settings.matching == "prior":
         return assign(settings.alpha / 2 * squared_distances(priors, known.objects), settings.matches)
     # -log c + log(1 - c) is minus the logit
@@ -165,8 +166,8 @@ def _assigned(
     return assign(cost, settings.matches)
 
 
-def _neutral(known: Labels, predicted: Floats, logits: Floats, settings: LossSettings) -> npt.NDArray[np.bool_]:
-    """(K,) which boxes are neither right nor wrong, unless they are assigned."""
+def _neutral(known: Labels, predicted: Floats, logits: Floats, settings: LossSettings) -> NDArray[np.bool_]:
+    """Return which boxes (K,) are neither right nor wrong, unless they are assigned."""
     neutral = np.zeros(len(predicted), dtype=np.bool_)
     if len(known.objects):
         overlaps = overlap_ratio(known.objects[:, None], predicted[None])
@@ -178,19 +179,10 @@ def _neutral(known: Labels, predicted: Floats, logits: Floats, settings: LossSet
     return neutral
 
 
-def share_inside(boxes: Floats, regions: Floats) -> Floats:
-    """(K, R) what share of each box's area lies inside each region."""
-    low = np.maximum(boxes[:, None, :2], regions[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], regions[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
-    share: Floats = shared / np.maximum(np.clip(_sides(boxes), 0, None).prod(axis=1), 1e-12)[:, None]
-    return share
-
-
 def _location_loss(
     output: MultiBoxOutput,
     priors: Floats,
-    picked: list[tuple[int, npt.NDArray[np.int64], Floats]],
+    picked: list[tuple[int, NDArray[np.int64], Floats]],
     settings: LossSettings,
 ) -> Tensor:
     found, wanted = [], []
@@ -210,5 +202,5 @@ def _sides(boxes: Floats) -> Floats:
 
 
 def _with_area(boxes: Floats) -> Floats:
-    """Boxes whose sides are at least a hundredth of a per cent, so that distances can be measured in them."""
+    """Return the boxes with sides of at least a hundredth of a per cent, so that distances can be measured in them."""
     return np.concatenate([boxes[:, :2], np.maximum(boxes[:, 2:], boxes[:, :2] + 1e-4)], axis=1)

@@ -1,15 +1,13 @@
-"""Training MultiBox: the step on a batch, the loop, the coverage of held-out photographs along the way."""
+"""Training MultiBox: the step on a batch, and from data sets to a network with its coverage along the way."""
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +17,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, InputSpec, stages_between
+from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, cosine_rate
+from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
-from inception_rcnn.proposals.network.loss import Floats, Labels, LossSettings, multibox_loss, share_inside
+from inception_rcnn.proposals.network.loss import Floats, Labels, LossSettings, multibox_loss
 from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.samples import BoxSource, Sample, SampleDrawer
-from inception_rcnn.structures import InputError, progress_bar, write_json
-from inception_rcnn.structures.boxes import overlap_ratio
+from inception_rcnn.structures import InputError, write_json
+from inception_rcnn.structures.boxes import overlap_ratio, share_inside
+from inception_rcnn.structures.dataset import dataset_checksum
+from inception_rcnn.structures.proposals import boxes_checksum
 
-# The objectness is taught what share of an object's coverage a box is worth: none up to the first IoU, all from the
-# second on, so that 0.5 lies in the middle.
-_WORTHLESS, _PERFECT = 0.3, 0.7
+# What the objectness learns of a box: 0 up to the first IoU with an object, 1 from the second on, and between them in
+# proportion, so that an IoU of 0.5 lies in the middle.
+_MISSED, _COVERED = 0.3, 0.7
 _OWN_BOXES = 100  # of the network's own boxes, among the regions the objectness learns from
 Coverage = Callable[[MultiBox], dict[str, float]]
 
@@ -40,19 +41,23 @@ Coverage = Callable[[MultiBox], dict[str, float]]
 class MultiBoxTrainingSettings:
     """How the network is trained.
 
-    Attributes:
-        iterations: batches.
-        batch: photographs of a batch.
-        learning_rate: of the new layers at its height; rises over `warm_up` iterations, then falls along half a cosine.
-        trunk_factor: the trunk's learning rate over the new layers'.
-        head_iterations: first so many iterations train the new layers only.
-        weight_decay: AdamW's.
-        train_from: first stage of the trunk that learns.
-        averaging: decay of the running average of weights that is kept as the result.
-        clip: largest norm of a step's gradient.
-        regions: per photograph, for the objectness; at most a quarter of them cover an object.
-        seed: of order, windows, colours, regions.
-        loss: what counts how much.
+    Args:
+        iterations: Batches, at least 1.
+        batch: Photographs in each batch, at least 1.
+        learning_rate: Of the new layers at its height; rises over `warm_up` iterations, then falls along half a cosine.
+        trunk_factor: The trunk's learning rate over the new layers'.
+        head_iterations: The first so many iterations train the new layers only.
+        weight_decay: AdamW's, of weights; biases do not decay.
+        warm_up: Iterations over which the learning rate rises.
+        train_from: First stage of the trunk that learns.
+        averaging: Decay of the running average of weights that is kept as the result.
+        clip: Largest norm of a step's gradient.
+        regions: Per photograph, for the objectness; at most a quarter of them cover an object.
+        seed: Of order, windows, colours, regions.
+        loss: What counts how much.
+
+    Raises:
+        InputError: A number is out of range, or `train_from` is no stage.
     """
 
     iterations: int = 4000
@@ -87,11 +92,14 @@ class MultiBoxTrainingSettings:
 class MultiBoxTraining:
     """A MultiBox network being trained.
 
-    Args of the constructor:
-        network: in float32, trained in place.
-        spec: how photographs become its input.
-        settings: how to train.
-        runtime: where; products are computed in its type, weights are kept in float32.
+    Args:
+        network: In float32, trained in place.
+        spec: How photographs become its input.
+        settings: How to train.
+        runtime: Where; products are computed in its type, weights are kept in float32.
+
+    Attributes:
+        averaged: Optimizer, running average and state.
     """
 
     def __init__(
@@ -103,17 +111,21 @@ class MultiBoxTraining:
         for name, parameter in network.trunk.named_parameters():
             stage = name.split(".")[0].removeprefix("inception_").removesuffix("_reduce")
             parameter.requires_grad_(stage not in frozen)
-        self.training = AveragedTraining(
-            network, torch.optim.AdamW(self._groups()), averaging=settings.averaging, clip=settings.clip
+        self.averaged = AveragedTraining(
+            network,
+            torch.optim.AdamW(self._groups()),
+            memory=("step", "exp_avg", "exp_avg_sq"),
+            averaging=settings.averaging,
+            clip=settings.clip,
         )
 
     def step(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """One iteration; the parts of the loss.
+        """Take one iteration on a batch, and return the parts of the loss by name.
 
         Raises:
-            InceptionError: loss or gradient is not finite; the weights are left as they were before the step.
+            InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
         """
-        settings, iteration = self.settings, self.training.iteration
+        settings, iteration = self.settings, self.averaged.iteration
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).to(self.runtime.device)
         rng = np.random.default_rng([settings.seed, 2, iteration])
         fast = self.runtime.dtype == torch.bfloat16
@@ -122,17 +134,18 @@ class MultiBoxTraining:
             labels = [sample.labels for sample in samples]
             location, confidence = multibox_loss(output, self.network.priors, labels, settings.loss)
             objectness = self._objectness_loss(output, samples, rng)
-        for group in self.training.optimizer.param_groups:
+        for group in self.averaged.optimizer.param_groups:
             if group["name"] == "trunk":
                 group["factor"] = settings.trunk_factor if iteration >= settings.head_iterations else 0.0
         rate = cosine_rate(settings.learning_rate, iteration, settings.iterations, settings.warm_up)
-        self.training.update(location + confidence + objectness, rate)
-        return {"location": location.item(), "confidence": confidence.item(), "objectness": objectness.item()}
+        self.averaged.update(location + confidence + objectness, rate)
+        parts = torch.stack([location.detach(), confidence.detach(), objectness.detach()]).tolist()
+        return dict(zip(("location", "confidence", "objectness"), parts, strict=True))
 
     def proposer(self) -> MultiBox:
-        """The averaged network as it is now, ready to propose."""
+        """Return the averaged network as it is now, ready to propose."""
         network = copy.deepcopy(self.network)
-        network.load_state_dict(self.training.result())
+        network.load_state_dict(self.averaged.result())
         return MultiBox(network, self.spec, self.runtime)
 
     def _objectness_loss(self, output: MultiBoxOutput, samples: Sequence[Sample], rng: np.random.Generator) -> Tensor:
@@ -150,7 +163,7 @@ class MultiBoxTraining:
         return functional.binary_cross_entropy_with_logits(self.network.objectness(output.regions, boxes), wanted)
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Trunk and new layers, weights and biases (which do not decay)."""
+        """Return the optimizer's groups: trunk and new layers, weights and biases (which do not decay)."""
         groups = []
         for trunk in (True, False):
             for bias in (True, False):
@@ -172,16 +185,17 @@ class MultiBoxTraining:
 
 
 def draw_regions(pool: Floats, labels: Labels, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """(boxes, targets): `count` of a photograph's regions, at most a quarter covering an object, and their worth.
+    """Return (boxes, targets): `count` of a photograph's regions, and what the objectness should be of each, in [0, 1].
 
-    Half of the others overlap an object by 0.1 or more, where there are so many. Regions mostly inside a neutral one
-    are left out; so are, where a photograph is labelled in part, those that keep away from every object.
+    At most a quarter cover an object, and half of the others overlap one by 0.1 or more, where there are so many.
+    Regions mostly inside a neutral one are left out; so are, where a photograph is labelled in part, those that keep
+    away from every object.
 
     Args:
-        pool: (P, 4) as shares.
-        labels: of the photograph.
-        count: how many to draw.
-        rng: decides.
+        pool: (P, 4) as shares of the photograph.
+        labels: Of the photograph.
+        count: How many to draw.
+        rng: Draws.
     """
     overlaps = np.zeros(len(pool))
     if len(labels.objects) and len(pool):
@@ -196,7 +210,7 @@ def draw_regions(pool: Floats, labels: Labels, count: int, rng: np.random.Genera
     first = _some(good, count // 4, rng)
     second = _some(near, (count - len(first)) // 2, rng)
     rows = np.concatenate([first, second, _some(far, count - len(first) - len(second), rng)])
-    return pool[rows], np.clip((overlaps[rows] - _WORTHLESS) / (_PERFECT - _WORTHLESS), 0, 1)
+    return pool[rows], np.clip((overlaps[rows] - _MISSED) / (_COVERED - _MISSED), 0, 1)
 
 
 def _some(rows: Any, count: int, rng: np.random.Generator) -> Any:
@@ -216,88 +230,111 @@ def train_multibox(
     cover_every: int = 500,
     quiet: bool = False,
 ) -> Path:
-    """Trains, and returns the file of the result, `output`/multibox.safetensors.
+    """Train, and return the file of the result, `output`/multibox.safetensors.
 
-    `output`/state.safetensors is written every `save_every` iterations; a run that was killed goes on from there and
-    ends with the same result.
+    `output`/state.safetensors is written every `save_every` iterations; a run that was killed goes on from there, if it
+    is called again with the same data and settings, and ends with the same result. Every photograph is read once at the
+    start, for its checksum.
 
     Args:
-        sources: what to train on.
-        description: of the result; the recipe is added to what it says of the training.
-        network: with the trunk's pre-trained weights.
-        settings: how to train.
-        runtime: where.
-        output: folder for all files.
-        coverage: tells how much of held-out photographs a network covers, by name.
-        save_every: iterations.
-        cover_every: iterations.
-        quiet: no progress.
+        sources: What to train on; their proposals are asked for once it is clear that the run can go on.
+        description: Of the result; the recipe is added to what it says of the training.
+        network: With the trunk's pre-trained weights.
+        settings: How to train.
+        runtime: Where to compute.
+        output: Folder for all files, made if need be.
+        coverage: Says how much of held-out photographs a network covers, by name.
+        save_every: Iterations between two states.
+        cover_every: Iterations between two looks at the coverage.
+        quiet: Show no progress.
+
+    Raises:
+        InputError: There is no photograph, or not as many proposals as photographs.
+        CheckpointError: `output` holds the state of another run; the text names the difference.
     """
-    drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
     state = output / "state.safetensors"
-    note = {"data": description.training.get("data"), "images": len(drawer), "input": description.input_spec.to_dict()}
+    run = _run_of(sources, description, network, settings)
+    run.check_state(state)  # before the proposals, which take long
+    drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
+    found = boxes_checksum([one for proposals in drawer.proposals for one in proposals])
+    run = replace(run, checksums={**run.checksums, "proposals": found})
     output.mkdir(parents=True, exist_ok=True)
     if not state.exists():  # before the running average takes its first copy
         first = torch.from_numpy(np.stack([sample.pixels for sample in drawer.draw(0)])).to(runtime.device)
         network.to(runtime.device).fit_laterals(description.input_spec.apply(first))
     training = MultiBoxTraining(network, description.input_spec, settings, runtime)
-    if state.exists():
-        training.training.resume(state, asdict(settings), note, ("step", "exp_avg", "exp_avg_sq"))
-    save = partial(training.training.save, state, asdict(settings), note)
-    curve = _Curve(output / "coverage.json", coverage, cover_every, training.training.iteration)
-    _loop(training, drawer, save, curve, save_every=save_every, quiet=quiet)
+    curve = _Curve(output / "coverage.json", coverage, training, cover_every, resumed=state.exists())
+    run_training(
+        training.averaged,
+        drawer.draw,
+        training.step,
+        run,
+        state,
+        iterations=settings.iterations,
+        save_every=save_every,
+        title="MultiBox",
+        after_step=curve.after_step,
+        quiet=quiet,
+    )
     result = output / "multibox.safetensors"
     summary = {**description.training, "images": len(drawer), "settings": asdict(settings), "coverage": curve.points}
-    save_multibox(result, training.training.result(), replace(description, training=summary))
+    save_multibox(result, training.averaged.result(), replace(description, training=summary))
     return result
 
 
+def _run_of(
+    sources: Sequence[BoxSource],
+    description: MultiBoxDescription,
+    network: MultiBoxNet,
+    settings: MultiBoxTrainingSettings,
+) -> TrainingRun:
+    """Return what decides the result, the proposals excepted; it reads every photograph."""
+    rows = [[one.complete, list(one.rows)] for one in sources]
+    parts = [dataset_checksum(one.dataset) for one in sources]
+    return TrainingRun(
+        checksums={
+            "pre-trained weights (--pretrained)": tensors_checksum(network.trunk.state_dict()),
+            "photographs or their annotations": hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest(),
+        },
+        settings={
+            **asdict(settings),
+            "data": description.training.get("data"),
+            "input_spec": description.input_spec.to_dict(),
+            "priors": description.priors.to_dict(),
+            "channels": description.channels,
+        },
+    )
+
+
 class _Curve:
-    """The coverage of held-out photographs in the course of a training, kept in a file."""
+    """The coverage of held-out photographs in the course of a training, kept in a file.
 
-    def __init__(self, path: Path, coverage: Coverage, every: int, iteration: int) -> None:
-        self._path, self._coverage, self._every = path, coverage, every
+    Args:
+        path: The file.
+        coverage: See `train_multibox`.
+        training: Whose network is looked at.
+        every: Iterations between two points; there is one at the end too.
+        resumed: Whether the file is of the run that goes on.
+
+    Attributes:
+        points: By iteration.
+    """
+
+    def __init__(
+        self, path: Path, coverage: Coverage, training: MultiBoxTraining, every: int, *, resumed: bool
+    ) -> None:
+        self._path, self._coverage, self._training, self._every = path, coverage, training, every
         self.points: list[dict[str, float]] = []
-        if iteration and path.exists():  # of the run that goes on, up to the state it goes on from
-            earlier = json.loads(path.read_text(encoding="utf-8"))
-            self.points = [point for point in earlier if point["iteration"] <= iteration]
+        if resumed and path.exists():
+            self.points = json.loads(path.read_text(encoding="utf-8"))
 
-    def due(self, iteration: int) -> bool:
-        """Whether a point is wanted at that iteration."""
-        return iteration % self._every == 0
-
-    def add(self, iteration: int, network: MultiBox) -> dict[str, float]:
-        """The coverage now, added to the curve."""
-        found = self._coverage(network)
-        self.points.append({"iteration": iteration, **found})
+    def after_step(self, iteration: int) -> dict[str, float]:
+        """Return the coverage now, added to the curve, where a point is due; else nothing."""
+        if iteration % self._every and iteration != self._training.settings.iterations:
+            return {}
+        found = self._coverage(self._training.proposer())
+        # Points of later iterations are from before the state that the run went on from.
+        earlier = [point for point in self.points if point["iteration"] < iteration]
+        self.points = [*earlier, {"iteration": iteration, **found}]
         write_json(self._path, self.points)
         return found
-
-
-def _loop(
-    training: MultiBoxTraining,
-    drawer: SampleDrawer,
-    save: Callable[[], None],
-    curve: _Curve,
-    *,
-    save_every: int,
-    quiet: bool,
-) -> None:
-    total, done = training.settings.iterations, training.training
-    recent: deque[list[float]] = deque(maxlen=100)
-    with ThreadPoolExecutor(1) as ahead, progress_bar(total, "MultiBox", quiet=quiet) as bar:
-        bar.advance(done.iteration)
-        samples = ahead.submit(drawer.draw, done.iteration)
-        while done.iteration < total:
-            batch = samples.result()
-            samples = ahead.submit(drawer.draw, done.iteration + 1)
-            parts = training.step(batch)
-            recent.append(list(parts.values()))
-            means = dict(zip(parts, np.mean(recent, axis=0), strict=True))
-            bar.advance(1, **{name: f"{value:.3f}" for name, value in means.items()})
-            last = done.iteration == total
-            if last or curve.due(done.iteration):
-                found = curve.add(done.iteration, training.proposer())
-                bar.advance(0, **{name: f"{value:.3f}" for name, value in found.items()})
-            if last or done.iteration % save_every == 0:
-                save()

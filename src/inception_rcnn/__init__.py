@@ -30,7 +30,7 @@ _ROOM_OF = {
 
 
 def _checkout_root(package: Path) -> Path | None:
-    """Returns the repository's root when `package` is `src/inception_rcnn` of a checkout, else None."""
+    """Return the repository's root when `package` is `src/inception_rcnn` of a checkout, else None."""
     root = package.parent.parent
     in_checkout = (
         package.parent.name == "src"

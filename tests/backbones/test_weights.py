@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
-from inception_rcnn.backbones.caffe_names import caffe_layers, state_from_caffe
-from inception_rcnn.backbones.weights import read_state
+from inception_rcnn.backbones.weights import caffe_layers, read_state, state_from_caffe
 from inception_rcnn.structures import CheckpointError, InputError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from skimage import data
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
@@ -39,7 +39,7 @@ def spec() -> InputSpec:
 
 
 @pytest.fixture(scope="session")
-def photograph() -> npt.NDArray[np.uint8]:
+def photograph() -> NDArray[np.uint8]:
     """Part of a real photograph, 96 x 80 pixels."""
     image = np.ascontiguousarray(data.astronaut()[20:212:2, 120:280:2])
     image.setflags(write=False)
@@ -47,7 +47,7 @@ def photograph() -> npt.NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def boxes() -> npt.NDArray[np.float32]:
+def boxes() -> NDArray[np.float32]:
     """Thirty boxes with whole-numbered corners inside the photograph, many of them overlapping."""
     rng = np.random.default_rng(0)
     corner, size = rng.integers(0, 50, (30, 2)), rng.integers(12, 30, (30, 2))
@@ -55,7 +55,7 @@ def boxes() -> npt.NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def make_network(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> Callable[[int], GoogLeNet]:
+def make_network(photograph: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Callable[[int], GoogLeNet]:
     """seed -> a network with fresh weights and four outputs that gives different regions different answers."""
     pixels = torch.from_numpy(warp_regions(photograph, boxes[:6], SPEC))
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.training import TrainingRun
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
@@ -40,7 +41,7 @@ def exact_products() -> Iterator[None]:
 
 @pytest.fixture
 def make_detector(
-    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, boxes: npt.NDArray[np.float32]
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, boxes: NDArray[np.float32]
 ) -> Callable[[Runtime], Detector]:
     """An ensemble of two, that share their leading stages, on a runtime."""
 
@@ -55,7 +56,7 @@ def make_detector(
     return make
 
 
-def plain_crops() -> npt.NDArray[np.uint8]:
+def plain_crops() -> NDArray[np.uint8]:
     """Six regions of one colour each."""
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
     return np.array(colours, np.uint8)[:, None, None].repeat(32, axis=1).repeat(32, axis=2)
@@ -68,8 +69,8 @@ def test_auto_takes_the_gpu() -> None:
 def test_cpu_and_gpu_detect_the_same(
     make_detector: Callable[[Runtime], Detector],
     cpu: Runtime,
-    photograph: npt.NDArray[np.uint8],
-    boxes: npt.NDArray[np.float32],
+    photograph: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
 ) -> None:
     on_cpu, on_gpu = make_detector(cpu), make_detector(CUDA)
     assert len(on_gpu.ensemble.shared) == 9
@@ -84,14 +85,14 @@ def test_cpu_and_gpu_detect_the_same(
 def test_bfloat16_stays_near(
     make_detector: Callable[[Runtime], Detector],
     cpu: Runtime,
-    photograph: npt.NDArray[np.uint8],
-    boxes: npt.NDArray[np.float32],
+    photograph: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
 ) -> None:
     rough = make_detector(replace(CUDA, dtype=torch.bfloat16)).ensemble.score(photograph, boxes)[0]
     np.testing.assert_allclose(rough, make_detector(cpu).ensemble.score(photograph, boxes)[0], atol=0.1)
 
 
-def test_the_shipped_model_runs_there(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]) -> None:
+def test_the_shipped_model_runs_there(photograph: NDArray[np.uint8], boxes: NDArray[np.float32]) -> None:
     found = load_detector(device="cuda").ensemble.score(photograph, boxes[:4])[0]
     expected = load_detector(device="cpu").ensemble.score(photograph, boxes[:4])[0]
     np.testing.assert_allclose(found, expected, atol=0.1)
@@ -105,9 +106,10 @@ def test_training_there_lowers_the_loss_and_can_be_resumed_on_the_cpu(
     torch.manual_seed(1)
     tuning = FineTuning(GoogLeNet(4), spec, settings, replace(CUDA, dtype=dtype))
     tuning.network.dropout.p = 0.0
-    losses = [tuning.step(plain_crops(), LABELS).loss for _ in range(20)]
+    losses = [tuning.step(plain_crops(), LABELS) for _ in range(20)]
     assert losses[-1] < 0.1 * losses[0]
-    tuning.save(tmp_path / "state.safetensors", {})
+    run = TrainingRun(settings={})
+    tuning.averaged.save(tmp_path / "state.safetensors", run)
     other = FineTuning(GoogLeNet(4), spec, settings, cpu)
-    other.resume(tmp_path / "state.safetensors", {})
-    assert other.step(plain_crops(), LABELS).loss < 2 * losses[0] and other.iteration == 21
+    other.averaged.resume(tmp_path / "state.safetensors", run)
+    assert other.step(plain_crops(), LABELS) < 2 * losses[0] and other.averaged.iteration == 21

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from inception_rcnn.backbones import GoogLeNet
@@ -43,7 +43,7 @@ COUNT = 5
 class Album:
     """Photographs of all shades; one that may not be opened stops the run there."""
 
-    def __init__(self, folder: Path, photograph: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, folder: Path, photograph: NDArray[np.uint8]) -> None:
         self.files = [folder / f"{number}.png" for number in range(COUNT)]
         self.opened: list[int] = []
         self.stop_at: int | None = None
@@ -56,7 +56,7 @@ class Album:
     def path(self, index: int, /) -> Path:
         return self.files[index]
 
-    def load_image(self, index: int, /) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int, /) -> NDArray[np.uint8]:
         if index == self.stop_at:
             raise KeyboardInterrupt
         self.opened.append(index)
@@ -64,14 +64,14 @@ class Album:
 
 
 @pytest.fixture(scope="module")
-def detector(classifiers: tuple[RegionClassifier, ...], boxes: npt.NDArray[np.float32]) -> Detector:
+def detector(classifiers: tuple[RegionClassifier, ...], boxes: NDArray[np.float32]) -> Detector:
     """Two networks, four proposals."""
     proposals = Proposals(boxes[:4], np.linspace(1, 0, 4, dtype=np.float32))
     return Detector(lambda image: proposals, Ensemble(classifiers), DetectionSettings(duplicate_iou=1.0))
 
 
 @pytest.fixture
-def album(tmp_path: Path, photograph: npt.NDArray[np.uint8]) -> Album:
+def album(tmp_path: Path, photograph: NDArray[np.uint8]) -> Album:
     return Album(tmp_path, photograph)
 
 
@@ -107,7 +107,7 @@ def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album
     assert len({len(one) for one in stored.proposals}) == 1 and len(stored.proposals[0]) == 4
 
 
-def test_one_network_has_one_run_and_given_proposals_are_used(run: SetRun, boxes: npt.NDArray[np.float32]) -> None:
+def test_one_network_has_one_run_and_given_proposals_are_used(run: SetRun, boxes: NDArray[np.float32]) -> None:
     given = [Proposals(boxes[:n], np.linspace(1, 0, n, dtype=np.float32)) for n in (1, 2, 3, 1, 2)]
     stored = detect_set(replace(run, members=(), proposals=given), quiet=True)
     assert stored is not None and stored.runs == ("",)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.detector import ClassifierDescription, Ensemble, RegionClassifier, Runtime, warp_regions
@@ -17,12 +17,12 @@ from inception_rcnn.structures import InputError, Proposals
 
 
 @pytest.fixture(scope="module")
-def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
+def crops(photograph: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """Six regions."""
     return warp_regions(photograph, boxes[:6], spec)
 
 
-def mean(each: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def mean(each: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean over the members."""
     return RegionScores(Proposals.empty(), each).mean()
 
@@ -43,7 +43,7 @@ def stages_run(network: GoogLeNet) -> dict[str, int]:
     return counts
 
 
-def test_the_members_are_averaged(classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8]) -> None:
+def test_the_members_are_averaged(classifiers: tuple[RegionClassifier, ...], crops: NDArray[np.uint8]) -> None:
     ensemble = Ensemble(classifiers)
     each = ensemble.probabilities(crops)
     alone = [Ensemble([member]).probabilities(crops)[0] for member in classifiers]
@@ -54,7 +54,7 @@ def test_the_members_are_averaged(classifiers: tuple[RegionClassifier, ...], cro
     np.testing.assert_allclose(mean(each).sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_single_member_is_itself(classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8]) -> None:
+def test_a_single_member_is_itself(classifiers: tuple[RegionClassifier, ...], crops: NDArray[np.uint8]) -> None:
     ensemble = Ensemble(classifiers[:1])
     assert np.array_equal(ensemble.probabilities(crops)[0], Ensemble(classifiers[:1]).probabilities(crops)[0])
     assert ensemble.class_names == classifiers[0].description.class_names
@@ -76,7 +76,7 @@ def test_common_stages_are_computed_once_with_the_same_result(
     make_network: Callable[[int], GoogLeNet],
     description: ClassifierDescription,
     cpu: Runtime,
-    crops: npt.NDArray[np.uint8],
+    crops: NDArray[np.uint8],
     part: str,
     shared: int,
 ) -> None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.detector import (
     ClassifierDescription,
@@ -48,7 +48,7 @@ def test_one_file_makes_a_detector(save: Callable[..., Path]) -> None:
 
 
 def test_several_files_make_an_ensemble_with_the_first_one_s_threshold(
-    save: Callable[..., Path], photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32]
+    save: Callable[..., Path], photograph: NDArray[np.uint8], boxes: NDArray[np.float32]
 ) -> None:
     paths = [save(0), save(1, score_threshold=0.75)]
     together = load_detector(paths, "cpu")
@@ -64,7 +64,7 @@ def test_settings_that_are_given_win(save: Callable[..., Path]) -> None:
     assert load_detector(save(), "cpu", settings=settings).settings == settings
 
 
-def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], photograph: npt.NDArray[np.uint8]) -> None:
+def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
     detector = load_detector(save(proposal_settings={"mode": "single", "width": 90, "min_side": 8}), "cpu")
     expected = selective_search(photograph, mode="single", width=90, min_side=8, widened_from=1.0, duplicate_iou=1.0)
     assert len(expected) > 5 and np.array_equal(detector.propose(photograph).boxes, expected.boxes)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from inception_rcnn.detector import (
@@ -23,8 +23,8 @@ from inception_rcnn.detector import (
 from inception_rcnn.structures import Detections, ImageError, InputError, Proposals
 from reference.slow_nms import slow_iou, slow_nms_per_class
 
-Boxes = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
+Boxes = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +52,12 @@ def quick(detector: Detector) -> Detector:
 
 
 @pytest.fixture(scope="module")
-def probabilities(detector: Detector, photograph: Pixels, boxes: Boxes) -> npt.NDArray[np.float32]:
+def probabilities(detector: Detector, photograph: Pixels, boxes: Boxes) -> NDArray[np.float32]:
     """Of the thirty regions."""
     return detector.score(photograph).mean()
 
 
-def scored(boxes: Boxes, probabilities: npt.NDArray[np.float32]) -> RegionScores:
+def scored(boxes: Boxes, probabilities: NDArray[np.float32]) -> RegionScores:
     """Regions with the probabilities of one member."""
     return RegionScores(Proposals(boxes, np.linspace(1, 0, len(boxes), dtype=np.float32)), probabilities[None])
 
@@ -71,7 +71,7 @@ def entries(detections: Detections) -> list[tuple[list[float], int, float]]:
     ("score", "iou", "most"), [(0.01, 0.3, 100), (0.3, 0.3, 100), (0.01, 0.0, 100), (0.01, 1.0, 100), (0.05, 0.5, 3)]
 )
 def test_postprocessing_is_a_slow_suppression_class_by_class(
-    detector: Detector, boxes: Boxes, probabilities: npt.NDArray[np.float32], score: float, iou: float, most: int
+    detector: Detector, boxes: Boxes, probabilities: NDArray[np.float32], score: float, iou: float, most: int
 ) -> None:
     chosen = detector.with_settings(score_threshold=score, iou_threshold=iou, max_per_class=most, max_detections=None)
     found = chosen.postprocess(scored(boxes, probabilities))
@@ -82,7 +82,7 @@ def test_postprocessing_is_a_slow_suppression_class_by_class(
 
 
 def test_detections_are_postprocessed_probabilities_of_the_proposals(
-    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: NDArray[np.float32]
 ) -> None:
     found = detector(photograph)
     assert entries(found) == entries(detector.postprocess(scored(boxes, probabilities)))
@@ -113,9 +113,9 @@ class WidthNetwork:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    def objectness(self, image: Pixels, boxes: Boxes, /) -> npt.NDArray[np.float32]:
+    def objectness(self, image: Pixels, boxes: Boxes, /) -> NDArray[np.float32]:
         self.asked.append(len(boxes))
-        width: npt.NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) / image.shape[1]
+        width: NDArray[np.float32] = (boxes[:, 2] - boxes[:, 0]) / image.shape[1]
         return width
 
 
@@ -235,7 +235,7 @@ def test_the_clock_knows_every_stage(quick: Detector, photograph: Pixels) -> Non
 
 
 def test_members_are_scored_one_by_one_too(
-    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+    detector: Detector, photograph: Pixels, boxes: Boxes, probabilities: NDArray[np.float32]
 ) -> None:
     scores = detector.score(photograph)
     assert scores.probabilities.shape == (2, 30, 4) and scores.proposals.boxes.tolist() == boxes.tolist()
@@ -246,7 +246,7 @@ def test_members_are_scored_one_by_one_too(
 
 
 def test_the_size_of_batches_does_not_matter(
-    classifiers: tuple[RegionClassifier, ...], photograph: Pixels, boxes: Boxes, probabilities: npt.NDArray[np.float32]
+    classifiers: tuple[RegionClassifier, ...], photograph: Pixels, boxes: Boxes, probabilities: NDArray[np.float32]
 ) -> None:
     runtime = Runtime(torch.device("cpu"), torch.float32, 64)
     members = [RegionClassifier(one.network, one.description, runtime) for one in classifiers]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.detector import ClassifierDescription, Ensemble, RegionClassifier, Runtime, warp_regions
@@ -17,13 +17,13 @@ from inception_rcnn.structures import InputError
 
 
 @pytest.fixture
-def crops(photograph: npt.NDArray[np.uint8], boxes: npt.NDArray[np.float32], spec: InputSpec) -> npt.NDArray[np.uint8]:
+def crops(photograph: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """Six regions: more than one batch."""
     return warp_regions(photograph, boxes[:6], spec)
 
 
 def test_probabilities_are_the_network_s_softmax(
-    classifiers: tuple[RegionClassifier, ...], crops: npt.NDArray[np.uint8], spec: InputSpec
+    classifiers: tuple[RegionClassifier, ...], crops: NDArray[np.uint8], spec: InputSpec
 ) -> None:
     found = Ensemble(classifiers[:1]).probabilities(crops)[0]
     with torch.inference_mode():
@@ -39,7 +39,7 @@ def test_no_regions_give_no_rows(classifiers: tuple[RegionClassifier, ...]) -> N
 
 
 def test_bfloat16_stays_near(
-    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, crops: npt.NDArray[np.uint8]
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, crops: NDArray[np.uint8]
 ) -> None:
     cpu = torch.device("cpu")
     exact, rough = (

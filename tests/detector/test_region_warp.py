@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.detector.region_warp import RegionWarp, context_window, warp_regions
@@ -17,19 +17,17 @@ SPEC = InputSpec(side=SIDE, context=4)
 PLAIN = InputSpec(side=SIDE, context=0)
 
 
-def noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+def noise(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """An image in which no two pixels are alike: a wrong position shows."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def boxes(*rows: tuple[float, float, float, float]) -> npt.NDArray[np.float32]:
+def boxes(*rows: tuple[float, float, float, float]) -> NDArray[np.float32]:
     """Boxes from rows of numbers."""
     return np.array(rows, dtype=np.float32)
 
 
-def check_against_slow(
-    image: npt.NDArray[np.uint8], box: tuple[float, ...], spec: InputSpec, *, level: int = 0
-) -> None:
+def check_against_slow(image: NDArray[np.uint8], box: tuple[float, ...], spec: InputSpec, *, level: int = 0) -> None:
     """Fails if the warp differs from the slow one, read from the `level` times halved image, by more than rounding."""
     corners = np.array(box, dtype=np.float32)
     found = warp_regions(image, corners[None], spec)[0]
@@ -210,7 +208,7 @@ def test_boxes_without_area_are_refused_and_named(bad: tuple[float, ...]) -> Non
 
 
 @pytest.mark.parametrize("given", [np.zeros(4), np.zeros((2, 5)), np.array([[0, 0, np.nan, 9]])])
-def test_what_are_no_boxes_is_refused(given: npt.NDArray[np.float64]) -> None:
+def test_what_are_no_boxes_is_refused(given: NDArray[np.float64]) -> None:
     with pytest.raises(InputError, match="boxes should"):
         warp_regions(noise(20, 20), given.astype(np.float32), SPEC)
 
@@ -219,7 +217,7 @@ def test_what_are_no_boxes_is_refused(given: npt.NDArray[np.float64]) -> None:
     "image",
     [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)],
 )
-def test_what_is_no_image_is_refused(image: npt.NDArray[np.uint8]) -> None:
+def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"image should be a uint8 array \(H, W, 3\)"):
         warp_regions(image, boxes((0, 0, 5, 5)), SPEC)
 

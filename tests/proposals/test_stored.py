@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.proposals.stored import (
@@ -48,7 +48,7 @@ class Album:
     def path(self, index: int) -> Path:
         return self.files[index]
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         return np.full((2, 2, 3), int(self.files[index].read_text()), np.uint8)
 
 
@@ -60,7 +60,7 @@ class Proposing:
         self.fail_at = fail_at
         self._lock = threading.Lock()
 
-    def __call__(self, image: npt.NDArray[np.uint8]) -> Proposals:
+    def __call__(self, image: NDArray[np.uint8]) -> Proposals:
         number = int(image[0, 0, 0])
         with self._lock:
             self.seen.append(number)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
 
 def slow_lrn(
-    x: npt.NDArray[np.float64], size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
-) -> npt.NDArray[np.float64]:
+    x: NDArray[np.float64], size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> NDArray[np.float64]:
     """Return x_c / (k + alpha/size * sum over the `size` channels around c of x^2) ** beta for x (N, C, H, W).
 
     Channels beyond the first and the last count as zero. Source: Caffe's lrn_layer, across channels.

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import NDArray
 
-Image = npt.NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 def slow_context(box: Sequence[float], side: int, context: int) -> tuple[float, float, float, float]:
@@ -30,7 +30,7 @@ def triangle(start: float, stop: float, side: int, at: int) -> list[tuple[int, f
     return [(j, weight / total) for j, weight in weights if weight > 0]
 
 
-def slow_warp(image: Image, window: Sequence[float], side: int, fill: Sequence[float]) -> npt.NDArray[np.float64]:
+def slow_warp(image: Image, window: Sequence[float], side: int, fill: Sequence[float]) -> NDArray[np.float64]:
     """Return the window (x1, y1, x2, y2) as float64 (side, side, 3), not rounded; outside the image is `fill`."""
     height, width = image.shape[:2]
     out = np.zeros((side, side, 3))

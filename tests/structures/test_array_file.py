@@ -18,6 +18,7 @@ ARRAYS = {
     "half": np.arange(6, dtype=np.float16).reshape(2, 3),
     "counts": np.array([1, 2, 3], np.int64),
     "none": np.zeros((0, 4), np.float32),
+    "step": np.array(3.0, np.float32),  # without a dimension, as an optimizer counts
 }
 
 
@@ -49,6 +50,7 @@ def test_what_was_written_comes_back(file: Path) -> None:
         assert found.arrays[name].dtype == array.dtype and found.arrays[name].shape == array.shape
         assert np.array_equal(found.arrays[name], array)
     assert read_array_description(file) == found.description
+    assert list(found.description)[:2] == ["beach", "sides"]  # in the order they were given
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_it_is_an_ordinary_safetensors_file(file: Path) -> None:
 
 def test_the_same_content_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
-    write_array_file(again, "shells", {"sides": (1, 2), "beach": "Øresund"}, dict(reversed(ARRAYS.items())))
+    write_array_file(again, "shells", {"beach": "Øresund", "sides": (1, 2)}, dict(reversed(ARRAYS.items())))
     assert again.read_bytes() == file.read_bytes()
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
+from numpy.typing import NDArray
 
 from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError
-from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset
+from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
 
 
 class Album:
@@ -19,7 +20,7 @@ class Album:
     def __init__(self) -> None:
         self.loaded: list[int] = []
 
-    def load(self, index: int) -> npt.NDArray[np.uint8]:
+    def load(self, index: int) -> NDArray[np.uint8]:
         self.loaded.append(index)
         return np.full((10, 10, 3), index, np.uint8)
 
@@ -65,7 +66,7 @@ class Grey:
     def path(self, i: int, /) -> Path:
         return Path(f"{self.image_ids[i]}.png")
 
-    def load_image(self, i: int, /) -> npt.NDArray[np.uint8]:
+    def load_image(self, i: int, /) -> NDArray[np.uint8]:
         return np.full((2, 2, 3), i, np.uint8)
 
     def ground_truth(self, i: int, /) -> GroundTruth:
@@ -91,3 +92,39 @@ def test_a_part_of_a_set_is_a_set() -> None:
 def test_rows_that_make_no_part_are_refused(rows: list[int], text: str) -> None:
     with pytest.raises(InputError, match=text):
         Subset(Grey(), rows)
+
+
+class Files(Grey):
+    """Photographs whose files are there; what is asked for of the objects can be changed."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.folder, self.changes = folder, changes
+        for i, text in enumerate(self.image_ids):
+            self.path(i).write_text(text)
+
+    def path(self, i: int, /) -> Path:
+        return self.folder / f"{i}.png"
+
+    def ground_truths(self) -> GroundTruthTable:
+        return replace(super().ground_truths(), **self.changes)
+
+
+def test_the_checksum_of_a_set_is_of_files_and_objects_and_of_no_name(tmp_path: Path) -> None:
+    one = dataset_checksum(Files(tmp_path))
+    truth = Grey().ground_truths()
+    (tmp_path / "moved").mkdir()
+    renamed = {"image_ids": (1, 2, 3, 4), "image_names": ("e", "f", "g", "h"), "display_names": ("Katze", "Hund")}
+    assert dataset_checksum(Files(tmp_path / "moved", **renamed)) == one
+    others = [
+        {"box": truth.box + np.eye(6, 4)},
+        {"label": truth.label[::-1].copy()},
+        {"ignore": np.arange(6) == 2},
+        {"image": np.zeros(6, np.int32)},
+        {"sizes": ((5, 5),) * 4},
+        {"class_names": ("cat", "dog", "flag"), "category_ids": (1, 2, 3), "display_names": ("cat", "dog", "flag")},
+    ]
+    sums = {dataset_checksum(Files(tmp_path, **changes)) for changes in others}
+    sums |= {dataset_checksum(Subset(Files(tmp_path), rows)) for rows in ([0, 1, 2], [1, 0, 2, 3])}
+    replaced = Files(tmp_path)
+    replaced.path(2).write_text("another")
+    assert len(sums | {dataset_checksum(replaced), one}) == 10

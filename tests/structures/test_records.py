@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inception_rcnn.structures import Detections, GroundTruth, InputError, Proposals
+from inception_rcnn.structures.proposals import boxes_checksum
 
 NAMES = ("cat", "dog", "cow")
 BOXES = [[0, 0, 10, 10], [5, 5, 20, 20], [1, 2, 3, 4]]
@@ -245,3 +246,14 @@ def test_an_image_without_objects() -> None:
 def test_ground_truth_refuses_columns_that_do_not_fit(change: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
         truth(**change)
+
+
+def test_the_checksum_of_boxes_is_of_the_boxes_of_each_image_alone() -> None:
+    def some(*boxes: list[int], scores: float = 1.0) -> Proposals:
+        return Proposals.ordered(np.array(boxes, np.float32).reshape(-1, 4), [scores] * len(boxes))
+
+    first, second = [0, 0, 10, 10], [5, 5, 20, 20]
+    one = boxes_checksum([some(first, second), some()])
+    assert boxes_checksum([some(first, second, scores=0.5), some()]) == one
+    others = ([some(first), some(second)], [some(second, first), some()], [some(first, second)], [some(first), some()])
+    assert len({boxes_checksum(other) for other in others} | {one}) == 5

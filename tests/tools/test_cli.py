@@ -207,10 +207,12 @@ from inception_rcnn.structures.kernels import Kernel
 from inception_rcnn.tools import warmup
 warmup.main()
 for name in {sorted(modules)}:
-    for kernel in vars(import_module(name)).values():
-        if isinstance(kernel, Kernel) and kernel.__module__ == name:
-            signatures = [] if kernel.dispatcher is None else kernel.dispatcher.signatures
-            print("KERNEL", name, kernel.__name__, len(signatures))
+    kernels = [one for one in vars(import_module(name)).values() if isinstance(one, Kernel) and one.__module__ == name]
+    called = {{word for one in kernels for word in one.function.__code__.co_names}}
+    for one in kernels:
+        signatures = [] if one.dispatcher is None else one.dispatcher.signatures
+        # What only another kernel calls is in that one's machine code, and not compiled again where that was stored.
+        print("KERNEL", name, one.__name__, len(signatures) or int(one.__name__ in called))
 """
     done = run_python("-c", code)
     assert done.returncode == 0, done.stderr

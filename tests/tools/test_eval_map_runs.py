@@ -32,6 +32,7 @@ from inception_rcnn.structures import load_image
 from inception_rcnn.tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
+COCO_MINI = ROOT.parent / "shared" / "data" / "coco_mini"
 SPEC = InputSpec(side=32, context=4)
 CATEGORIES = [{"id": 3, "name": "aeroplane"}, {"id": 17, "name": "cat"}, {"id": 47, "name": "cup"}]
 
@@ -116,6 +117,34 @@ def test_classes_in_common_are_scored_and_the_others_named(
     known = (figures["ap"]["aeroplane"] + figures["ap"]["cat"]) / 2
     assert f"mAP@0.5 {100 * known:.2f} over the 2 of its own classes that have objects" in printed
     assert "recall at IoU 0.5" in printed and "best mean F1" in printed and "seconds an image" in printed
+
+
+def test_no_limit_of_an_image_s_detections_but_of_each_class_s(
+    root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`detect` shows 100 of an image at most; average precision counts all, up to 100 of each class."""
+    used: list[DetectionSettings] = []
+
+    def load(*arguments: Any, settings: DetectionSettings) -> Any:
+        used.append(settings)
+        return load_detector(*arguments, settings=settings)
+
+    monkeypatch.setattr("inception_rcnn.detector.load_detector", load)
+    assert run(root, model) == 0
+    assert [(one.max_detections, one.max_per_class) for one in used] == [(None, 100)]
+    assert load_detector(model, "cpu").settings.max_detections == 100
+
+
+@pytest.mark.skipif(not COCO_MINI.is_dir(), reason="the photographs of ../shared are not here")
+def test_the_shipped_model_scores_what_it_scored() -> None:
+    """On four photographs; with 100 detections an image it would be 400 at most."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(
+            ["eval_map", "--root", str(COCO_MINI), "--limit", "4", "--quiet", "--device", "cpu", "--json", "m.json"]
+        )
+    figures = json.loads(Path("m.json").read_text())
+    assert not exit_.value.code and figures["detections"] == pytest.approx(622, abs=15)
+    assert figures["map"] == pytest.approx(0.4945, abs=0.02)
 
 
 def test_what_is_kept_and_what_is_written_score_the_same(root: Path, model: Path) -> None:

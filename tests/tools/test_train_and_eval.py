@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,11 @@ from PIL import Image
 from skimage import data
 
 from inception_rcnn.backbones import googlenet, write_checkpoint
-from inception_rcnn.detector.checkpoints import describe_region_classifier
+from inception_rcnn.backbones.runtime import choose_runtime
+from inception_rcnn.datasets import open_dataset, write_voc
+from inception_rcnn.detector import ClassifierDescription, load_region_classifier
+from inception_rcnn.detector.training.threshold import MeasuredThreshold
+from inception_rcnn.detector.training.trainer import FineTuned
 from inception_rcnn.tools import cli
 
 
@@ -30,9 +35,16 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four photographs in COCO's layout: two cats, a cup, an astronaut."""
+    """Four photographs in COCO's layout: two cats, a cup, an astronaut; two of them are a part of their own too."""
     root = tmp_path_factory.mktemp("coco")
-    (root / "val").mkdir()
+    make_part(root, "val", 4)
+    make_part(root, "cats", 2)
+    return root
+
+
+def make_part(root: Path, split: str, count: int) -> None:
+    """Writes the first photographs as a part of the data set."""
+    (root / split).mkdir()
     images, annotations = [], []
     pictures = [
         (data.chelsea(), 17, [60, 10, 150, 135]),
@@ -40,8 +52,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (data.coffee(), 47, [60, 30, 100, 90]),
         (data.astronaut()[:342], 1, [20, 0, 150, 150]),
     ]
-    for number, (pixels, category, box) in enumerate(pictures, start=1):
-        Image.fromarray(pixels).resize((225, 150)).save(root / "val" / f"{number}.png")
+    for number, (pixels, category, box) in enumerate(pictures[:count], start=1):
+        Image.fromarray(pixels).resize((225, 150)).save(root / split / f"{number}.png")
         images.append({"id": number, "file_name": f"{number}.png", "width": 225, "height": 150})
         annotations.append(
             {
@@ -54,8 +66,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
         )
     categories = [{"id": 1, "name": "person"}, {"id": 17, "name": "cat"}, {"id": 47, "name": "cup"}]
-    (root / "val.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    return root
+    truth = {"images": images, "annotations": annotations, "categories": categories}
+    (root / f"{split}.json").write_text(json.dumps(truth))
+
+
+def described(model: Path) -> ClassifierDescription:
+    """What a model says of itself."""
+    return load_region_classifier(model, choose_runtime("cpu")).description
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +96,10 @@ def model(root: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
 def test_training_leaves_a_model_a_linear_start_a_state_and_the_proposals(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
     assert names == {"model.safetensors", "linear.safetensors", "state.safetensors", "proposals-val.safetensors"}
-    description = describe_region_classifier(model)
+    description = described(model)
     assert description.class_names == ("person", "cat", "cup")
     assert description.training["images"] == 4 and description.training["iterations"] == 2
+    assert description.score_threshold == 0.1 and "not measured" in description.training["score_threshold"]
 
 
 def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
@@ -92,8 +110,16 @@ def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
     rest = ("--linear-batches", 1, "--train-from", "5b", "--device", "cpu", "--quiet")
     assert run("train", *wanted, *rest) == 0
     assert model.read_bytes() == before
-    assert run("train", *wanted, *rest, "--learning-rate", 0.5) == 1
-    assert "learning_rate = 0.002" in capsys.readouterr().err
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "score threshold 0.100 (not measured: none of fewer than 50 images are held out" in printed
+    for extra, message in (
+        (("--learning-rate", 0.5), "learning_rate = 0.002"),
+        (("--pretrained", model), "the pre-trained weights (--pretrained) have changed"),
+        (("--split", "cats"), "the photographs or their annotations have changed"),
+    ):
+        assert run("train", *wanted, *rest, *extra) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert model.read_bytes() == before and not (model.parent / "proposals-cats.safetensors").exists()
 
 
 def test_a_model_can_be_trained_further_and_keeps_what_it_knows(
@@ -102,14 +128,68 @@ def test_a_model_can_be_trained_further_and_keeps_what_it_knows(
     wanted = ("--root", root, "--split", "val", "--pretrained", model, "--output", tmp_path, "--iterations", 1)
     proposals = ("--proposals", model.parent / "proposals-val.safetensors")
     rest = ("--train-from", "5b", "--device", "cpu", "--quiet")
-    assert run("train", *wanted, *proposals, *rest, "--source", "selective-search") == 0
+    other = (*wanted, "--output", tmp_path / "other", "--source", "selective-search")
+    assert run("train", *other, *proposals, *rest) == 0
     assert "was made with method = 'both', not 'selective-search'" in capsys.readouterr().err
     assert run("train", *wanted, *proposals, *rest) == 0
     assert "note" not in capsys.readouterr().err
     assert not (tmp_path / "linear.safetensors").exists()  # no linear start: the last layer was kept
-    further = describe_region_classifier(tmp_path / "model.safetensors").training
+    further = described(tmp_path / "model.safetensors").training
     assert further["linear_batches"] == 0 and further["new_layer_factor"] == 2
-    assert further["pretrained_training"] == describe_region_classifier(model).training
+    assert further["pretrained_training"] == described(model).training
+
+
+def test_the_score_threshold_is_measured_on_another_part_and_printed(
+    model: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = ("--root", root, "--split", "val", "--val-split", "cats", "--output", tmp_path, "--iterations", 1)
+    rest = ("--proposals", model.parent / "proposals-val.safetensors", "--train-from", "5b", "--device", "cpu")
+    assert run("train", *wanted, *rest, "--quiet", "--linear-batches", 1) == 0  # on the features of the shipped model
+    threshold = described(tmp_path / "model.safetensors").score_threshold
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"score threshold {threshold:.3f} (best mean F1 1.000 on 2 images held out)" in printed
+    assert threshold not in (0.1, 0.5)
+
+
+def test_every_format_can_be_trained_on(
+    root: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def remember(dataset: Any, *others: Any, **options: Any) -> FineTuned:
+        given.extend([dataset, others[3], options["val"]])
+        return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
+
+    monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
+    write_voc(open_dataset("coco", root, "val"), tmp_path / "voc", "train")
+    where = (
+        "--root",
+        tmp_path / "voc",
+        "--pretrained",
+        pretrained,
+        "--output",
+        tmp_path,
+        "--source",
+        "selective-search",
+    )
+    assert run("train", "--dataset", "voc", *where, "--device", "cpu") == 0
+    dataset, description, val = given
+    assert set(dataset.class_names) >= {"person", "cat", "cup"} and len(dataset) == 4 and val is None
+    assert description.training["data"] == "voc/train" and description.class_names == dataset.class_names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--dataset", "yolo"), "'yolo' is unknown; known: coco, voc"),
+        (("--split", "val", "--val-split", "val"), "'val' is trained on; name another part"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
+) -> None:
+    assert run("train", "--root", root, "--output", tmp_path / "out", *options) == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split()) and not (tmp_path / "out").exists()
 
 
 def test_eval_map_scores_a_set_and_stores_a_threshold(
@@ -124,7 +204,7 @@ def test_eval_map_scores_a_set_and_stores_a_threshold(
     assert 0 <= result["map"] <= 1 and result["map"] == pytest.approx(sum(result["ap"].values()) / 3)
     printed = capsys.readouterr().out
     assert "mAP@0.5" in printed and "recall at IoU 0.5" in printed and "seconds an image" in printed
-    threshold = describe_region_classifier(model).score_threshold
+    threshold = described(model).score_threshold
     assert f"stored score threshold {threshold:.3f}" in printed
 
 
@@ -154,4 +234,4 @@ def test_stored_proposals_give_the_same_figures_as_a_live_call(
 
 def test_a_format_that_is_not_read_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("eval_map", "--dataset", "yolo", "--root", root) == 2
-    assert "'yolo' is not a known format" in capsys.readouterr().err
+    assert "'yolo' is unknown; known: coco, voc" in capsys.readouterr().err

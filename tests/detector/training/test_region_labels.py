@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inception_rcnn.detector.training.region_labels import covered_share, label_regions, shaken, with_truths
+from inception_rcnn.detector.training.region_labels import label_regions, shaken, with_truths
 from inception_rcnn.structures import GroundTruth, box_area, pairwise_iou
 
 NAMES = ("cat", "dog")
@@ -74,14 +74,6 @@ def test_an_object_inside_a_crowd_stays_foreground() -> None:
     objects = truth(((0, 0, 50, 50), 0), ((10, 10, 20, 20), 1), ignore=(True, False))
     found = label_regions(boxes((10, 10, 20, 18), (10, 10, 13, 20)), objects)
     assert found.labels.tolist() == [1] and found.objects.tolist() == [1]  # the row of the object, crowds counted
-
-
-def test_covered_share_by_hand() -> None:
-    areas = boxes((0, 0, 10, 10), (20, 0, 30, 10))
-    given = boxes((5, 0, 15, 10), (0, 0, 10, 10), (8, 0, 28, 10), (50, 50, 60, 60), (3, 3, 3, 9))
-    np.testing.assert_allclose(covered_share(given, areas), [0.5, 1, 0.4, 0, 0])
-    assert covered_share(given, NO_BOXES).tolist() == [0] * 5
-    assert covered_share(NO_BOXES, areas).shape == (0,)
 
 
 def test_objects_are_regions_too_and_come_first() -> None:

@@ -1,4 +1,4 @@
-"""Batches: their make-up, their randomness that is none, and how the draws are evened out."""
+"""Batches: their make-up, their randomness that is none, how the draws are evened out, and their pixels."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inception_rcnn.backbones import InputSpec
+from inception_rcnn.detector.region_warp import warp_regions
 from inception_rcnn.detector.training.region_labels import LabelledRegions
-from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings
+from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.dataset import ImageCache
 
 CLASSES = 2
 BACKGROUND = CLASSES
@@ -165,3 +168,14 @@ def test_without_foreground_or_background_there_is_nothing_to_learn(pool: list[L
 def test_settings_that_cannot_be(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         SamplingSettings(**settings)
+
+
+def test_a_batch_is_what_the_warp_cuts_mirrored_where_it_says_so(spec: InputSpec) -> None:
+    rng = np.random.default_rng(0)
+    photographs = [rng.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(3)]
+    boxes = np.array([(0, 0, 20, 20), (5, 3, 30, 33), (9, 9, 40, 20), (1, 1, 49, 39)], np.float32)
+    batch = Batch(np.array([2, 0, 2, 1]), boxes, np.zeros(4, np.int64), np.array([False, True, True, False]))
+    crops = cut_batch(ImageCache(photographs.__getitem__), batch, spec)
+    for row, image in enumerate((2, 0, 2, 1)):
+        expected = warp_regions(photographs[image], boxes[row : row + 1], spec)[0]
+        assert np.array_equal(crops[row], expected[:, ::-1] if batch.mirror[row] else expected)

@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint
+from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_checkpoint
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
-from inception_rcnn.detector.training.region_loader import cut_batch
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings
-from inception_rcnn.detector.training.step import FineTuning, StepResult, TrainingSettings
+from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, frozen_features, start_linear
+from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
 from inception_rcnn.detector.training.trainer import (
     FineTuneSettings,
     fine_tune,
-    frozen_features,
     region_pool,
-    start_linear,
 )
-from inception_rcnn.structures import CheckpointError, GroundTruth, InputError, Proposals, load_image
+from inception_rcnn.structures import CheckpointError, GroundTruth, GroundTruthTable, InputError, Proposals, load_image
 from inception_rcnn.structures.dataset import ImageCache
 
 NAMES = ("cat", "cup", "person")
@@ -38,6 +36,7 @@ class Photographs:
 
     folder: Path
     class_names: tuple[str, ...] = NAMES
+    shift: int = 0  # of the first photograph's box
 
     def __post_init__(self) -> None:
         for number, image in enumerate((data.chelsea(), data.coffee(), data.astronaut()[:342])):
@@ -46,15 +45,21 @@ class Photographs:
     def __len__(self) -> int:
         return 3
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
-        return load_image(self.folder / f"{index}.png")
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index}.png"
+
+    def load_image(self, index: int) -> NDArray[np.uint8]:
+        return load_image(self.path(index))
+
+    def ground_truths(self) -> GroundTruthTable:
+        return GroundTruthTable.from_ground_truths([self.ground_truth(index) for index in range(3)])
 
     def ground_truth(self, index: int) -> GroundTruth:
-        boxes = [[(24, 4, 84, 58)], [(24, 12, 64, 48), (0, 0, 50, 20)], [(8, 0, 68, 60)]][index]
+        boxes = [[(24 + self.shift, 4, 84, 58)], [(24, 12, 64, 48), (0, 0, 50, 20)], [(8, 0, 68, 60)]][index]
         return GroundTruth(
             np.array(boxes, np.float32),
             np.full(len(boxes), index, np.int64),
-            NAMES,
+            self.class_names,
             np.array([False, True][: len(boxes)]),
             width=90,
             height=60,
@@ -92,12 +97,39 @@ def train(
 ) -> Callable[..., Path]:
     """Fine-tunes the network of a seed into a folder."""
 
-    def run(output: Path, seed: int = 1, proposals: Sequence[Proposals] | None = None, **changes: Any) -> Path:
+    def run(
+        output: Path,
+        seed: int = 1,
+        proposals: Sequence[Proposals] | None = None,
+        *,
+        pretrained: int = 1,
+        images: Photographs = dataset,
+        **changes: Any,
+    ) -> Path:
+        """Of another `seed` is the fresh last layer alone, of `pretrained` all the rest."""
         given = random_proposals() if proposals is None else proposals
+        network = with_last_layer(make_network(pretrained), make_network(seed), len(images.class_names) + 1)
+        start = PretrainedNetwork(network, False, {"pretrained": "some"})
+        described = replace(description, class_names=images.class_names)
         settings = replace(SETTINGS, **changes)
-        return fine_tune(dataset, given, make_network(seed), description, settings, cpu, output, quiet=True)
+        found = fine_tune(images, lambda: given, nothing, start, described, settings, cpu, output, quiet=True)
+        assert found.threshold.value == 0.1 and "none of fewer than 50 images are held out" in found.threshold.origin
+        return found.path
 
     return run
+
+
+def with_last_layer(network: GoogLeNet, other: GoogLeNet, outputs: int) -> GoogLeNet:
+    """The network with the first outputs of another one's last layer, repeated if need be."""
+    layer, rows = other.classifier, torch.arange(outputs) % other.num_classes
+    assert layer is not None
+    last = {"classifier.weight": layer.weight.detach()[rows], "classifier.bias": layer.bias.detach()[rows]}
+    return googlenet(num_classes=outputs, weights={**network.state_dict(), **last})
+
+
+def nothing(image: NDArray[np.uint8]) -> Proposals:
+    """Proposes nothing."""
+    return Proposals.empty()
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +142,11 @@ def output(train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
 
 def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -> None:
     detector = load_detector(output / "model.safetensors", "cpu")
-    assert detector.ensemble.class_names == NAMES and detector.settings.score_threshold == 0.25
-    boxes = random_proposals()[0].boxes
-    probabilities = detector.ensemble.score(dataset.load_image(0), boxes)[0]
-    assert probabilities.shape == (30, 4)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-3)
-    detections = detector.with_settings(score_threshold=0.0).settle(boxes, probabilities)
-    assert len(detections) > 0
+    assert detector.ensemble.class_names == NAMES and detector.settings.score_threshold == 0.1
+    scores = detector.with_settings(score_threshold=0.0).score(dataset.load_image(0), random_proposals()[0])
+    assert scores.probabilities.shape == (1, len(scores.proposals), 4)
+    np.testing.assert_allclose(scores.mean().sum(axis=1), 1, rtol=1e-3)
+    assert len(detector.with_settings(score_threshold=0.0).postprocess(scores)) > 0
 
 
 def test_a_run_leaves_the_linear_start_and_its_state(output: Path) -> None:
@@ -136,6 +166,7 @@ def test_the_model_tells_how_it_was_made(output: Path) -> None:
         for name in ("model", "linear")
     )
     assert model["data"] == "none" and model["images"] == 3 and model["iterations"] == 4 and model["train_from"] == "5b"
+    assert model["held_out"] == 0 and model["pretrained"] == "some" and "not measured" in model["score_threshold"]
     assert model["jitter"] == 2 and model["linear_batches"] == 2 and model["sampling"]["foreground"] == 3
     assert linear["recipe"] == "linear softmax on frozen features" and "learning_rate" not in linear
     assert linear["sampling"] == model["sampling"] and linear["data"] == "none"
@@ -152,8 +183,8 @@ def test_a_killed_run_goes_on_to_the_same_end(
 ) -> None:
     step = FineTuning.step
 
-    def killed(self: FineTuning, *batch: Any) -> StepResult:
-        if self.iteration == 3:  # one step after the state was saved
+    def killed(self: FineTuning, *batch: Any) -> float:
+        if self.averaged.iteration == 3:  # one step after the state was saved
             raise KeyboardInterrupt
         return step(self, *batch)
 
@@ -172,9 +203,42 @@ def test_another_setting_is_refused(output: Path, train: Callable[..., Path]) ->
         ({"training": replace(SETTINGS.training, momentum=0.5)}, "was made with momentum = 0.9, this run has 0.5"),
         ({"jitter": 3}, "was made with jitter = 2, this run has 3"),
         ({"sampling": replace(SETTINGS.sampling, seed=4)}, "was made with sampling = "),
+        ({"pretrained": 2}, r"the pre-trained weights \(--pretrained\) have changed since it was made"),
     ):
         with pytest.raises(CheckpointError, match=message):
             train(output, **changes)
+
+
+def test_other_data_are_refused_before_proposals_are_made_and_change_nothing(
+    output: Path, train: Callable[..., Path], tmp_path: Path
+) -> None:
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    replaced = Photographs(tmp_path)
+    Image.fromarray(data.coffee()).resize((90, 60)).save(replaced.path(0))
+    elsewhere = tmp_path / "moved"
+    elsewhere.mkdir()
+    for images, message in (
+        (replaced, "the photographs or their annotations have changed since it was made"),
+        (Photographs(elsewhere, shift=3), "the photographs or their annotations have changed since it was made"),
+        (Photographs(elsewhere, ("cup", "cat", "person")), "they were cat, cup, person; now cup, cat, person"),
+        (Photographs(elsewhere, ("Cat", "cup", "person")), "they were cat, cup, person; now Cat, cup, person"),
+        (Photographs(elsewhere, (*NAMES, "flag")), r"with 3 classes, the data set has 4 \(new: flag\); name another"),
+    ):
+        # Too few proposals: they are not looked at, since the run is refused before.
+        with pytest.raises(CheckpointError, match=message):
+            train(output, images=images, proposals=[])
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_other_proposals_are_refused(output: Path, train: Callable[..., Path]) -> None:
+    with pytest.raises(CheckpointError, match=r"the proposals \(--proposals, --source\) have changed since"):
+        train(output, proposals=random_proposals(29))
+
+
+def test_the_same_data_in_another_folder_are_the_same(output: Path, train: Callable[..., Path], tmp_path: Path) -> None:
+    before = (output / "model.safetensors").read_bytes()
+    train(output, images=Photographs(tmp_path))
+    assert (output / "model.safetensors").read_bytes() == before
 
 
 def test_without_a_linear_start_there_is_no_linear_file(train: Callable[..., Path], tmp_path: Path) -> None:
@@ -190,10 +254,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
     def run(proposals: list[Proposals], network: GoogLeNet, described: ClassifierDescription = description) -> None:
-        fine_tune(dataset, proposals, network, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
+        start = PretrainedNetwork(network, False, {})
+        fine_tune(dataset, lambda: proposals, nothing, start, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
 
     network = make_network(1)
-    with pytest.raises(InputError, match="proposals of 2 photographs, the data set has 3"):
+    with pytest.raises(InputError, match="proposals of 2 images, the data set has 3"):
         run(random_proposals()[:2], network)
     with pytest.raises(InputError, match="the network has 3 outputs; 3 classes and background need 4"):
         run(random_proposals(), GoogLeNet(3))

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from inception_rcnn.proposals.network.loss import (
@@ -18,14 +18,13 @@ from inception_rcnn.proposals.network.loss import (
     LossSettings,
     assign,
     multibox_loss,
-    share_inside,
     squared_distances,
 )
 from inception_rcnn.proposals.network.model import BOX_SCALE, MultiBoxOutput
 from inception_rcnn.structures import InputError
 from reference.slow_multibox import Picture, distance, slow_assignment, slow_loss
 
-Floats = npt.NDArray[np.float64]
+Floats = NDArray[np.float64]
 NONE = np.zeros((0, 4))
 
 
@@ -100,12 +99,6 @@ def test_a_distance_of_one_is_a_tenth_of_the_side_at_any_size() -> None:
         for step in ([0.1, 0, 0.1, 0], [0, 0.2, 0, 0.2]):
             moved = box + size * np.array(step)
             assert squared_distances(moved, box)[0, 0] == pytest.approx(2)  # one for each of both corners
-
-
-def test_the_share_of_a_box_inside_a_region() -> None:
-    boxes = np.array([[0, 0, 0.4, 0.4], [0.2, 0.2, 0.3, 0.3], [0.5, 0.5, 0.5, 0.9], [0.4, 0.4, 0.3, 0.3]])
-    regions = np.array([[0.2, 0, 1, 0.2], [0, 0, 1, 1]])
-    np.testing.assert_allclose(share_inside(boxes, regions), [[0.25, 1], [0, 1], [0, 0], [0, 0]], atol=1e-9)
 
 
 # --- the loss

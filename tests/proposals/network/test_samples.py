@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import cast
+
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.proposals.network.samples import (
     BoxSource,
@@ -18,6 +21,7 @@ from inception_rcnn.proposals.network.samples import (
     recoloured,
 )
 from inception_rcnn.structures import GroundTruth, InputError, Proposals
+from inception_rcnn.structures.dataset import DetectionDataset
 
 WIDTH, HEIGHT = 200, 120
 
@@ -37,7 +41,7 @@ class BrightSquares:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         image = np.full((HEIGHT, WIDTH, 3), 30 + 2 * (self.first + index), np.uint8)
         x1, y1, x2, y2 = self.boxes[index].astype(int)
         image[y1:y2, x1:x2] = 230
@@ -48,7 +52,7 @@ class BrightSquares:
 
     def source(self, *, complete: bool = True) -> BoxSource:
         proposals = [Proposals.ordered([box], [1]) for box in self.boxes]
-        return BoxSource(self, proposals, complete, range(len(self)))
+        return BoxSource(cast(DetectionDataset, self), lambda: proposals, complete, range(len(self)))
 
 
 def equal(one: Sample, two: Sample) -> bool:
@@ -97,21 +101,41 @@ def test_only_the_rows_named_are_used_and_completeness_is_the_sources() -> None:
     asked: list[int] = []
 
     class Watched(BrightSquares):
-        def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        def load_image(self, index: int) -> NDArray[np.uint8]:
             asked.append(self.first + index)
             return super().load_image(index)
 
     whole, part = Watched(4), Watched(4, first=4)
-    rows = [BoxSource(whole, whole.source().proposals, True, [1]), BoxSource(part, part.source().proposals, False, [3])]
+    rows = [replace(whole.source(), rows=[1]), replace(part.source(complete=False), rows=[3])]
     drawer = SampleDrawer(rows, 64, 2, 0)
     assert len(drawer) == 2 and {one.labels.complete for one in drawer.draw(0)} == {True, False}
     assert sorted(asked) == [1, 7]
 
 
 def test_without_photographs_there_is_nothing_to_draw() -> None:
-    source = BrightSquares(2).source()
     with pytest.raises(InputError, match="no photograph"):
-        SampleDrawer([BoxSource(source.dataset, source.proposals, True, [])], 64, 2, 0)
+        SampleDrawer([replace(BrightSquares(2).source(), rows=[])], 64, 2, 0)
+
+
+def test_every_photograph_needs_its_proposals() -> None:
+    with pytest.raises(InputError, match="there are proposals of 1 images, the data set has 2"):
+        SampleDrawer([replace(BrightSquares(2).source(), propose_set=lambda: [Proposals.empty()])], 64, 2, 0)
+
+
+def test_an_epoch_is_put_in_order_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each sample: for 118,000 photographs that takes longer than to draw them."""
+    orders: list[int] = []
+    default_rng = np.random.default_rng
+
+    def watched(seed: list[int]) -> np.random.Generator:
+        orders.extend(seed[1:] if len(seed) == 2 else [])
+        return default_rng(seed)
+
+    drawer = SampleDrawer([BrightSquares(7).source()], 64, 3, seed=0)
+    monkeypatch.setattr(np.random, "default_rng", watched)
+    for number in range(7):
+        drawer.draw(number)
+    assert orders == [0, 1, 2]
 
 
 # --- what is on them
@@ -135,7 +159,7 @@ def test_a_bright_object_stays_under_its_box_whatever_the_window() -> None:
 
 def test_half_of_the_samples_are_mirrored() -> None:
     class Ramp(BrightSquares):
-        def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+        def load_image(self, index: int) -> NDArray[np.uint8]:
             return np.broadcast_to(np.linspace(60, 190, WIDTH).astype(np.uint8)[:, None], (HEIGHT, WIDTH, 3)).copy()
 
     drawer = SampleDrawer([Ramp(4).source()], 64, 40, 0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec, read_checkpoint
@@ -28,8 +28,16 @@ from inception_rcnn.proposals.network.training import (
     draw_regions,
     train_multibox,
 )
-from inception_rcnn.structures import CheckpointError, GroundTruth, InceptionError, InputError, Proposals
+from inception_rcnn.structures import (
+    CheckpointError,
+    GroundTruth,
+    GroundTruthTable,
+    InceptionError,
+    InputError,
+    Proposals,
+)
 from inception_rcnn.structures.boxes import overlap_ratio
+from inception_rcnn.structures.dataset import DetectionDataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NONE = np.zeros((0, 4))
@@ -38,27 +46,42 @@ SETTINGS = MultiBoxTrainingSettings(
 )
 
 
+@dataclass
 class Squares:
-    """Four photographs, each with one bright object on dark ground."""
+    """Four photographs, each with one bright object on dark ground.
+
+    Their files are this file and neighbours of it: only a checksum is made of them.
+    """
+
+    shift: int = 0  # of the first object
+    files: tuple[str, ...] = ("test_training.py", "test_samples.py", "test_loss.py", "test_model.py")
 
     def __len__(self) -> int:
         return 4
 
-    def load_image(self, index: int) -> npt.NDArray[np.uint8]:
+    def path(self, index: int) -> Path:
+        return Path(__file__).with_name(self.files[index])
+
+    def ground_truths(self) -> GroundTruthTable:
+        return GroundTruthTable.from_ground_truths([self.ground_truth(index) for index in range(4)])
+
+    def load_image(self, index: int) -> NDArray[np.uint8]:
         image = np.full((64, 64, 3), 40, np.uint8)
         x1, y1, x2, y2 = self.ground_truth(index).boxes[0].astype(int)
         image[y1:y2, x1:x2] = (220, 180, 60 * index)
         return image
 
     def ground_truth(self, index: int) -> GroundTruth:
-        x, y = ((4, 6), (30, 8), (8, 34), (28, 30))[index]
+        x, y = ((4 + self.shift, 6), (30, 8), (8, 34), (28, 30))[index]
         return GroundTruth([[x, y, x + 26, y + 22]], [0], ("square",), width=64, height=64)
 
 
-def sources() -> list[BoxSource]:
+def sources(dataset: Squares | None = None, **changes: Any) -> list[BoxSource]:
     truths = [Squares().ground_truth(index).boxes[0] for index in range(4)]
     boxes = [[box, box + 3, box - 4, [0, 0, 20, 20], [40, 40, 60, 60]] for box in truths]
-    return [BoxSource(Squares(), [Proposals.ordered(one, [5, 4, 3, 2, 1]) for one in boxes], True, range(4))]
+    found = [Proposals.ordered(one, [5, 4, 3, 2, 1]) for one in boxes]
+    source = BoxSource(cast(DetectionDataset, dataset or Squares()), lambda: found, True, range(4))
+    return [replace(source, **changes)]
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +120,14 @@ def test_frozen_stages_stay_and_all_others_learn(start: Callable[..., MultiBoxTr
         for name in before
         if not name.startswith("trunk.") or name.startswith(("trunk.inception_5a.", "trunk.inception_5b."))
     }
-    assert moved(training, before) == learning == set(training.training.learning)
+    assert moved(training, before) == learning == set(training.averaged.learning)
     assert set(parts) == {"location", "confidence", "objectness"} and min(parts.values()) > 0
 
 
 @pytest.mark.parametrize(("stage", "frozen"), [("conv1", ()), ("conv2", ("conv1.",)), ("3a", ("conv1.", "conv2"))])
 def test_the_depth_of_freezing(start: Callable[..., MultiBoxTraining], stage: str, frozen: tuple[str, ...]) -> None:
-    names = {name.removeprefix("trunk.") for name in start(train_from=stage).training.learning}
-    every = {name.removeprefix("trunk.") for name in start(train_from="conv1").training.learning}
+    names = {name.removeprefix("trunk.") for name in start(train_from=stage).averaged.learning}
+    every = {name.removeprefix("trunk.") for name in start(train_from="conv1").averaged.learning}
     assert every - names == {name for name in every if frozen and name.startswith(frozen)}
 
 
@@ -115,7 +138,7 @@ def test_the_new_layers_learn_first_and_alone(start: Callable[..., MultiBoxTrain
         training.step(batch)
     trunk = {name for name in before if name.startswith("trunk.")}
     assert moved(training, before) == set(before) - trunk
-    assert all(torch.equal(training.training.result()[name], before[name]) for name in trunk)
+    assert all(torch.equal(training.averaged.result()[name], before[name]) for name in trunk)
     training.step(batch)
     assert moved(training, before) & trunk == {name for name in trunk if "5b" in name}
 
@@ -127,7 +150,7 @@ def test_the_trunk_learns_at_its_own_rate_and_biases_do_not_decay(
     training = start(learning_rate=1e-3, trunk_factor=0.25, weight_decay=100.0)
     before = state_of(training)
     training.step(batch)
-    for name, one in training.training.learning.items():
+    for name, one in training.averaged.learning.items():
         rate = 2.5e-4 if name.startswith("trunk.") else 1e-3
         decay = 0.0 if name.endswith("bias") else 100.0
         own = (one.detach() - before[name] * (1 - rate * decay)).abs()
@@ -166,7 +189,7 @@ def test_products_in_bfloat16_leave_the_weights_in_float32(
     runtime = Runtime(torch.device("cpu"), torch.bfloat16, 4)
     training = MultiBoxTraining(make_network(1), spec, SETTINGS, runtime)
     assert all(np.isfinite(value) for value in training.step(batch).values())
-    assert {one.dtype for one in training.training.result().values()} == {torch.float32}
+    assert {one.dtype for one in training.averaged.result().values()} == {torch.float32}
     assert training.proposer().network.head.weight.dtype == torch.bfloat16
     assert training.network.head.weight.dtype == torch.float32  # the proposer is a copy
 
@@ -177,7 +200,7 @@ def test_the_proposer_is_the_average_and_leaves_the_training_alone(
     training = start()
     training.step(batch)
     box = training.proposer()
-    average = {name: one.clone() for name, one in training.training.result().items()}
+    average = {name: one.clone() for name, one in training.averaged.result().items()}
     assert all(torch.equal(one, average[name]) for name, one in box.network.state_dict().items())
     assert training.network.training and not box.network.training
     training.step(batch)
@@ -195,7 +218,7 @@ def test_a_network_that_has_diverged_stops_the_run_and_is_left_as_it_was(
     with pytest.raises(InceptionError, match="the loss is nan at iteration 0; lower the learning rate"):
         training.step(batch)
     assert {name for name in moved(training, before) if name != "head.bias"} == set()
-    assert training.training.iteration == 0
+    assert training.averaged.iteration == 0
 
 
 def test_photographs_without_anything_to_score_are_no_trouble(start: Callable[..., MultiBoxTraining]) -> None:
@@ -213,7 +236,7 @@ def test_fewer_priors_than_regions_are_no_trouble(spec: InputSpec, cpu: Runtime,
 # --- regions for the objectness
 
 
-def some_regions(seed: int, count: int = 300) -> npt.NDArray[np.float64]:
+def some_regions(seed: int, count: int = 300) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     corner, size = rng.uniform(0, 0.7, (count, 2)), rng.uniform(0.05, 0.3, (count, 2))
     near = np.array([0.3, 0.3, 0.6, 0.6]) + rng.uniform(-0.1, 0.1, (60, 4))
@@ -294,10 +317,21 @@ def train(
 ) -> Callable[..., Path]:
     """Trains into a folder, saving every second iteration and looking at the coverage every iteration."""
 
-    def run(output: Path, watch: Watch, *, seed: int = 1, **changes: Any) -> Path:
+    def run(
+        output: Path,
+        watch: Watch,
+        *,
+        seed: int = 1,
+        pretrained: int = 1,
+        given: list[BoxSource] | None = None,
+        **changes: Any,
+    ) -> Path:
+        """Of another `seed` are the fresh layers alone, of `pretrained` the trunk."""
+        network = make_network(seed)
+        network.trunk.load_state_dict(make_network(pretrained).trunk.state_dict())
         settings = replace(SETTINGS, **changes)
         how: dict[str, Any] = {"coverage": watch, "save_every": 2, "cover_every": 1, "quiet": True}
-        return train_multibox(sources(), description, make_network(seed), settings, cpu, output, **how)
+        return train_multibox(given or sources(), description, network, settings, cpu, output, **how)
 
     return run
 
@@ -379,6 +413,30 @@ def test_other_settings_in_the_same_folder_are_refused(train: Callable[..., Path
     ):
         with pytest.raises(CheckpointError, match=message):
             train(whole.parent, Watch(), **changes)
+    assert contents(whole.parent) == before
+
+
+def not_called() -> list[Proposals]:
+    raise AssertionError("proposals take long, and are not to be made for a run that is refused")
+
+
+def test_other_data_in_the_same_folder_are_refused_before_proposals_are_made(
+    train: Callable[..., Path], whole: Path
+) -> None:
+    before, files = contents(whole.parent), Squares().files
+    changed = "the photographs or their annotations have changed since it was made"
+    for given, message in (
+        (sources(Squares(shift=1), propose_set=not_called), changed),
+        (sources(Squares(files=(files[1], *files[1:])), propose_set=not_called), changed),
+        (sources(Squares(files=(files[1], files[0], *files[2:])), propose_set=not_called), changed),
+        (sources(rows=[0, 1, 2], propose_set=not_called), changed),
+        (sources(complete=False, propose_set=not_called), changed),
+        (sources(propose_set=lambda: [Proposals.empty()] * 4), "the proposals have changed since it was made"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            train(whole.parent, Watch(), given=given)
+    with pytest.raises(CheckpointError, match=r"the pre-trained weights \(--pretrained\) have changed since"):
+        train(whole.parent, Watch(), pretrained=2)
     assert contents(whole.parent) == before
 
 

@@ -1,0 +1,93 @@
+"""The score threshold of a freshly trained classifier, measured on images that it has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.evaluation import evaluate_coco
+from inception_rcnn.structures import GroundTruthTable, progress_bar
+from inception_rcnn.structures.dataset import DetectionDataset, Subset
+
+UNMEASURED: Final = 0.1  # near what was measured for the shipped model
+ONE_IN: Final = 20
+LEAST_HELD_OUT: Final = 10
+MOST_HELD_OUT: Final = 100
+LEAST_IMAGES: Final = 5 * LEAST_HELD_OUT  # of fewer, too large a part would be kept from the training
+
+
+@dataclass(frozen=True)
+class MeasuredThreshold:
+    """A score threshold and where it is from.
+
+    Args:
+        value: In [0, 1], with four decimals.
+        origin: How it was found, or why it was not measured; for the user.
+    """
+
+    value: float
+    origin: str
+
+
+def held_out_rows(count: int, seed: int) -> tuple[int, ...]:
+    """Return which of `count` images to keep out of the training: one in 20, at least 10, at most 100, in order.
+
+    Of fewer than 50 images, none.
+
+    >>> len(held_out_rows(49, 0)), len(held_out_rows(50, 0)), len(held_out_rows(1000, 0)), len(held_out_rows(10**5, 0))
+    (0, 10, 50, 100)
+    """
+    if count < LEAST_IMAGES:
+        return ()
+    return _some_rows(count, min(max(count // ONE_IN, LEAST_HELD_OUT), MOST_HELD_OUT), seed)
+
+
+def some_images(dataset: DetectionDataset, seed: int) -> DetectionDataset:
+    """Return the images to measure with: at most 100 of a set that is not trained on."""
+    return dataset if len(dataset) <= MOST_HELD_OUT else Subset(dataset, _some_rows(len(dataset), MOST_HELD_OUT, seed))
+
+
+def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bool = False) -> MeasuredThreshold:
+    """Return the score threshold with the best mean F1 of the detector's own detections.
+
+    Args:
+        detector: As it will be used; its threshold should be low.
+        images: Not trained on. Objects of classes that the detector does not know do not count.
+        quiet: Show no progress.
+    """
+    if len(images) == 0:
+        return MeasuredThreshold(
+            UNMEASURED,
+            f"not measured: none of fewer than {LEAST_IMAGES} images are held out; give others with --val-split",
+        )
+    truth = _in_classes(images.ground_truths(), detector.ensemble.class_names)
+    if truth.ignored.all():
+        return MeasuredThreshold(UNMEASURED, f"not measured: there is no object on the {len(images)} images held out")
+    found = []
+    with progress_bar(len(images), "score threshold", quiet=quiet) as bar:
+        for row in range(len(images)):
+            found.append(detector(images.load_image(row)))
+            bar.advance(1)
+    # COCO's rule of matching: of the free objects, the one that overlaps most.
+    best = evaluate_coco(truth, found).kept_matches().best_f1()
+    if best.f1 == 0:
+        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {len(images)} images held out")
+    return MeasuredThreshold(round(best.threshold, 4), f"best mean F1 {best.f1:.3f} on {len(images)} images held out")
+
+
+def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:
+    rows = np.random.default_rng([seed, count]).choice(count, wanted, replace=False)
+    return tuple(np.sort(rows).tolist())
+
+
+def _in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
+    """Return the objects of these classes, with labels that are positions in them."""
+    place = {name: label for label, name in enumerate(class_names)}
+    label = np.array([place.get(name, -1) for name in truth.class_names], np.int32)[truth.label]
+    rows = np.flatnonzero(label >= 0)
+    return GroundTruthTable(
+        class_names, truth.image_ids, truth.image[rows], label[rows], truth.box[rows], truth.ignored[rows]
+    )
