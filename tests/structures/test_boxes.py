@@ -17,7 +17,7 @@ from inception_rcnn.structures import (
     clip_boxes,
     pairwise_iou,
 )
-from inception_rcnn.structures.boxes import share_inside
+from inception_rcnn.structures.boxes import share_inside, undo_sum
 
 side = st.integers(-3, 9)
 any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
@@ -160,3 +160,17 @@ def test_wrong_boxes_are_named(wrong: Any, text: str) -> None:
 def test_a_negative_image_is_refused() -> None:
     with pytest.raises(InputError, match="width and height"):
         clip_boxes([[0, 0, 1, 1]], -1, 5)
+
+
+@given(st.integers(-(10**9), 10**9), st.integers(0, 9), st.integers(-(10**9), 10**9), st.integers(0, 9))
+def test_a_number_of_few_decimals_comes_back_from_a_sum(digits: int, places: int, other: int, more: int) -> None:
+    number = float(f"{digits}e-{places}") % 1e5
+    number = round(number, places)
+    part = round(float(f"{other}e-{more}") % 1e5, more)
+    assert undo_sum(np.array([number + part]), part)[0] == number
+
+
+@given(st.floats(-1e5, 1e5), st.floats(-1e5, 1e5))
+def test_any_number_comes_back_but_for_the_rounding(number: float, part: float) -> None:
+    undone = undo_sum(np.array([number + part]), part)[0]
+    assert abs(undone - number) <= 2 * np.spacing(max(abs(number), abs(part), abs(number + part)))

@@ -1,4 +1,4 @@
-"""Proposals, Detections and GroundTruth: what they promise about their columns, and what selecting keeps."""
+"""Detections of an image, and of many as a table: what they promise about their columns, what selecting keeps."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inception_rcnn.structures import Detections, GroundTruth, InputError, Proposals
-from inception_rcnn.structures.proposals import boxes_checksum
+from inception_rcnn.structures import Detections, DetectionTable, GroundTruth, InputError, Proposals
 
 NAMES = ("cat", "dog", "cow")
 BOXES = [[0, 0, 10, 10], [5, 5, 20, 20], [1, 2, 3, 4]]
+BOX = [[0, 0, 9, 9]]
 
 
 def detections() -> Detections:
@@ -153,107 +153,47 @@ def test_records_travel_between_processes(record: Any) -> None:
     np.testing.assert_array_equal(again.boxes, record.boxes)
 
 
-def test_proposals_default_to_one_source() -> None:
-    proposals = Proposals(BOXES, [3, 2, 1])  # type: ignore[arg-type]
-    assert proposals.source.tolist() == [0, 0, 0]
-    assert proposals.source_names == ("selective-search",)
-    assert (proposals.boxes.dtype, proposals.scores.dtype, proposals.source.dtype) == (np.float32, np.float32, np.uint8)
+def test_detections_of_images_become_rows_with_labels_by_name() -> None:
+    first = Detections([[0, 0, 9, 9], [1, 1, 2, 2]], [0.75, 0.5], [0, 1], ("dog", "cat"))
+    third = Detections([[5, 5, 6, 6]], [0.25], [0], ("cat",))
+    table = DetectionTable.from_detections([first, Detections.empty(("cat",)), third], ("cat", "dog", "cow"))
+    assert (table.image.tolist(), table.label.tolist(), table.score.tolist()) == (
+        [0, 0, 2],
+        [1, 0, 0],
+        [0.75, 0.5, 0.25],
+    )
+    assert table.box.tolist() == [[0, 0, 9, 9], [1, 1, 2, 2], [5, 5, 6, 6]]
+    assert (table.box.dtype, table.score.dtype, table.image.dtype) == (np.float64, np.float64, np.int32)
+    with pytest.raises(InputError, match=r"detections\[1\] has classes .*'cow'"):
+        DetectionTable.from_detections([first, Detections.empty(("cow",))], ("cat", "dog"))
 
 
-def test_ordered_proposals_keep_box_score_and_source_together() -> None:
-    proposals = Proposals.ordered(BOXES, [1, 3, 1], [0, 1, 1], ("a", "b"))
-    assert proposals.boxes.tolist() == [BOXES[1], BOXES[0], BOXES[2]]
-    assert (proposals.scores.tolist(), proposals.source.tolist()) == ([3, 1, 1], [1, 0, 1])
+def test_scores_and_boxes_keep_all_their_digits() -> None:
+    table = DetectionTable([0], [0], [0.1 + 1e-15], [[0.1, 0, 0.3, 1e-300]])
+    assert table.score[0] == 0.1 + 1e-15
+    assert table.box.tolist() == [[0.1, 0, 0.3, 1e-300]]
 
 
-def test_selected_proposals_keep_their_sources() -> None:
-    proposals = Proposals(BOXES, [3, 2, 1], [1, 0, 1], ("a", "b"))  # type: ignore[arg-type]
-    assert proposals[proposals.source == 1].boxes.tolist() == [BOXES[0], BOXES[2]]
-    assert proposals[1:].source_names == ("a", "b")
-    assert (len(proposals.top(2)), len(proposals.top(9)), len(proposals.top(-3)), len(proposals[[]])) == (2, 3, 0, 0)
-
-
-def test_objectness_stays_with_its_box() -> None:
-    proposals = Proposals.ordered(BOXES, [1, 3, 1], objectness=[0.25, 1, 0])
-    assert proposals.objectness is not None and proposals.objectness.dtype == np.float32
-    assert proposals.objectness.tolist() == [1, 0.25, 0]
-    for chosen, expected in ((proposals[1:], [0.25, 0]), (proposals[[0, 2]], [1, 0]), (proposals.top(1), [1])):
-        assert chosen.objectness is not None and chosen.objectness.tolist() == expected
-    assert Proposals.ordered(BOXES, [1, 3, 1])[1:].objectness is None
-
-
-def test_empty_proposals() -> None:
-    nothing = Proposals.empty(("a",))
-    assert (len(nothing), nothing.boxes.shape, nothing.source_names) == (0, (0, 4), ("a",))
+@pytest.mark.parametrize("keep", [np.array([True, False, True]), [0, 2], slice(0, 3, 2)])
+def test_rows_are_selected(keep: Any) -> None:
+    table = DetectionTable([0, 1, 2], [0, 0, 0], [3, 2, 1], np.arange(12).reshape(3, 4))
+    chosen = table[keep]
+    assert (chosen.image.tolist(), chosen.score.tolist()) == ([0, 2], [3, 1])
+    assert chosen.box.tolist() == [[0, 1, 2, 3], [8, 9, 10, 11]]
 
 
 @pytest.mark.parametrize(
-    ("change", "text"),
+    ("columns", "text"),
     [
-        ({"scores": [1, 2, 3]}, "use Proposals.ordered"),
-        ({"scores": [1]}, "scores should have shape"),
-        ({"source": [0, 0]}, "source should have shape"),
-        ({"source": [0, 0, 1]}, "source should be in 0..0"),
-        ({"source_names": ()}, "source_names should hold"),
-        ({"source_names": tuple(map(str, range(257)))}, "got 257"),
-        ({"boxes": [[0, 0, 1, float("nan")]] * 3}, "proposals' boxes should be finite"),
-        ({"objectness": [0.5, 0.5]}, "objectness should have shape"),
-        ({"objectness": [0.5, 1.5, -1]}, r"objectness should be in \[0, 1\], but entry 1 is 1.5"),
-        ({"objectness": [0.5, 1, float("nan")]}, "objectness should be finite"),
+        (([0, 0], [0], [0.5], BOX), r"image should be whole numbers of shape \(1,\)"),
+        (([-1], [0], [0.5], BOX), "image should be in 0"),
+        (([0], [0.5], [0.5], BOX), "label should be whole numbers"),
+        (([0], [0], [np.nan], BOX), "score should be finite"),
+        (([0], [0], [0.5], [[0, 0, np.inf, 1]]), r"box should be finite, but row 0"),
+        (([0], [0], [0.5], [[0, 0, 1]]), r"shape \(N, 4\)"),
+        (([0], [0], [0.5], [["a", 0, 1, 1]]), r"numbers of shape \(N, 4\)"),
     ],
 )
-def test_proposals_refuse_columns_that_do_not_fit(change: dict[str, Any], text: str) -> None:
+def test_wrong_columns_are_named(columns: Any, text: str) -> None:
     with pytest.raises(InputError, match=text):
-        Proposals(**({"boxes": BOXES, "scores": [3, 2, 1]} | change))
-
-
-def test_ground_truth_fills_in_what_is_left_out() -> None:
-    objects = truth()
-    assert (objects.ignore.tolist(), objects.areas, objects.image_id) == ([False] * 3, None, 0)
-    assert (objects.width, objects.height, len(objects)) == (None, None, 3)
-    assert (objects.boxes.dtype, objects.labels.dtype, objects.ignore.dtype) == (np.float32, np.int64, np.bool_)
-    assert objects.names() == ["cow", "cat", "dog"]
-
-
-def test_selected_ground_truth_keeps_everything() -> None:
-    objects = truth(ignore=[True, False, True], areas=[9, 8, 7], image_id="a", width=30, height=20)
-    chosen = objects[~objects.ignore]
-    assert (chosen.boxes.tolist(), chosen.labels.tolist(), chosen.ignore.tolist()) == ([BOXES[1]], [0], [False])
-    assert chosen.areas is not None
-    assert (chosen.areas.tolist(), chosen.image_id, chosen.width, chosen.height) == ([8], "a", 30, 20)
-    assert objects[[2, 0]].labels.tolist() == [1, 2]  # objects have no order to keep
-    assert objects[1:].ignore.tolist() == [False, True]
-    assert truth()[:1].areas is None
-
-
-def test_an_image_without_objects() -> None:
-    nothing = GroundTruth(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), NAMES)
-    assert (len(nothing), nothing.ignore.shape, nothing.names()) == (0, (0,), [])
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({"labels": [0, 1]}, "labels should have shape"),
-        ({"labels": [0, 1, 3]}, "entry 2 is 3"),
-        ({"ignore": [True]}, "ignore should have shape"),
-        ({"ignore": ["no", "no", "no"]}, "ignore should be flags"),
-        ({"areas": [1, 2]}, "areas should have shape"),
-        ({"areas": [1, 2, float("inf")]}, "areas should be finite"),
-        ({"boxes": [1, 2, 3, 4]}, "ground truth's boxes should have shape"),
-    ],
-)
-def test_ground_truth_refuses_columns_that_do_not_fit(change: dict[str, Any], text: str) -> None:
-    with pytest.raises(InputError, match=text):
-        truth(**change)
-
-
-def test_the_checksum_of_boxes_is_of_the_boxes_of_each_image_alone() -> None:
-    def some(*boxes: list[int], scores: float = 1.0) -> Proposals:
-        return Proposals.ordered(np.array(boxes, np.float32).reshape(-1, 4), [scores] * len(boxes))
-
-    first, second = [0, 0, 10, 10], [5, 5, 20, 20]
-    one = boxes_checksum([some(first, second), some()])
-    assert boxes_checksum([some(first, second, scores=0.5), some()]) == one
-    others = ([some(first), some(second)], [some(second, first), some()], [some(first, second)], [some(first), some()])
-    assert len({boxes_checksum(other) for other in others} | {one}) == 5
+        DetectionTable(*columns)
