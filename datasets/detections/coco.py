@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -63,10 +64,11 @@ def read_coco_detections(
 
     image_of: dict[int | float | str, int] = {image_id: position for position, image_id in enumerate(image_ids)}
     label_of: dict[int | float, int] = {category: label for label, category in enumerate(category_ids)}
-    image = np.array([image_of.get(one.image_id, -1) for one in records], np.int64)
-    label = np.array([label_of.get(one.category_id, -1) for one in records], np.int64)
-    box = np.array([one.bbox for one in records], np.float64).reshape(-1, 4)
-    score = np.array([one.score for one in records], np.float64)
+    count = len(records)
+    image = np.fromiter((image_of.get(one.image_id, -1) for one in records), np.int64, count)
+    label = np.fromiter((label_of.get(one.category_id, -1) for one in records), np.int64, count)
+    box = np.fromiter(chain.from_iterable(one.bbox for one in records), np.float64, 4 * count).reshape(-1, 4)
+    score = np.fromiter((one.score for one in records), np.float64, count)
     if (label < 0).any():
         row = int(np.argmin(label))
         raise error(row, f"category_id {records[row].category_id} is none of the {len(label_of)} categories")
