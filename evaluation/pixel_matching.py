@@ -27,10 +27,7 @@ COUNTED_FROM_1 = np.array([-1.0, -1.0, 0.0, 0.0])
 
 def inclusive_corners(box: Corners, frame: Corners) -> Corners:
     """Return exclusive corners (N, 4) as the inclusive ones of the files they came from."""
-    corners = box.copy()
-    for k in np.flatnonzero(frame):
-        corners[:, k] = undo_sum(box[:, k], frame[k])
-    return corners
+    return undo_sum(box, frame)
 
 
 def relaxed_thresholds(corners: Corners, added: float = 1.0) -> NDArray[np.float64]:
@@ -74,7 +71,7 @@ def match(
     outcome, partner = np.empty(len(found), np.int8), np.empty(len(found), np.int32)
     order.each_class(
         match_pixels,
-        *(inclusive_corners(found.box, frame), order.image, order.grouped, order.starts),
+        *(found.box, frame, order.image, order.grouped, order.starts),
         *(corners, threshold, truth.ignored, order.truth_image, order.truth_rows, order.truth_starts),
         *(added, only_free, strictly, outcome, partner),
     )
@@ -110,10 +107,19 @@ def summed_up(
 
 
 @kernel
+def undone(total: float, part: float) -> float:
+    """Return what `structures.boxes.undo_sum` returns, for one number; a kernel calls kernels of its own file only."""
+    difference = total - part
+    short = np.rint(difference * 1e9) / 1e9
+    return short if short + part == total else difference
+
+
+@kernel
 def match_pixels(
     first: int,
     last: int,
     box: NDArray[np.float64],
+    frame: NDArray[np.float64],
     image: NDArray[np.int32],
     grouped: NDArray[np.int32],
     starts: NDArray[np.int64],
@@ -133,7 +139,8 @@ def match_pixels(
 
     Args:
         first, last: Which classes.
-        box: (M, 4) detections' corners, inclusive.
+        box: (M, 4) detections' corners, exclusive: most of them are never looked at, so they are turned here.
+        frame: (4,) what to take away from them for inclusive ones.
         image, grouped, starts, truth_image, truth_rows, truth_starts: See `Arrangement`.
         truth_box: (N, 4) objects' corners, inclusive.
         threshold: (N,) IoU that an object asks for.
@@ -166,7 +173,8 @@ def match_pixels(
                 if beyond == near:
                     continue
                 # The object that this detection overlaps most, the first of equal ones.
-                left, top, right, bottom = box[row, 0], box[row, 1], box[row, 2], box[row, 3]
+                left, top = undone(box[row, 0], frame[0]), undone(box[row, 1], frame[1])
+                right, bottom = undone(box[row, 2], frame[2]), undone(box[row, 3], frame[3])
                 area = (right - left + added) * (bottom - top + added)
                 best, chosen = -np.inf, -1
                 for k in range(near, beyond):

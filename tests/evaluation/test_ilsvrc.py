@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from inception_rcnn.evaluation import EvaluationResult, evaluate_ilsvrc
+from inception_rcnn.evaluation.pixel_matching import undone
 from inception_rcnn.structures import Detections, GroundTruth, InputError
+from inception_rcnn.structures.boxes import undo_sum
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 from reference.slow_ilsvrc import slow_ilsvrc
@@ -324,3 +326,9 @@ def test_wrong_arguments_are_named(detections: Any, text: str) -> None:
         evaluate_ilsvrc(truth(), found())
     with pytest.raises(InputError, match="'horse' is none"):
         evaluate_ilsvrc(truth((0, 0, BIG)), found()).curve("horse")
+
+
+def test_a_detections_corners_are_turned_back_as_undo_sum_does() -> None:
+    rng = np.random.default_rng(1)
+    numbers = np.concatenate([np.round(rng.uniform(-9, 600, 500), 3) + 1, rng.uniform(-9, 600, 500)])
+    assert [undone(total, 1.0) for total in numbers.tolist()] == undo_sum(numbers, 1.0).tolist()
