@@ -77,7 +77,7 @@ def test_what_is_written_comes_back(path: Path) -> None:
 
 def test_the_same_content_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.safetensors"
-    write_checkpoint(again, "googlenet", {"classes": ["cat", "dog"], "note": "ä"}, TENSORS)
+    write_checkpoint(again, "googlenet", {"note": "ä", "classes": ["cat", "dog"]}, TENSORS)
     assert again.read_bytes() == path.read_bytes()
 
 
