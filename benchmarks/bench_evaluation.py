@@ -118,7 +118,7 @@ def ours(folder: Path, task: str) -> dict[str, float]:
     found = DetectionTable(arrays["image"], arrays["label"], arrays["score"], box)
     truth = GroundTruthTable(names, tuple(ids), arrays["truth_image"], arrays["truth_label"], truth_box)
     evaluate = evaluate_coco if task == "coco" else evaluate_ilsvrc
-    evaluate(truth, found[:30_000])  # enough for every kernel to be loaded
+    evaluate(truth, found[:100])
     seconds, result = timed(lambda: evaluate(truth, found))
     stats = result.stats if task == "coco" else {}
     return {"seconds": seconds, "memory": peak_memory(), "map": result.map, "AP": stats.get("AP", 0.0)}

@@ -61,7 +61,7 @@ def score(truth: GroundTruthTable, found: DetectionTable, threads: int | None) -
     outcome, partner = np.empty(len(found), np.int8), np.empty(len(found), np.int32)
     order.each_class(
         score_classes,
-        *(sized_boxes(found.box), order.image, order.ranked, order.grouped, order.starts),
+        *(found.box, order.image, order.ranked, order.grouped, order.starts),
         *(sized_boxes(truth.box), bits, truth.ignored, order.truth_image, order.truth_rows, order.truth_starts),
         *(THRESHOLDS, HUNDRED_AND_ONE_RECALLS, AREAS, LIMIT, precision, recall, few_recall),
         *(np.empty(len(found), np.int32), outcome, partner),
@@ -84,10 +84,18 @@ def ranges_of(area: float, ranges: NDArray[np.float64]) -> int:
 
 
 @kernel
+def side_length(high: float, low: float) -> float:
+    """Return the side that was added to `low`: `structures.boxes.undo_sum` for one number, in the kernel's own file."""
+    difference = high - low
+    short = np.rint(difference * 1e9) / 1e9
+    return short if short + low == high else difference
+
+
+@kernel
 def match_image(
     rows: NDArray[np.int32],
     others: NDArray[np.int32],
-    sized: NDArray[np.float64],
+    box: NDArray[np.float64],
     truth_sized: NDArray[np.float64],
     truth_ranges: NDArray[np.int64],
     crowd: NDArray[np.bool_],
@@ -125,7 +133,8 @@ def match_image(
     for rank in range(len(rows)):
         # The overlaps of one detection, which hold for all thresholds and sizes: IoU, or its share inside a crowd.
         row = rows[rank]
-        x, y, width, height = sized[row, 0], sized[row, 1], sized[row, 2], sized[row, 3]
+        x, y = box[row, 0], box[row, 1]
+        width, height = side_length(box[row, 2], x), side_length(box[row, 3], y)
         largest = 0.0
         for g in range(count):
             other = others[g]
@@ -234,7 +243,7 @@ def read_curves(
 def score_classes(
     first: int,
     last: int,
-    sized: NDArray[np.float64],
+    box: NDArray[np.float64],
     image: NDArray[np.int32],
     ranked: NDArray[np.int32],
     grouped: NDArray[np.int32],
@@ -260,7 +269,7 @@ def score_classes(
 
     Args:
         first, last: Which classes.
-        sized: (M, 4) detections' x, y, width, height.
+        box: (M, 4) detections' corners x1 y1 x2 y2, as sums of COCO's x, y, width, height.
         image, ranked, grouped, starts, truth_image, truth_rows, truth_starts: See `Arrangement`.
         truth_sized: (N, 4) objects' x, y, width, height.
         truth_ranges: (N,) bit a is set if the object's area is in size range a.
@@ -291,7 +300,8 @@ def score_classes(
         own_ranges = np.empty(len(rows), np.int64)
         for i in range(len(rows)):
             row = rows[i]
-            own_ranges[i] = ranges_of(sized[row, 2] * sized[row, 3], ranges)
+            width, height = side_length(box[row, 2], box[row, 0]), side_length(box[row, 3], box[row, 1])
+            own_ranges[i] = ranges_of(width * height, ranges)
             slot[row], partner[row] = _UNMATCHED, -1
             outcome[row] = 0 if own_ranges[i] & 1 else -1
         room = len(rows) if truth_end > near else 0
@@ -317,7 +327,7 @@ def score_classes(
                 used = match_image(
                     grouped[here : min(beyond_rows, here + limit)],
                     truth_rows[near:beyond],
-                    sized,
+                    box,
                     truth_sized,
                     truth_ranges,
                     crowd,

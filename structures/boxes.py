@@ -6,15 +6,10 @@ Sums and products are taken in float64, in which products of float32 numbers are
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.errors import InputError
-from inception_rcnn.structures.kernels import kernel
-
-_WORTH_A_KERNEL = 20_000  # boxes; for fewer, numba is not even imported
 
 
 def as_boxes(boxes: ArrayLike, name: str = "boxes") -> NDArray[np.float32]:
@@ -143,31 +138,7 @@ def sized_boxes(box: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> sized_boxes(np.array([[0.1, 0.2, 0.1 + 0.7, 0.2 + 0.9]])).tolist()
     [[0.1, 0.2, 0.7, 0.9]]
     """
-    if len(box) < _WORTH_A_KERNEL:
-        return np.hstack([box[:, :2], undo_sum(box[:, 2:], box[:, :2])])
-    sized = np.empty((len(box), 4))
-    undo_sides(np.ascontiguousarray(box, np.float64), sized)
-    return sized
-
-
-# The rule of `undo_sum` once more, for millions of boxes: one pass, and nothing between is written to memory.
-
-
-@kernel
-def undone(total: float, part: float) -> float:
-    """Return what `undo_sum` returns, for one number."""
-    difference = total - part
-    short = np.rint(difference * 1e9) / 1e9
-    return short if short + part == total else difference
-
-
-@kernel
-def undo_sides(box: Any, sized: Any) -> None:
-    """Write x, y, width, height of each box."""
-    for row in range(box.shape[0]):
-        for side in range(2):
-            sized[row, side] = box[row, side]
-            sized[row, side + 2] = undone(box[row, side + 2], box[row, side])
+    return np.hstack([box[:, :2], undo_sum(box[:, 2:], box[:, :2])])
 
 
 def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -45,7 +45,6 @@ def _evaluate() -> None:
     from inception_rcnn.evaluation import Evaluation, analyse_errors, evaluate_coco, evaluate_ilsvrc, evaluate_voc
     from inception_rcnn.evaluation.bootstrap import resample_images
     from inception_rcnn.structures import DetectionTable, GroundTruthTable, nms
-    from inception_rcnn.structures.boxes import sized_boxes
 
     nms([[0, 0, 9, 9]], [1])
     box = np.array([[0.0, 0, 30, 30]])
@@ -55,7 +54,6 @@ def _evaluate() -> None:
     for evaluate in (evaluate_ilsvrc, evaluate_voc, evaluate_coco):
         result = evaluate(truths, found)
     analyse_errors(truths, found)
-    sized_boxes(np.zeros((20_000, 4)))
     resample_images(Evaluation(title="", result=result, truths=truths, detections=found), resamples=1)
 
 

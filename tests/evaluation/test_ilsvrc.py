@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.evaluation import EvaluationResult, evaluate_ilsvrc
+from inception_rcnn.evaluation.coco_matching import side_length
 from inception_rcnn.evaluation.pixel_matching import undone
 from inception_rcnn.structures import Detections, GroundTruth, InputError
 from inception_rcnn.structures.boxes import undo_sum
@@ -331,4 +332,6 @@ def test_wrong_arguments_are_named(detections: Any, text: str) -> None:
 def test_a_detections_corners_are_turned_back_as_undo_sum_does() -> None:
     rng = np.random.default_rng(1)
     numbers = np.concatenate([np.round(rng.uniform(-9, 600, 500), 3) + 1, rng.uniform(-9, 600, 500)])
-    assert [undone(total, 1.0) for total in numbers.tolist()] == undo_sum(numbers, 1.0).tolist()
+    expected = undo_sum(numbers, 1.0).tolist()
+    assert [undone(total, 1.0) for total in numbers.tolist()] == expected
+    assert [side_length(total, 1.0) for total in numbers.tolist()] == expected  # COCO's kernel

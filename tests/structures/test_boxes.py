@@ -17,7 +17,7 @@ from inception_rcnn.structures import (
     clip_boxes,
     pairwise_iou,
 )
-from inception_rcnn.structures.boxes import share_inside, sized_boxes, undo_sum
+from inception_rcnn.structures.boxes import share_inside, undo_sum
 
 side = st.integers(-3, 9)
 any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
@@ -174,12 +174,3 @@ def test_a_number_of_few_decimals_comes_back_from_a_sum(digits: int, places: int
 def test_any_number_comes_back_but_for_the_rounding(number: float, part: float) -> None:
     undone = undo_sum(np.array([number + part]), part)[0]
     assert abs(undone - number) <= 2 * np.spacing(max(abs(number), abs(part), abs(number + part)))
-
-
-def test_millions_of_boxes_go_by_the_same_rule_as_few() -> None:
-    rng = np.random.default_rng(5)
-    few_decimals = np.round(rng.uniform(-50, 600, (30_000, 4)), 2)
-    box = np.where(rng.random((30_000, 1)) < 0.5, few_decimals, rng.uniform(-50, 600, (30_000, 4)))
-    box[:, 2:] += box[:, :2]
-    pieces = np.split(box, 3)  # each too small for the kernel
-    assert np.array_equal(sized_boxes(box), np.concatenate([sized_boxes(piece) for piece in pieces]))
