@@ -22,7 +22,7 @@ from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
+from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier, shortened_threshold
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
@@ -99,21 +99,10 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND)
-    description = replace(_from_json(checkpoint.description, Path(path)), score_threshold=_shortened(threshold))
+    description = replace(
+        _from_json(checkpoint.description, Path(path)), score_threshold=shortened_threshold(threshold)
+    )
     write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
-
-
-def _shortened(threshold: float) -> float:
-    """Return the threshold with four digits, cut off and not rounded: what scores just as much still has to pass.
-
-    >>> _shortened(0.09479), _shortened(3.14159e-06), _shortened(0.0)
-    (0.09479, 3.141e-06, 0.0)
-    """
-    if threshold <= 0:
-        return 0.0
-    digits = 3 - math.floor(math.log10(threshold))
-    scale = 10.0**digits
-    return round(math.floor(threshold * scale) / scale, digits)
 
 
 def weights_path(weights: str | Path) -> Path:

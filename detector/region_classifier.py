@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
@@ -57,3 +59,19 @@ class RegionClassifier:
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+
+
+def shortened_threshold(threshold: float) -> float:
+    """Return the threshold with four digits, never above it as float32, which scores are: what scores it has to pass.
+
+    >>> shortened_threshold(0.123456), shortened_threshold(3.14159e-06), shortened_threshold(0.0)
+    (0.1234, 3.141e-06, 0.0)
+    """
+    if threshold <= 0:
+        return 0.0
+    digits = 3 - math.floor(math.log10(threshold))
+    nearest = round(threshold, digits)
+    if np.float32(nearest) <= np.float32(threshold):
+        return nearest
+    scale = 10.0**digits
+    return round(math.floor(threshold * scale) / scale, digits)

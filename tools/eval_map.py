@@ -233,14 +233,13 @@ def _check_sources(
 
 def _check_can_store(weights: Sequence[str], *, each: bool) -> None:
     """Refuse, before anything is run, to store a threshold where it cannot or must not be stored."""
-    from inception_rcnn.detector.checkpoints import SHIPPED, weights_path
+    from inception_rcnn.detector.checkpoints import is_shipped
     from inception_rcnn.structures import InputError
 
     if not weights or (len(weights) > 1 and not each):
         raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
-    shipped = {weights_path(name).resolve() for name in SHIPPED}
     for name in weights:
-        if weights_path(name).resolve() in shipped:
+        if is_shipped(name):
             raise InputError(f"--store-threshold does not write into {name}, a shipped file; name a copy of it")
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.detector.region_classifier import shortened_threshold
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.structures import GroundTruthTable, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
@@ -24,7 +25,7 @@ class MeasuredThreshold:
     """A score threshold and where it is from.
 
     Args:
-        value: In [0, 1], with four decimals.
+        value: In [0, 1], with four digits.
         origin: How it was found, or why it was not measured; for the user.
     """
 
@@ -75,7 +76,8 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
     best = evaluate_coco(truth, found).kept_matches().best_f1()
     if best.f1 == 0:
         return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {len(images)} images held out")
-    return MeasuredThreshold(round(best.threshold, 4), f"best mean F1 {best.f1:.3f} on {len(images)} images held out")
+    value = shortened_threshold(best.threshold)
+    return MeasuredThreshold(value, f"best mean F1 {best.f1:.3f} on {len(images)} images held out")
 
 
 def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.detector import ClassifierDescription, Ensemble, RegionClassifier, Runtime, warp_regions
-from inception_rcnn.detector.region_classifier import REGION_INPUT
+from inception_rcnn.detector.region_classifier import REGION_INPUT, shortened_threshold
 from inception_rcnn.structures import InputError
 
 
@@ -58,3 +58,9 @@ def test_outputs_that_do_not_fit_the_names_are_refused(
 
 def test_regions_are_seen_as_r_cnn_saw_them() -> None:
     assert REGION_INPUT.context == 16 and REGION_INPUT.side == 224 and REGION_INPUT.fill == (123, 117, 104)
+
+
+@pytest.mark.parametrize("score", [0.03, 0.09479, 0.123456, 0.99996, 1.0, 3.14159e-06])
+def test_a_shortened_threshold_lets_its_own_score_pass(score: float) -> None:
+    threshold = shortened_threshold(float(np.float32(score)))
+    assert np.float32(threshold) <= np.float32(score) and threshold == pytest.approx(score, rel=1e-3)
