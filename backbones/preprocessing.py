@@ -68,14 +68,16 @@ class InputSpec:
         """
         if pixels.ndim != 4 or pixels.shape[3] != 3 or pixels.dtype != torch.uint8:
             raise InputError(f"pixels should be uint8 (N, H, W, 3), got {pixels.dtype} {tuple(pixels.shape)}")
+        # (N, H, W, 3) seen as (N, 3, H, W) is channels-last memory already: no copy.
+        return self.shift(pixels).to(dtype).permute(0, 3, 1, 2)
+
+    def shift(self, pixels: Tensor) -> Tensor:
+        """Return RGB pixels (N, H, W, 3) of any type, in 0..255, in the network's order and units, as float32."""
         if self.channel_order == "bgr":
             pixels = pixels.flip(3)
         # Subtract in float32: 0..255 minus the mean keeps all its bits there, and is rounded once.
-        shifted = pixels.float().sub_(torch.tensor(self.mean, device=pixels.device))
-        if self.scale != 1.0:
-            shifted.mul_(self.scale)
-        # (N, H, W, 3) seen as (N, 3, H, W) is channels-last memory already: no copy.
-        return shifted.to(dtype).permute(0, 3, 1, 2)
+        shifted = pixels.float() - torch.tensor(self.mean, device=pixels.device)
+        return shifted if self.scale == 1.0 else shifted.mul_(self.scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint's description."""

@@ -6,10 +6,16 @@ Sums and products are taken in float64, in which products of float32 numbers are
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.errors import InputError
+
+# What offsets are divided by, so that all are about 1: shares of a box's sides, and logarithms. Source: Fast R-CNN.
+OFFSET_DEVIATIONS: Final = np.array([0.1, 0.1, 0.2, 0.2])
+MOST_GROWTH: Final = 2.0  # of a side, as a logarithm
 
 
 def as_boxes(boxes: ArrayLike, name: str = "boxes") -> NDArray[np.float32]:
@@ -116,6 +122,41 @@ def clip_boxes(boxes: ArrayLike, width: float, height: float) -> NDArray[np.floa
         raise InputError(f"width and height should be 0 or more, got {width} and {height}")
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(as_boxes(boxes), np.float32(0), limits)
+
+
+def encode_boxes(boxes: ArrayLike, targets: ArrayLike) -> NDArray[np.float32]:
+    """Return the offsets (N, 4) that lead from each box to the target beside it, in the units a regressor learns.
+
+    Shift of the centre as a share of the box's sides, then logarithm of the sides' ratio, each divided by its usual
+    size, `OFFSET_DEVIATIONS`. Boxes and targets must have area.
+
+    Source: R-CNN technical report v5, appendix C; the deviations are Fast R-CNN's.
+
+    >>> encode_boxes([[0, 0, 10, 10]], [[1, 0, 11, 10]]).tolist()
+    [[1.0, 0.0, 0.0, 0.0]]
+    """
+    start, end = as_boxes(boxes, "boxes").astype(np.float64), as_boxes(targets, "targets").astype(np.float64)
+    size, wanted = start[:, 2:] - start[:, :2], end[:, 2:] - end[:, :2]
+    if not ((size > 0).all() and (wanted > 0).all()):
+        raise InputError("boxes and targets should have area; one has none")
+    shift = ((end[:, :2] + end[:, 2:]) - (start[:, :2] + start[:, 2:])) / 2 / size
+    return (np.hstack([shift, np.log(wanted / size)]) / OFFSET_DEVIATIONS).astype(np.float32)
+
+
+def decode_boxes(boxes: ArrayLike, offsets: ArrayLike) -> NDArray[np.float32]:
+    """Return the boxes (N, 4) moved by offsets (N, 4): the inverse of `encode_boxes`, not clipped.
+
+    No side grows or shrinks by more than a factor of e^2, whatever the offsets are.
+
+    >>> decode_boxes([[0, 0, 10, 10]], [[1, 0, 0, 0]]).tolist()
+    [[1.0, 0.0, 11.0, 10.0]]
+    """
+    start = as_boxes(boxes).astype(np.float64)
+    moved = as_boxes(offsets, "offsets").astype(np.float64) * OFFSET_DEVIATIONS
+    size = start[:, 2:] - start[:, :2]
+    centre = (start[:, :2] + start[:, 2:]) / 2 + moved[:, :2] * size
+    half = size * np.exp(np.clip(moved[:, 2:], -MOST_GROWTH, MOST_GROWTH)) / 2
+    return np.hstack([centre - half, centre + half]).astype(np.float32)
 
 
 def undo_sum(total: NDArray[np.float64], part: NDArray[np.float64] | float) -> NDArray[np.float64]:
