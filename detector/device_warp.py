@@ -22,8 +22,9 @@ from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import upload
-from inception_rcnn.detector.region_warp import checked_regions, context_window
-from inception_rcnn.structures import check_rgb
+from inception_rcnn.detector.region_warp import context_window
+from inception_rcnn.structures import as_boxes, check_rgb
+from inception_rcnn.structures.boxes import check_area
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -98,7 +99,8 @@ class DeviceWarp:
         Raises:
             InputError: Wrong shape, or a box without area (the message gives the row).
         """
-        boxes = checked_regions(boxes)
+        boxes = as_boxes(boxes)
+        check_area(boxes)
         side = self.spec.side
         out = torch.empty((len(boxes), side, side, 3), dtype=self.dtype, device=self.device)
         groups = list(self._groups(context_window(boxes, self.spec)))

@@ -16,10 +16,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.structures import InputError, as_boxes, check_rgb
+from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.kernels import kernel
 
@@ -36,20 +37,6 @@ def context_window(boxes: Boxes, spec: InputSpec) -> NDArray[np.float64]:
     centre = (corners[:, :2] + corners[:, 2:]) / 2
     half = (corners[:, 2:] - corners[:, :2]) / 2 * (spec.side / (spec.side - 2 * spec.context))
     return np.concatenate([centre - half, centre + half], axis=1)
-
-
-def checked_regions(boxes: ArrayLike) -> Boxes:
-    """Return boxes as float32 (N, 4), each with an area.
-
-    Raises:
-        InputError: Wrong shape, or a box without area; the message gives the row.
-    """
-    checked = as_boxes(boxes)
-    empty = (checked[:, 2] <= checked[:, 0]) | (checked[:, 3] <= checked[:, 1])
-    if empty.any():
-        row = int(np.argmax(empty))
-        raise InputError(f"boxes has {int(empty.sum())} without area; first is row {row}: {checked[row].tolist()}")
-    return checked
 
 
 class RegionWarp:
@@ -84,9 +71,10 @@ class RegionWarp:
         Raises:
             InputError: Wrong shape, a box without area (the message gives the row), or fewer than one thread.
         """
-        boxes = checked_regions(boxes)
+        boxes = as_boxes(boxes)
         if threads is not None and threads < 1:
             raise InputError(f"threads should be at least 1, or None for one per processor, got {threads}")
+        check_area(boxes)
         windows = context_window(boxes, self.spec)
         levels = [self._level_of(window) for window in windows]
         crops = np.empty((len(boxes), self.spec.side, self.spec.side, 3), dtype=np.uint8)
