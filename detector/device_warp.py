@@ -90,11 +90,13 @@ class DeviceWarp:
         self._levels: list[Tensor] = [image]
 
     @torch.inference_mode()
-    def cut(self, boxes: Boxes) -> Tensor:
+    def cut(self, boxes: Boxes, *, out: Tensor | None = None) -> Tensor:
         """Return the regions as the network's input (N, 3, side, side), channels last, the mean subtracted.
 
         Args:
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the image; parts outside it become zero.
+            out: (M, 3, side, side) of the warp's type, channels last, M at least N: the regions are written into its
+                first rows, and it is returned.
 
         Raises:
             InputError: Wrong shape, or a box without area (the message gives the row).
@@ -102,7 +104,10 @@ class DeviceWarp:
         boxes = as_boxes(boxes)
         check_area(boxes)
         side = self.spec.side
-        out = torch.empty((len(boxes), side, side, 3), dtype=self.dtype, device=self.device)
+        if out is None:
+            size = (len(boxes), side, side, 3)
+            out = torch.empty(size, dtype=self.dtype, device=self.device).permute(0, 3, 1, 2)
+        pixels = out.permute(0, 2, 3, 1)
         groups = list(self._groups(context_window(boxes, self.spec)))
         if groups:
             rows = upload(np.concatenate([group.rows for group in groups]), self.device)
@@ -110,9 +115,9 @@ class DeviceWarp:
         done = 0
         for group in groups:
             mine = slice(done, done + len(group.rows))
-            self._fill(out, group, rows[mine], starts_steps[mine])
+            self._fill(pixels, group, rows[mine], starts_steps[mine])
             done += len(group.rows)
-        return out.permute(0, 3, 1, 2)
+        return out
 
     def _groups(self, windows: NDArray[np.float64]) -> Iterator[_Group]:
         """Yield the regions by halved copy, of large copies by place, no more at a time than memory is meant for."""
