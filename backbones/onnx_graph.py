@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from torch import Tensor
 
-from inception_rcnn.backbones.recording import Call, Port, Recording, Value, flat
+from inception_rcnn.backbones.recording import Call, Port, Ranges, Recording, Value, flat
 from inception_rcnn.structures import InputError, MissingDependencyError
 
 OPSET: Final = 17
@@ -28,8 +28,8 @@ def onnx_model(recording: Recording) -> bytes:
         InputError: The part calls what has no translation.
         MissingDependencyError: onnx is not installed.
     """
-    graph = _Graph()
     part = recording.part
+    graph = _Graph(part.ranges)
     for port, tensor, value in zip(part.inputs, part.example, recording.inputs, strict=True):
         graph.add_input(port, tensor, value)
     for call in recording.calls:
@@ -40,9 +40,9 @@ def onnx_model(recording: Recording) -> bytes:
 
 
 class _Graph:
-    """An ONNX graph in the making."""
+    """An ONNX graph in the making; with ranges, of convolutions in int8."""
 
-    def __init__(self) -> None:
+    def __init__(self, ranges: Ranges | None) -> None:
         try:
             import onnx
         except ImportError as error:
@@ -50,12 +50,14 @@ class _Graph:
                 "ONNX models need the library onnx: pip install 'inception-rcnn[export]' (or [cpu], for OpenVINO)"
             ) from error
         self._onnx = onnx
+        self._ranges = None if ranges is None else iter(ranges)
         self._nodes: list[Any] = []
         self._constants: dict[int, tuple[Tensor, str]] = {}
         self._initializers: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._names: dict[Value, str] = {}
+        self._roundings: dict[tuple[Value, float], str] = {}
         self._translations: dict[str, Callable[..., str | list[str]]] = {
             "convolution": self._convolution,
             "max_pool2d_with_indices": self._max_pool,
@@ -132,7 +134,7 @@ class _Graph:
             return operand
         if isinstance(operand, Value):
             return self._names[operand]
-        if isinstance(operand, int | float):
+        if type(operand) in (int, float):
             operand = np.float32(operand)
         known = self._constants.get(id(operand))
         if known is None:
@@ -155,15 +157,38 @@ class _Graph:
     ) -> str:
         if transposed:
             raise InputError("a transposed convolution has no translation to ONNX; see onnx_graph.py")
-        around = [*padding, *padding]
+        read: Any = x
+        factors: Any = weight
+        if self._ranges is not None and bias is not None:
+            read, factors = self._rounded(x, next(self._ranges)), self._rounded_weight(weight)
         return self._node(
             "Conv",
-            [x, weight] if bias is None else [x, weight, bias],
+            [read, factors, *([] if bias is None else [bias])],
             strides=list(strides),
-            pads=around,
+            pads=[*padding, *padding],
             dilations=list(dilations),
             group=groups,
         )
+
+    def _rounded(self, x: Value, limits: tuple[float, float]) -> str:
+        """Return the value rounded to 256 steps between its limits, of which 0 is one."""
+        low, high = min(limits[0], 0.0), max(limits[1], 0.0)
+        step = np.float32((high - low) / 255 or 1.0)
+        how = [step, np.uint8(round(-low / float(step)))]
+        # Convolutions that read the same share what is rounded.
+        key = (x, float(step))
+        if key not in self._roundings:
+            steps = self._node("QuantizeLinear", [x, *how])
+            self._roundings[key] = self._node("DequantizeLinear", [steps, *how])
+        return self._roundings[key]
+
+    def _rounded_weight(self, weight: Tensor) -> str:
+        """Return a weight rounded to 255 steps, the largest number of each output channel being the last."""
+        array = weight.detach().numpy()
+        step = np.abs(array).reshape(len(array), -1).max(axis=1) / np.float32(127)
+        step[step == 0] = 1
+        rounded = np.rint(array / step[:, None, None, None]).astype(np.int8)
+        return self._node("DequantizeLinear", [rounded, step, np.zeros(len(step), np.int8)], axis=0)
 
     def _max_pool(
         self,

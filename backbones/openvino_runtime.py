@@ -15,7 +15,8 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -32,7 +33,7 @@ from inception_rcnn.structures.files import cache_folder
 from inception_rcnn.structures.jobs import available_processors
 
 # What OpenVINO calls the precisions that it is asked for.
-_HINTS: Final = {"fp32": "f32", "bf16": "bf16"}
+_HINTS: Final = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}  # int8: of what is not rounded to it
 _LAYOUT: Final = 1  # of the files; another number makes those from before unknown
 _MOST_FILES: Final = 24  # that are kept, each of 10 to 30 MB: the least recently used go
 _SUFFIX: Final = ".openvino"
@@ -79,18 +80,24 @@ def compile_part(part: Part, precision: str, *, threads: int | None = None, fold
 
     Args:
         part: In float32; what comes in and goes out is float32 too.
-        precision: In which OpenVINO multiplies: "fp32", or "bf16" (where the CPU cannot: fp32).
+        precision: In which OpenVINO multiplies: "fp32"; "bf16", where the CPU can; "int8" those convolutions whose
+            ranges the part knows.
         threads: How many it uses at most; None: one for each processor.
         folder: Of the files; None: in the user's cache folder. Where it cannot be written nothing is kept.
 
     Raises:
-        InputError: Unknown precision, or the part has no translation.
+        InputError: Unknown precision, int8 without ranges, or the part has no translation.
         MissingDependencyError: OpenVINO is not installed.
     """
     if precision not in _HINTS:
         raise InputError(f"precision should be one of {', '.join(_HINTS)}, got {precision!r}")
+    if precision == "int8" and part.ranges is None:
+        raise InputError(
+            f"precision int8 needs calibrated weights, and the {part.name}'s are not; calibrate them with "
+            "`inception-rcnn calibrate`, or use bf16"
+        )
     core = openvino().Core()
-    recording = record(part)
+    recording = record(part if precision == "int8" else replace(part, ranges=None))
     settings = {
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "INFERENCE_NUM_THREADS": threads or available_processors(),

@@ -17,6 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from inception_rcnn.structures import InputError
 
+# Lowest and highest of what each convolution with a bias reads, in the order of the calls. Those without a bias (the
+# sums of the response normalisation) stay in floating point.
+Ranges = tuple[tuple[float, float], ...]
+
 
 @dataclass(frozen=True)
 class Port:
@@ -42,6 +46,7 @@ class Part:
         example: Inputs to run it once with.
         inputs: One for each of them.
         outputs: One for each tensor that it returns.
+        ranges: Of what its convolutions read, to make them in int8; None: they are made in floating point.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Part:
     example: tuple[Tensor, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    ranges: Ranges | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ class Recording:
     def checksum(self) -> str:
         """Return the SHA-256 of all that decides what the part computes: operations, their arguments, weights."""
         digest = hashlib.sha256()
-        digest.update(repr((self.part.name, self.part.inputs, self.part.outputs, self.inputs)).encode())
+        part = self.part
+        digest.update(repr((part.name, part.inputs, part.outputs, part.ranges, self.inputs)).encode())
         for call in self.calls:
             digest.update(f"{call.name} {call.results}\0".encode())
             _add(digest, call.arguments)

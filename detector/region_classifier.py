@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
-    PooledMaps,
     PooledNetwork,
     PoolingSpec,
     enlarged_boxes,
@@ -47,6 +48,8 @@ class ClassifierDescription:
         pooling: How regions are pooled from one map; None: each is warped.
         box_regression: Whether the network says how each box should be moved, too.
         objectness_power: The power of the objectness by which class probabilities are multiplied; 0: they stand alone.
+        activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
+            name; int8 needs them (`calibration.py`).
 
     Raises:
         InputError: Box regression without pooling, or a power outside 0..4.
@@ -61,6 +64,7 @@ class ClassifierDescription:
     pooling: PoolingSpec | None = None
     box_regression: bool = False
     objectness_power: float = 1.0
+    activation_ranges: dict[str, Ranges] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
@@ -109,6 +113,7 @@ class PooledClassifier:
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+        self._compute = pooled_compute(self.network, runtime, description.activation_ranges)
 
     @torch.inference_mode()
     def score(
@@ -138,31 +143,32 @@ class PooledClassifier:
         if len(boxes) == 0:
             return probabilities, offsets
         with clock.stage("network"):
-            maps, corners = self._look(image, boxes, scale)
+            seen, corners = self.enlarged(image, boxes, scale)
+            maps = self._compute.maps(seen)
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
             with clock.stage("pooling"):
-                cells = self.network.cells(maps, corners[rows])
+                coarse, fine = self.network.pool(maps, corners[rows])
             with clock.stage("network"):
-                mean = None if maps.mean is None else maps.mean.expand(len(cells), -1)
-                logits, moves = self.network.head(cells, mean)
+                mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
+                logits, moves = self._compute.head(coarse, fine, mean)
                 probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
                 if offsets is not None and moves is not None:
                     offsets[rows] = moves.float().cpu().numpy()
         return probabilities, offsets
 
-    def _look(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None
-    ) -> tuple[PooledMaps, torch.Tensor]:
-        """Return the maps of the enlarged image, and the boxes (N, 5) in its pixels."""
+    def enlarged(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the trunk sees of an image, (1, 3, h, w), and the boxes (N, 5) in its pixels. See `score`."""
         height, width = image.shape[:2]
         factor = self.network.spec.scale_for(width, height) if scale is None else scale
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
         enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
         corners = torch.from_numpy(enlarged_boxes(boxes, (width, height), enlarged)).to(self.runtime.device)
-        maps = self.network.maps(enlarged.to(self.runtime.dtype))
-        return maps, torch.nn.functional.pad(corners, (1, 0))  # all of image 0 of the batch
+        # All of image 0 of the batch.
+        return enlarged.to(self.runtime.dtype), torch.nn.functional.pad(corners, (1, 0))
 
 
 AnyClassifier = RegionClassifier | PooledClassifier
