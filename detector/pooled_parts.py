@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.openvino_runtime import compile_part
 from inception_rcnn.backbones.recording import Part, Port, Ranges
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_pooling import COARSE, PooledMaps, PooledNetwork, PoolingSpec
@@ -112,8 +113,6 @@ class _ByTorch:
 
 class _ByOpenVino:
     def __init__(self, network: PooledNetwork, precision: str, ranges: Mapping[str, Ranges]) -> None:
-        from inception_rcnn.backbones.openvino_runtime import compile_part
-
         self._spec = network.spec
         self._trunk = compile_part(trunk_part(network, ranges.get(TRUNK)), precision)
         self._head = compile_part(head_part(network, ranges.get(HEAD)), precision)

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones.inference import with_inference_trunk
 from inception_rcnn.backbones.recording import Ranges
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
     PooledNetwork,
@@ -113,7 +114,8 @@ class PooledClassifier:
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
-        self._compute = pooled_compute(self.network, runtime, description.activation_ranges)
+        self._ready = with_inference_trunk(self.network)
+        self._compute = pooled_compute(self._ready, runtime, description.activation_ranges)
 
     @torch.inference_mode()
     def score(
@@ -137,25 +139,25 @@ class PooledClassifier:
         """
         clock, boxes = clock or StageClock(), as_boxes(boxes)
         check_area(boxes)
-        outputs = len(self.description.class_names) + 1
-        probabilities = np.zeros((len(boxes), outputs), np.float32)
-        offsets = np.zeros((len(boxes), 4), np.float32) if self.description.box_regression else None
+        outputs, regresses = len(self.description.class_names) + 1, self.description.box_regression
         if len(boxes) == 0:
-            return probabilities, offsets
+            return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None
         with clock.stage("network"):
             seen, corners = self.enlarged(image, boxes, scale)
             maps = self._compute.maps(seen)
+        parts = []
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
             with clock.stage("pooling"):
-                coarse, fine = self.network.pool(maps, corners[rows])
+                coarse, fine = self._ready.pool(maps, corners[rows])
             with clock.stage("network"):
                 mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
                 logits, moves = self._compute.head(coarse, fine, mean)
-                probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
-                if offsets is not None and moves is not None:
-                    offsets[rows] = moves.float().cpu().numpy()
-        return probabilities, offsets
+                found = [logits.float().softmax(dim=1)] + ([] if moves is None else [moves.float()])
+                parts.append(torch.cat(found, dim=1))
+        with clock.stage("network"):  # a GPU is waited for once, here
+            table = download(torch.cat(parts))()
+        return np.ascontiguousarray(table[:, :outputs]), np.ascontiguousarray(table[:, outputs:]) if regresses else None
 
     def enlarged(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None = None
@@ -166,7 +168,7 @@ class PooledClassifier:
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
         enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
-        corners = torch.from_numpy(enlarged_boxes(boxes, (width, height), enlarged)).to(self.runtime.device)
+        corners = upload(enlarged_boxes(boxes, (width, height), enlarged), self.runtime.device)
         # All of image 0 of the batch.
         return enlarged.to(self.runtime.dtype), torch.nn.functional.pad(corners, (1, 0))
 
