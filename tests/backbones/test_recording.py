@@ -100,7 +100,7 @@ def test_another_number_of_outputs_than_named_is_refused(outputs: int) -> None:
 
 
 def test_keywords_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match="add.* was called with alpha"):
+    with pytest.raises(InputError, match=r"add.* was called with alpha"):
         record(part_of(lambda weight, x: torch.add(x, weight, alpha=2)))
 
 
