@@ -31,7 +31,7 @@ from torch.nn.functional import conv2d
 from inception_rcnn.backbones import STAGES
 from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import for_inference
-from inception_rcnn.backbones.runtime import Runtime, choose_runtime, upload
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory, upload
 from inception_rcnn.detector import Ensemble, RegionClassifier, StageClock, load_detector
 from inception_rcnn.detector.checkpoints import load_region_classifier
 from inception_rcnn.detector.device_warp import DeviceWarp
@@ -272,9 +272,11 @@ class Stages:
 
     def search(self) -> None:
         """Selective search by threads."""
-        for threads in (1, 2, 4, 8, 16):
-            name = f"selective search, {threads} threads, ms"
-            self.table.time(name, lambda threads=threads: selective_search(self.image, threads=threads))
+        for memory in ("as it is", "freed memory kept"):
+            for threads in (1, 2, 4, 8, 16):
+                name = f"selective search, {threads} threads, {memory}, ms"
+                self.table.time(name, lambda threads=threads: selective_search(self.image, threads=threads))
+            keep_freed_memory()
         before = cv2.getNumThreads()
         cv2.setNumThreads(1)
         self.table.time("selective search, all threads, OpenCV on one, ms", lambda: selective_search(self.image))
