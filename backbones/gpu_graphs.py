@@ -34,7 +34,7 @@ def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool
     try:
         with torch.cuda.device(inputs.device):
             # What is compiled, chosen or allocated at a first run must not be in the graph.
-            aside = torch.cuda.Stream()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(2):
