@@ -267,7 +267,7 @@ class Stages:
     def stream(self) -> None:
         """Many photographs, one after the other."""
         detector = load_detector(self.pooled or WARPED, str(self.runtime.device))
-        count = 3 if self.quick else 200
+        count = 3 if self.quick else 64
         if self.quick:
             detector = detector.with_settings(max_proposals=8)
         several = [np.ascontiguousarray(np.roll(self.image, 7 * shift, axis=1)) for shift in range(count)]
