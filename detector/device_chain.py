@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured
+from inception_rcnn.backbones.gpu_graphs import captured, memory_pool
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.device_warp import DeviceWarp
@@ -62,6 +62,7 @@ class WarpedChain:
         self.tune = tune
         self.batch = runtime.batch
         self._batches: dict[int, _Batch] = {}
+        self._pool = memory_pool(runtime.device)
         self._lock = threading.RLock()  # the batches' memory is used again and again
 
     @torch.inference_mode()
@@ -131,13 +132,16 @@ class WarpedChain:
         """Halve the batches and free what was kept for the larger ones."""
         self.batch = max(1, self.batch // 2)
         self._batches.clear()
+        self._pool = memory_pool(self.runtime.device)
         if self.runtime.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _prepared(self, size: int) -> _Batch:
         side, device = self.spec.side, self.runtime.device
         pixels = torch.zeros((size, side, side, 3), dtype=self.runtime.dtype, device=device).permute(0, 3, 1, 2)
-        return _Batch(pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune))
+        return _Batch(
+            pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune, pool=self._pool)
+        )
 
 
 @dataclass(frozen=True, eq=False)

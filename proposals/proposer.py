@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -148,11 +149,18 @@ class Proposer:
         settings = self.settings
         if self.multibox is None or settings.source == "selective-search":
             return selective_search(image, threads=threads, **settings.search_options())
-        view, own = self._own(self.multibox, image)
         if settings.source == "multibox":
+            view, own = self._own(self.multibox, image)
             merged = replace(own, objectness=self.multibox.objectness(view, own.boxes))
         else:
-            searched = selective_search(image, threads=threads, **settings.search_options())
+            search = partial(selective_search, image, threads=threads, **settings.search_options())
+            if self.multibox.runtime.device.type == "cpu":
+                (view, own), searched = self._own(self.multibox, image), search()
+            else:  # the network computes elsewhere: it is started from this thread while another one searches
+                with ThreadPoolExecutor(1) as pool:
+                    waiting = pool.submit(search)
+                    view, own = self._own(self.multibox, image)
+                    searched = waiting.result()
             sources, scores = self.multibox.rank(view, own, searched)
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
