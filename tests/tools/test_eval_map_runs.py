@@ -328,7 +328,7 @@ def test_two_processes_of_torchrun_find_the_same(root: Path, model: Path) -> Non
 
 def test_power_and_regression_of_the_checkpoint_and_of_the_command(root: Path, model: Path) -> None:
     def settings(weights: Path, *options: str) -> tuple[object, object]:
-        kept = Path(f"{weights.stem}{''.join(options)}.safetensors")
+        kept = Path(f"kept-{weights.stem}{''.join(options)}.safetensors")
         assert run(root, weights, "--limit", "1", "--output", kept, *options) == 0
         stored = read_stored_detections(kept).settings
         assert stored["score_threshold"] == DetectionSettings().score_threshold
