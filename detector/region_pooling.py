@@ -171,9 +171,7 @@ class PooledNetwork(nn.Module):
         read = self.dropout(read)
         return self.classifier(read), None if self.regressor is None else self.regressor(read)
 
-    def forward(
-        self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return class logits (R, C + 1) and box offsets (R, 4) of regions. See `maps` and `cells`."""
         maps = self.maps(images, sizes)
         mean = None if maps.mean is None else maps.mean[boxes[:, 0].long()]

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
-from inception_rcnn.backbones import STAGES, GoogLeNet
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, downsample
+from inception_rcnn.backbones import GoogLeNet
+from inception_rcnn.backbones.feature_maps import feature_maps
+from inception_rcnn.backbones.inception import INCEPTION_TABLE
 from inception_rcnn.proposals.network.priors import STRIDES, PriorSettings, grid_priors
 
 # An output of 1 moves a corner by this share of the prior's width or height.
@@ -84,15 +85,7 @@ class MultiBoxNet(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps at 8, 16 and 32 pixels, as the trunk gives them."""
-        x, read = images, []
-        for name in STAGES:
-            if name in POOLED_AFTER:  # the map itself is wanted, not its pooled form
-                x = self.trunk.get_submodule(f"inception_{name}")(x)
-                read.append(x)
-                x = downsample(x)
-            else:
-                x = self.trunk.stage(name, x)
-        return [*read, x]
+        return list(feature_maps(self.trunk, images, READ_AFTER).values())
 
     def forward(self, images: Tensor) -> MultiBoxOutput:
         """Return what the network says of (N, 3, side, side), preprocessed as the trunk's weights expect."""
