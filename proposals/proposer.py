@@ -145,14 +145,40 @@ class Proposer:
             image: (H, W, 3) uint8 RGB.
             threads: For selective search; None: all processors. The network has torch's; see `side_by_side`.
         """
+        return self.complete(image, self.search(image, threads=threads))
+
+    def search(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals | None:
+        """Return what selective search finds, for `complete`; None where the settings leave it out.
+
+        It needs no network, so it can be done by another thread than the one that the networks compute on.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            threads: As many; None: all processors. The answer does not depend on it.
+        """
+        if self.settings.source == "multibox":
+            return None
+        return selective_search(image, threads=threads, **self.settings.search_options())
+
+    def complete(self, image: NDArray[np.uint8], searched: Proposals | None) -> Proposals:
+        """Return the proposals of an image of which selective search's part is known.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            searched: What `search` returned for it.
+
+        Raises:
+            InputError: There is nothing where the settings ask for selective search.
+        """
         settings = self.settings
+        if searched is None and settings.source != "multibox":
+            raise InputError(f"source {settings.source!r} needs what selective search found; call `search` first")
         if self.multibox is None or settings.source == "selective-search":
-            return selective_search(image, threads=threads, **settings.search_options())
+            return searched or Proposals.empty()
         view, own = self._own(self.multibox, image)
-        if settings.source == "multibox":
+        if searched is None:
             merged = replace(own, objectness=self.multibox.objectness(view, own.boxes))
         else:
-            searched = selective_search(image, threads=threads, **settings.search_options())
             sources, scores = self.multibox.rank(view, own, searched)
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 def run_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int, most: int | None = None
-) -> Iterator[Future[Result]]:
+) -> Generator[Future[Result], None, None]:
     """Yield a finished future for each item, in order, while threads already work on the next items.
 
     What the function raises is in the future, at the item's place, and the rest goes on. What `items` raises comes
@@ -40,7 +40,7 @@ def run_ahead(
     return _run_in_turn(function, items) if workers == 0 else _run_ahead(function, items, workers, most)
 
 
-def _run_in_turn(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Future[Result]]:
+def _run_in_turn(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Future[Result], None, None]:
     for item in items:
         done: Future[Result] = Future()
         try:
@@ -52,7 +52,7 @@ def _run_in_turn(function: Callable[[Item], Result], items: Iterable[Item]) -> I
 
 def _run_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int
-) -> Iterator[Future[Result]]:
+) -> Generator[Future[Result], None, None]:
     source, waiting = iter(items), deque[Future[Result]]()
     ended, failure = False, None
     pool = ThreadPoolExecutor(workers)

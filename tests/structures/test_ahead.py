@@ -36,7 +36,9 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
         time.sleep(0.02 if number % 3 == 0 else 0)
         return number * number
 
-    assert [done.result() for done in run_ahead(slow_at_first, range(20), workers=workers)] == [n * n for n in range(20)]
+    assert [done.result() for done in run_ahead(slow_at_first, range(20), workers=workers)] == [
+        n * n for n in range(20)
+    ]
     assert list(run_ahead(slow_at_first, [], workers=workers)) == []
 
 
@@ -70,7 +72,7 @@ def test_only_a_few_items_are_taken_ahead(workers: int, most: int | None) -> Non
     for count in range(1, 6):
         assert next(ready).result() == count
         assert len(taken) <= count - 1 + bound
-    ready.close()  # type: ignore[attr-defined]
+    ready.close()
 
 
 def test_results_handed_out_are_not_kept() -> None:
@@ -79,7 +81,7 @@ def test_results_handed_out_are_not_kept() -> None:
     next(ready)
     gc.collect()
     assert first() is None
-    ready.close()  # type: ignore[attr-defined]
+    ready.close()
 
 
 @pytest.mark.parametrize("workers", WORKERS)
@@ -132,7 +134,7 @@ def test_whatever_ends_it_no_item_is_begun_any_more(ending: str) -> None:
         ready = run_ahead(work, range(1000), workers=2, most=50)
         next(ready)
         if ending == "close":
-            ready.close()  # type: ignore[attr-defined]
+            ready.close()
         if ending == "error":
             for _ in ready:
                 raise KeyError("of who iterates")
