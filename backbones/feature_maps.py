@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, STAGES, GoogLeNet, downsample
+from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, STAGES, GoogLeNet
 from inception_rcnn.structures import InputError
 
 # Pixels of the image from one cell of a map to the next, for the stages a map is worth taking behind.
@@ -40,5 +40,5 @@ def feature_maps(network: GoogLeNet, images: Tensor, names: Sequence[str] = ("3b
         if name in wanted:
             maps[name] = x
         if name in POOLED_AFTER and len(maps) < len(wanted):
-            x = downsample(x)
+            x = network.downsample(x)
     return maps

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
+from inception_rcnn.detector.device_chain import WarpedChain
 from inception_rcnn.detector.region_classifier import AnyClassifier, PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
 from inception_rcnn.structures import InputError, Proposals
@@ -115,7 +115,9 @@ class Ensemble:
         self.warped = tuple(member for member in members if isinstance(member, RegionClassifier))
         self.runtime = members[0].runtime
         _check_agreement(self.members)
-        self.shared = shared_stages([member.network for member in self.warped])
+        networks = [member.network for member in self.warped]
+        self.shared = shared_stages(networks)
+        self._chain = WarpedChain(networks, self.shared, self.input_spec, self.runtime)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -157,6 +159,9 @@ class Ensemble:
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], clock: StageClock
     ) -> NDArray[np.float32]:
         """Return the probabilities (warped members, N, C + 1), a batch of regions after the other."""
+        if self.runtime.device.type == "cuda":
+            with clock.stage("network"):
+                return self._chain.score(image, boxes)
         warp = RegionWarp(image, self.input_spec)
         scores = np.zeros((len(self.warped), len(boxes), len(self.class_names) + 1), np.float32)
         for start in range(0, len(boxes), self.runtime.batch):
@@ -177,19 +182,8 @@ class Ensemble:
         if len(crops) == 0:
             return np.zeros((len(self.warped), 0, len(self.class_names) + 1), np.float32)
         inputs = self.input_spec.apply(torch.from_numpy(crops).to(self.runtime.device), self.runtime.dtype)
-        return np.stack([logits.float().softmax(dim=1).cpu().numpy() for logits in self._logits(inputs)])
-
-    def _logits(self, inputs: Tensor) -> list[Tensor]:
-        """Return the logits (N, C + 1) of every member that warps; the stages that all have in common run once."""
-        networks = [member.network for member in self.warped]
-        if len(networks) == 1:
-            return [networks[0](inputs)]
-        x, rest = inputs, STAGES[0]
-        if self.shared:
-            x, rest = networks[0].trunk(inputs, stop=self.shared[-1]), STAGES[min(len(self.shared), len(STAGES) - 1)]
-        if len(self.shared) == len(STAGES):
-            return [network.classify(x) for network in networks]
-        return [network.classify(network.trunk(x, start=rest)) for network in networks]
+        found: NDArray[np.float32] = self._chain.probabilities(inputs).cpu().numpy()
+        return found
 
 
 def _check_agreement(members: Sequence[AnyClassifier]) -> None:

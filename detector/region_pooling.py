@@ -20,11 +20,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import roi_align
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.feature_maps import FIRST_CENTRES, STRIDES, feature_maps
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.region_align import align_regions
+from inception_rcnn.backbones.runtime import upload
 from inception_rcnn.structures import InputError, check_rgb
 
 COARSE, FINE = "4e", "3b"
@@ -182,9 +183,7 @@ class PooledNetwork(nn.Module):
         if self.spec.centred:
             shift = FIRST_CENTRES[stage] - (stride - 1) / 2
             boxes = torch.cat([boxes[:, :1], boxes[:, 1:] - shift], dim=1)
-        # Region pooling is not made for bfloat16 on the CPU.
-        pooled = roi_align(x.float(), boxes, self.spec.cells, 1 / stride, 2, aligned=True)
-        return pooled.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        return align_regions(x, boxes, self.spec.cells, 1 / stride)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -229,7 +228,7 @@ def pooled_input(image: NDArray[np.uint8], spec: InputSpec, scale: float, device
     check_rgb(image)
     height, width = image.shape[:2]
     size = (max(32, round(height * scale)), max(32, round(width * scale)))
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device, non_blocking=True)
+    pixels = upload(image, device)
     x = pixels[None].permute(0, 3, 1, 2).float()
     x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
     return spec.shift(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
