@@ -93,7 +93,7 @@ def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album
     stored = detect_set(run, quiet=True)
     assert stored is not None and stored.runs == ("all averaged", "x", "y")
     assert stored.settings == {"a": [1, 2], "code": code_fingerprint()} and stored.image_ids == (10, 11, 12, 13, 14)
-    assert list(stored.seconds) == ["decode", "proposals", "warp", "network", "rest"]
+    assert list(stored.seconds) == ["waiting", "proposals", "warp", "network", "rest"]
     for position, (together, *alone) in enumerate(stored.found):
         answers = [detector(album.path(position))]
         answers += [
