@@ -15,6 +15,16 @@ def machine_line(*packages: str) -> str:
     return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
 
 
+def instructions() -> str:
+    """What the processor multiplies matrices with, as far as Linux tells: AMX, AVX512-BF16, AVX512, AVX2, or less."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(encoding="utf-8").split() if info.is_file() else []
+    if "avx512f" not in flags:
+        return "AVX2 alone" if "avx2" in flags else "neither AVX512 nor AVX2 known"
+    known = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
+    return " and ".join(name for flag, name in known.items() if flag in flags) or "AVX512 without bfloat16"
+
+
 def peak_memory() -> float:
     """The largest memory of this process so far, in MB.
 
