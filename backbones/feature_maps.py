@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor
 
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, STAGES, GoogLeNet, downsample
+from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, STAGES, GoogLeNet
 from inception_rcnn.structures import InputError
 
 # Pixels of the image from one cell of a map to the next, for the stages a map is worth taking behind.
@@ -36,12 +36,9 @@ def feature_maps(network: GoogLeNet, images: Tensor, names: Sequence[str] = ("3b
         raise InputError(f"unknown stage {unknown[0]!r}; the trunk's stages are {', '.join(STAGES)}")
     wanted, maps, x = set(names), {}, images
     for name in STAGES[: 1 + max((STAGES.index(one) for one in wanted), default=-1)]:
-        if name in INCEPTION_TABLE:
-            x = network.get_submodule(f"inception_{name}")(x)
-        else:
-            x = network.stage(name, x)
+        x = network.get_submodule(f"inception_{name}")(x) if name in INCEPTION_TABLE else network.stage(name, x)
         if name in wanted:
             maps[name] = x
         if name in POOLED_AFTER and len(maps) < len(wanted):
-            x = downsample(x)
+            x = network.downsample(x)
     return maps

@@ -83,6 +83,7 @@ class LocalResponseNorm(nn.Module):
         super().__init__()
         index = torch.arange(channels)
         near = (index[:, None] - index[None, :]).abs() <= size // 2
+        self.strength = alpha / size
         self.band: Tensor
         self.register_buffer("band", (near.float() * (alpha / size))[:, :, None, None], persistent=False)
 
@@ -226,15 +227,19 @@ class GoogLeNet(nn.Module):
             InputError: There is no stage of that name.
         """
         if name == "conv1":
-            x = downsample(self.conv1(x).relu_())
+            x = self.downsample(self.conv1(x).relu_())
             return self.norm1(x)  # type: ignore[no-any-return]
         if name == "conv2":
             x = self.norm2(self.conv2(self.conv2_reduce(x).relu_()).relu_())
-            return downsample(x)
+            return self.downsample(x)
         if name not in INCEPTION_TABLE:
             raise InputError(f"unknown stage {name!r}; the trunk's stages are {', '.join(STAGES)}")
         x = self.get_submodule(f"inception_{name}")(x)
-        return downsample(x) if name in POOLED_AFTER else x
+        return self.downsample(x) if name in POOLED_AFTER else x
+
+    def downsample(self, x: Tensor) -> Tensor:
+        """Return the maximum over 3x3 windows at stride 2; see the function of this name."""
+        return downsample(x)
 
     def trunk(self, x: Tensor, *, start: str = STAGES[0], stop: str = STAGES[-1]) -> Tensor:
         """Return the map after `stop`, given the images, or the map before `start` when it is named.

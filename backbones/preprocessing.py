@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import torch
@@ -72,11 +73,11 @@ class InputSpec:
         return self.shift(pixels).to(dtype).permute(0, 3, 1, 2)
 
     def shift(self, pixels: Tensor) -> Tensor:
-        """Return RGB pixels (N, H, W, 3) of any type, in 0..255, in the network's order and units, as float32."""
+        """Return RGB pixels (..., 3) of any type, in 0..255, in the network's order and units, as float32."""
         if self.channel_order == "bgr":
-            pixels = pixels.flip(3)
+            pixels = pixels.flip(-1)
         # Subtract in float32: 0..255 minus the mean keeps all its bits there, and is rounded once.
-        shifted = pixels.float() - torch.tensor(self.mean, device=pixels.device)
+        shifted = pixels.float() - _on_device(self.mean, pixels.device)
         return shifted if self.scale == 1.0 else shifted.mul_(self.scale)
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +102,13 @@ class InputSpec:
                 f"input specification: mean should be three numbers and scale one, got {mean!r} and {scale!r}"
             )
         return cls(**{**values, "mean": tuple(float(number) for number in mean)})
+
+
+@lru_cache(maxsize=64)
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return numbers as a float32 tensor, kept: to send them anew would wait for all that the device has to do."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
 
 
 def _is_number(value: object) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from inception_rcnn.structures import InputError
 
@@ -75,3 +79,38 @@ def keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 2**30)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def upload(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on a device, without waiting for what the device is doing.
+
+    Args:
+        array: Of numbers; it may be changed or freed as soon as this returns.
+        device: Of any kind. On the CPU the tensor may share the array's memory.
+    """
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    # A copy from pageable memory would wait; the pinned block is kept by the allocator until the copy is over.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
+    """Start to copy a tensor to the CPU, and return what waits for the copy and gives the array.
+
+    Args:
+        tensor: On any device; of a type that NumPy knows.
+    """
+    if tensor.device.type != "cuda":
+        array: NDArray[Any] = tensor.numpy()
+        return lambda: array
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    pinned.copy_(tensor, non_blocking=True)
+    over = torch.cuda.Event()
+    over.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> NDArray[Any]:
+        over.synchronize()
+        # A copy, because pinned memory is scarce and callers may keep what they are given.
+        found: NDArray[Any] = pinned.numpy().copy()
+        return found
+
+    return wait

@@ -131,6 +131,7 @@ class AveragedTraining:
         self.network = network
         self.optimizer = optimizer
         self.iteration = 0
+        self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
         self.learning = {name: one for name, one in network.named_parameters() if one.requires_grad}
         self.average = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
         self._memory = tuple(memory)
@@ -140,30 +141,67 @@ class AveragedTraining:
     def update(self, loss: Tensor, rate: float) -> float:
         """Take one step down the loss at that learning rate, and return the loss.
 
+        On a GPU nothing waits: loss and gradient are looked at one step later, and it is the loss of the step before
+        that is returned.
+
         Raises:
-            InceptionError: Loss or gradient is not finite; the weights are left as they were.
+            InceptionError: Loss or gradient is not finite; the weights are left as they were, on a GPU useless.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self._clip)
-        # Both numbers in one transfer: a step waits for the device once.
-        values = torch.stack([loss.detach().float(), norm.float()]).tolist()
-        for what, value in zip(("loss", "norm of the gradient"), values, strict=True):
-            if not math.isfinite(value):
-                raise InceptionError(f"the {what} is {value} at iteration {self.iteration}; lower the learning rate")
+        values = torch.stack([loss.detach().float(), norm.float()])
+        shown = self._read_later(values) if values.device.type == "cuda" else self._checked(self.iteration, values)
         self.optimizer.step()
         self.iteration += 1
         self._update_average()
-        return float(values[0])
+        return shown
+
+    def check(self) -> None:
+        """Look at what the last step on a GPU left unread.
+
+        Raises:
+            InceptionError: Its loss or gradient was not finite.
+        """
+        if self._unread is not None:
+            iteration, values, copied = self._unread
+            self._unread = None
+            copied.synchronize()
+            self._checked(iteration, values)
+
+    def _read_later(self, values: Tensor) -> float:
+        """Start copying a step's loss and norm to the CPU; return the loss of the step before."""
+        host = torch.empty(2, pin_memory=True)
+        host.copy_(values, non_blocking=True)
+        copied = torch.cuda.Event()
+        copied.record()
+        before = self._unread[1] if self._unread is not None else None
+        self.check()
+        self._unread = (self.iteration, host, copied)
+        return float("nan") if before is None else float(before[0])
+
+    @staticmethod
+    def _checked(iteration: int, values: Tensor) -> float:
+        """Return the loss, of loss and norm of the gradient (2,) on the CPU."""
+        loss, norm = values.tolist()
+        for what, value in (("loss", loss), ("norm of the gradient", norm)):
+            if not math.isfinite(value):
+                raise InceptionError(f"the {what} is {value} at iteration {iteration}; lower the learning rate")
+        return float(loss)
 
     def result(self) -> dict[str, Tensor]:
         """Return the state dict of the averaged network, the result of the training so far."""
         return {**self.network.state_dict(), **self.average}
 
     def save(self, path: Path, run: TrainingRun) -> None:
-        """Write everything that `resume` needs: weights, average, the optimizer's memory, iteration."""
+        """Write everything that `resume` needs: weights, average, the optimizer's memory, iteration.
+
+        Raises:
+            InceptionError: The last step's loss or gradient was not finite; nothing is written.
+        """
+        self.check()
         tensors = {f"weight.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.learning.items():
@@ -213,8 +251,8 @@ class AveragedTraining:
     def _update_average(self) -> None:
         # Early on the average would be mostly the start; let it follow quickly at first.
         decay = min(self._averaging, (1 + self.iteration) / (10 + self.iteration))
-        for name, parameter in self.learning.items():
-            self.average[name].lerp_(parameter, 1 - decay)
+        average = [self.average[name] for name in self.learning]
+        torch._foreach_lerp_(average, [one.detach() for one in self.learning.values()], 1 - decay)
 
 
 def run_training(

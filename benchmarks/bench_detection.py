@@ -62,7 +62,7 @@ class ScoredRegions:
         known = self._kept(path) if path.exists() else {}
         missing = list({box.tobytes(): box for box in boxes if box.tobytes() not in known}.values())
         if missing:
-            found = self.detector.ensemble.score(image, np.stack(missing)).mean(axis=0)
+            found = self.detector.ensemble.score(image, np.stack(missing)).probabilities.mean(axis=0)
             known |= {box.tobytes(): line for box, line in zip(missing, found, strict=True)}
             self._keep(path, known)
         return known
@@ -121,7 +121,7 @@ class Collected:
             if one.objectness is None and detector.multibox is not None:
                 one = replace(one, objectness=detector.multibox.objectness(image, one.boxes))
             scores = RegionScores(one, probabilities[None])
-            found.append(detector.with_settings(weigh_by_objectness=False).postprocess(scores))
+            found.append(detector.with_settings(objectness_power=0.0).postprocess(scores))
             found.append(detector.postprocess(scores))
         self.found.append(tuple(found))
 

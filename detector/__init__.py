@@ -5,9 +5,11 @@
 
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.detector.checkpoints import load_detector, load_region_classifier, save_region_classifier
-from inception_rcnn.detector.ensemble import Ensemble, RegionScores
-from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
+from inception_rcnn.detector.ensemble import Ensemble, MemberScores, RegionScores
+from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.detector.postprocessing import DetectionSettings
+from inception_rcnn.detector.region_classifier import ClassifierDescription, PooledClassifier, RegionClassifier
+from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.region_warp import warp_regions
 from inception_rcnn.proposals.proposer import ProposalSettings
 from inception_rcnn.structures.progress import StageClock
@@ -17,6 +19,10 @@ __all__ = [
     "DetectionSettings",
     "Detector",
     "Ensemble",
+    "MemberScores",
+    "PooledClassifier",
+    "PooledNetwork",
+    "PoolingSpec",
     "ProposalSettings",
     "RegionClassifier",
     "RegionScores",

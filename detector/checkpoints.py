@@ -13,21 +13,30 @@ import torch
 from inception_rcnn.backbones import (
     GoogLeNet,
     InputSpec,
-    googlenet,
     load_into,
     read_checkpoint,
+    read_description,
     write_checkpoint,
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.pipeline import DetectionSettings, Detector
-from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier, shortened_threshold
+from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.detector.postprocessing import DetectionSettings
+from inception_rcnn.detector.region_classifier import (
+    WAYS,
+    AnyClassifier,
+    ClassifierDescription,
+    check_description,
+    classifier_of,
+    shortened_threshold,
+)
+from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
 
 KIND: Final = "region-classifier"
-# Short names for what travels in the wheel; the first is used when no weights are named.
+# Short names for what travels in the wheel, and the one that is used when no weights are named.
 SHIPPED: Final = {"coco-mini": "coco-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "coco-mini"
 
@@ -36,7 +45,11 @@ Weights = str | Path | Sequence[str | Path]
 
 
 def load_detector(
-    weights: Weights | None = None, device: str = "auto", *, settings: DetectionSettings | None = None
+    weights: Weights | None = None,
+    device: str = "auto",
+    *,
+    settings: DetectionSettings | None = None,
+    regions: str | None = None,
 ) -> Detector:
     """Return a detector with the given weights, ready to be called.
 
@@ -44,19 +57,23 @@ def load_detector(
         weights: A checkpoint file, a shipped name ("coco-mini"), or a list of them: an ensemble whose probabilities
             are averaged region by region. None: the shipped model.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        settings: Thresholds and limits; by default the score threshold is the first checkpoint's own, and at most 100
-            detections of an image are kept.
+        settings: Thresholds and limits; by default the score threshold and the objectness' power are the first
+            checkpoint's own, and at most 100 detections of an image are kept.
+        regions: "pool" (one look at the image, and each region read off its maps) or "warp" (each region stretched
+            and looked at by itself, as the paper has it): which shipped model is loaded when no weights are named, and
+            what named weights have to do. None: whatever the weights do.
 
     Raises:
         CheckpointError: A file is missing, damaged, of another kind, or at odds with itself.
-        InputError: Unknown device, or checkpoints that cannot be averaged.
+        InputError: Unknown device, checkpoints that cannot be averaged, or weights that contradict `regions`.
     """
-    weights = DEFAULT_WEIGHTS if weights is None else weights
-    names = [weights] if isinstance(weights, str | Path) else list(weights)
+    names = chosen_weights(weights, regions)
     runtime = choose_runtime(device)
     ensemble = Ensemble([load_region_classifier(name, runtime) for name in names])
     description = ensemble.members[0].description
-    settings = settings or DetectionSettings(score_threshold=description.score_threshold)
+    settings = settings or DetectionSettings(
+        score_threshold=description.score_threshold, objectness_power=description.objectness_power
+    )
     try:
         proposing = ProposalSettings.from_dict(description.proposal_settings)
     except InputError as error:
@@ -66,18 +83,26 @@ def load_detector(
 
 
 def save_region_classifier(
-    path: str | Path, network: GoogLeNet, description: ClassifierDescription, *, dtype: torch.dtype = torch.float16
+    path: str | Path,
+    network: GoogLeNet | PooledNetwork,
+    description: ClassifierDescription,
+    *,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write the network, its numbers as `dtype`, with its description.
 
     Raises:
         CheckpointError: A weight is too large for `dtype`.
+        InputError: The network is not what the description says.
     """
+    check_description(network, description)
     write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
 
 
-def load_region_classifier(weights: str | Path, runtime: Runtime) -> RegionClassifier:
+def load_region_classifier(weights: str | Path, runtime: Runtime) -> AnyClassifier:
     """Return the classifier in a file, or the shipped one of that name, ready on `runtime`.
+
+    It warps or pools its regions as its file says.
 
     Raises:
         CheckpointError: Missing, damaged, of another kind, or at odds with itself.
@@ -85,9 +110,54 @@ def load_region_classifier(weights: str | Path, runtime: Runtime) -> RegionClass
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
     description = _from_json(checkpoint.description, path)
-    network = googlenet(num_classes=len(description.class_names) + 1)
+    network = network_for(description)
     load_into(network, checkpoint)
-    return RegionClassifier(network, description, runtime)
+    return classifier_of(network, description, runtime)
+
+
+def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
+    """Return a network with fresh weights as the description says it is."""
+    classes = len(description.class_names)
+    if description.pooling is None:
+        return GoogLeNet(classes + 1)
+    return PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+
+
+def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[str | Path]:
+    """Return the weights to load, as given, or else the shipped ones that do with regions what is asked for.
+
+    Args:
+        weights: One, several or None; see `load_detector`.
+        regions: "pool", "warp" or None: as the weights do.
+
+    Raises:
+        CheckpointError: Weights cannot be read.
+        InputError: `regions` is something else, named weights contradict it, or no shipped ones do it.
+    """
+    if regions is not None and regions not in WAYS:
+        raise InputError(f"regions should be pool or warp, got {regions!r}")
+    if weights is None:
+        for shipped in (DEFAULT_WEIGHTS, *SHIPPED):
+            if regions is None or _regions_of(shipped) == regions:
+                return [shipped]
+        raise InputError(f"no model that travels with the package has regions={regions}; name weights that have")
+    names = [weights] if isinstance(weights, str | Path) else list(weights)
+    for name in names:
+        if regions is not None and _regions_of(name) != regions:
+            raise InputError(
+                f"{name} has regions={_regions_of(name)}, regions={regions} was asked for; leave that out, or name "
+                "other weights"
+            )
+    return names
+
+
+def _regions_of(weights: str | Path) -> str:
+    """Return what weights do with regions; their header alone is read."""
+    path = weights_path(weights)
+    description = read_description(path)
+    if description.get("kind") != KIND:
+        raise CheckpointError(f"{path} is of kind {description.get('kind')!r}; {KIND!r} is needed here")
+    return _from_json(description, path).regions
 
 
 def with_score_threshold(path: str | Path, threshold: float) -> None:
@@ -122,14 +192,22 @@ def is_shipped(weights: str | Path) -> bool:
 
 def _to_json(description: ClassifierDescription) -> dict[str, Any]:
     return {
-        "architecture": {"name": "googlenet", "variant": "paper", "num_classes": len(description.class_names) + 1},
+        "architecture": _architecture(description.class_names, description.pooling),
         "class_names": list(description.class_names),
         "input_spec": description.input_spec.to_dict(),
         "proposal_settings": description.proposal_settings,
         "score_threshold": description.score_threshold,
         "training": description.training,
         "licence": description.licence,
+        "pooling": None if description.pooling is None else description.pooling.to_dict(),
+        "box_regression": description.box_regression,
+        "objectness_power": description.objectness_power,
     }
+
+
+def _architecture(class_names: Sequence[str], pooling: PoolingSpec | None) -> dict[str, Any]:
+    name = "googlenet" if pooling is None else "googlenet-pooled"
+    return {"name": name, "variant": "paper", "num_classes": len(class_names) + 1}
 
 
 def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
@@ -138,7 +216,8 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
         raise CheckpointError(f"{path}: class_names should be a list of names")
     if len(set(names)) != len(names):
         raise CheckpointError(f"{path}: class_names has a name twice")
-    expected = {"name": "googlenet", "variant": "paper", "num_classes": len(names) + 1}
+    pooling = _pooling_from_json(values, path)
+    expected = _architecture(names, pooling)
     if values.get("architecture") != expected:
         raise CheckpointError(
             f"{path}: architecture is {values.get('architecture')}, its class names ask for {expected}"
@@ -155,9 +234,37 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
         if not isinstance(values.get(name), kind):
             raise CheckpointError(f"{path}: {name} is missing or not a {kind.__name__}")
     try:
-        spec = InputSpec.from_dict(values["input_spec"])
+        return ClassifierDescription(
+            class_names=tuple(names),
+            input_spec=InputSpec.from_dict(values["input_spec"]),
+            proposal_settings=values["proposal_settings"],
+            score_threshold=float(threshold),
+            training=values["training"],
+            licence=values["licence"],
+            pooling=pooling,
+            box_regression=_flag(values, "box_regression"),
+            objectness_power=values.get("objectness_power", 1.0),
+        )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return ClassifierDescription(
-        tuple(names), spec, values["proposal_settings"], float(threshold), values["training"], values["licence"]
-    )
+
+
+def _pooling_from_json(values: dict[str, Any], path: Path) -> PoolingSpec | None:
+    """Return how regions are pooled; None where they are warped, as in all files that do not say it."""
+    stored = values.get("pooling")
+    if stored is None:
+        return None
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"{path}: pooling should be a dict or null, got {stored!r}")
+    try:
+        return PoolingSpec.from_dict(stored)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def _flag(values: dict[str, Any], name: str) -> bool:
+    """Return a yes or no; files from before it was stored mean no."""
+    value = values.get(name, False)
+    if type(value) is not bool:
+        raise InputError(f"{name} should be true or false, got {value!r}")
+    return value

@@ -103,7 +103,11 @@ def describe_run(detector: Detector, weights: Sequence[str | Path], proposals_fi
         raise InputError(f"a detector that proposes by {propose} cannot be described; load it with load_detector")
     return {
         "weights": [read_description(weights_path(name))["data_sha256"] for name in weights],
-        "input": ensemble.input_spec.to_dict(),
+        "input": [member.description.input_spec.to_dict() for member in ensemble.members],
+        "pooling": [
+            None if (pooling := member.description.pooling) is None else pooling.to_dict()
+            for member in ensemble.members
+        ],
         "arithmetic": f"{ensemble.runtime.dtype} on {ensemble.runtime.device.type}",
         "proposals": proposals,
         "multibox": None if detector.multibox is None else detector.multibox.checksum,

@@ -1,4 +1,8 @@
-"""GoogLeNet with one output for each class and one for background, and what it says of itself."""
+"""One classifier of regions, and what it says of itself.
+
+A classifier either warps (the paper's way: each region is cut out, stretched and sent through GoogLeNet) or pools (the
+trunk sees the image once and each region is read off its maps; see `region_pooling.py`).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,25 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.structures import InputError
+from inception_rcnn.detector.region_pooling import (
+    PooledMaps,
+    PooledNetwork,
+    PoolingSpec,
+    enlarged_boxes,
+    pooled_input,
+)
+from inception_rcnn.structures import InputError, as_boxes
+from inception_rcnn.structures.boxes import check_area
+from inception_rcnn.structures.progress import StageClock
 
 # What the ImageNet weights expect, with R-CNN's 16 px of context around a region.
 REGION_INPUT: Final = InputSpec(context=16)
+WAYS: Final = ("pool", "warp")  # in which regions become a network's input
+_REGIONS_AT_A_TIME: Final = 512  # 49 cells of 832 numbers each: 80 MB in float32
 
 
 @dataclass(frozen=True)
@@ -23,11 +39,17 @@ class ClassifierDescription:
 
     Attributes:
         class_names: C names; the network has C + 1 outputs, background last.
-        input_spec: How regions become its input.
+        input_spec: How pixels become its input; side and context are for regions that are warped.
         proposal_settings: The proposals it was trained on; tests should use the same (SPP-net, appendix A).
         score_threshold: Lowest score that `detect` shows by default; training measures it on held-out photographs.
         training: Free summary: data, recipe, figures.
         licence: Of the weights.
+        pooling: How regions are pooled from one map; None: each is warped.
+        box_regression: Whether the network says how each box should be moved, too.
+        objectness_power: The power of the objectness by which class probabilities are multiplied; 0: they stand alone.
+
+    Raises:
+        InputError: Box regression without pooling, or a power outside 0..4.
     """
 
     class_names: tuple[str, ...]
@@ -36,10 +58,23 @@ class ClassifierDescription:
     score_threshold: float = 0.1
     training: dict[str, Any] = field(default_factory=dict)
     licence: str = "Apache-2.0"
+    pooling: PoolingSpec | None = None
+    box_regression: bool = False
+    objectness_power: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_power(self.objectness_power)
+        if self.box_regression and self.pooling is None:
+            raise InputError("box_regression needs pooled regions; a warping classifier has no box offsets")
+
+    @property
+    def regions(self) -> str:
+        """How regions become the network's input: "pool" or "warp"."""
+        return "warp" if self.pooling is None else "pool"
 
 
 class RegionClassifier:
-    """A trained network with its description, on a device.
+    """A trained network that sees each region warped, with its description, on a device.
 
     Args:
         network: C + 1 outputs.
@@ -47,18 +82,136 @@ class RegionClassifier:
         runtime: Where it computes. The network is moved and converted.
 
     Raises:
-        InputError: The outputs do not fit the class names.
+        InputError: The outputs do not fit the class names, or the description is of pooled regions.
     """
 
     def __init__(self, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> None:
-        if network.num_classes != len(description.class_names) + 1:
-            raise InputError(
-                f"a classifier of {len(description.class_names)} classes has one output more, for background; "
-                f"this network has {network.num_classes}"
-            )
+        check_description(network, description)
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+
+
+class PooledClassifier:
+    """A trained network that sees the image once and pools each region, with its description, on a device.
+
+    Args:
+        network: C + 1 outputs.
+        description: What it expects and names.
+        runtime: Where it computes. The network is moved and converted.
+
+    Raises:
+        InputError: The network is not what the description says.
+    """
+
+    def __init__(self, network: PooledNetwork, description: ClassifierDescription, runtime: Runtime) -> None:
+        check_description(network, description)
+        self.description = description
+        self.runtime = runtime
+        self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def score(
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        *,
+        scale: float | None = None,
+        clock: StageClock | None = None,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return probabilities (N, C + 1), background last, and box offsets (N, 4), None without box regression.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, with area.
+            scale: By which the image is enlarged, in place of what the description says.
+            clock: Adds up the seconds of trunk and head ("network") and of RoIAlign ("pooling"), if given.
+
+        Raises:
+            InputError: Wrong shapes, a box without area, or a scale that is not above 0.
+        """
+        clock, boxes = clock or StageClock(), as_boxes(boxes)
+        check_area(boxes)
+        outputs = len(self.description.class_names) + 1
+        probabilities = np.zeros((len(boxes), outputs), np.float32)
+        offsets = np.zeros((len(boxes), 4), np.float32) if self.description.box_regression else None
+        if len(boxes) == 0:
+            return probabilities, offsets
+        with clock.stage("network"):
+            maps, corners = self._look(image, boxes, scale)
+        for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
+            rows = slice(start, start + _REGIONS_AT_A_TIME)
+            with clock.stage("pooling"):
+                cells = self.network.cells(maps, corners[rows])
+            with clock.stage("network"):
+                mean = None if maps.mean is None else maps.mean.expand(len(cells), -1)
+                logits, moves = self.network.head(cells, mean)
+                probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
+                if offsets is not None and moves is not None:
+                    offsets[rows] = moves.float().cpu().numpy()
+        return probabilities, offsets
+
+    def _look(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None
+    ) -> tuple[PooledMaps, torch.Tensor]:
+        """Return the maps of the enlarged image, and the boxes (N, 5) in its pixels."""
+        height, width = image.shape[:2]
+        factor = self.network.spec.scale_for(width, height) if scale is None else scale
+        if not 0 < factor < math.inf:
+            raise InputError(f"scale should be above 0, got {scale}")
+        enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
+        corners = torch.from_numpy(enlarged_boxes(boxes, (width, height), enlarged)).to(self.runtime.device)
+        maps = self.network.maps(enlarged.to(self.runtime.dtype))
+        return maps, torch.nn.functional.pad(corners, (1, 0))  # all of image 0 of the batch
+
+
+AnyClassifier = RegionClassifier | PooledClassifier
+
+
+def classifier_of(
+    network: GoogLeNet | PooledNetwork, description: ClassifierDescription, runtime: Runtime
+) -> AnyClassifier:
+    """Return the classifier that goes with a network.
+
+    Raises:
+        InputError: The network is not what the description says.
+    """
+    if isinstance(network, PooledNetwork):
+        return PooledClassifier(network, description, runtime)
+    return RegionClassifier(network, description, runtime)
+
+
+def check_description(network: GoogLeNet | PooledNetwork, description: ClassifierDescription) -> None:
+    """Raise if a network is not what its description says.
+
+    Raises:
+        InputError: Other outputs than the class names ask for, other regions, or with and without box regression.
+    """
+    pooled = isinstance(network, PooledNetwork)
+    outputs = network.num_classes + 1 if pooled else network.num_classes
+    if outputs != len(description.class_names) + 1:
+        raise InputError(
+            f"a classifier of {len(description.class_names)} classes has one output more, for background; "
+            f"this network has {outputs}"
+        )
+    spec = network.spec if isinstance(network, PooledNetwork) else None
+    if spec != description.pooling:
+        raise InputError(f"the description's pooling is {description.pooling}, the network's is {spec}")
+    regresses = isinstance(network, PooledNetwork) and network.regressor is not None
+    if regresses != description.box_regression:
+        raise InputError(
+            f"the description's box_regression is {description.box_regression}, the network's is {regresses}"
+        )
+
+
+def check_power(power: float) -> None:
+    """Raise if a power of the objectness is not in 0..4.
+
+    Raises:
+        InputError: It is not.
+    """
+    if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= 4:
+        raise InputError(f"objectness_power should be a number in 0..4, got {power!r}")
 
 
 def shortened_threshold(threshold: float) -> float:

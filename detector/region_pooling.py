@@ -20,11 +20,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import roi_align
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.feature_maps import FIRST_CENTRES, STRIDES, feature_maps
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.region_align import align_regions
 from inception_rcnn.structures import InputError, check_rgb
 
 COARSE, FINE = "4e", "3b"
@@ -171,9 +171,7 @@ class PooledNetwork(nn.Module):
         read = self.dropout(read)
         return self.classifier(read), None if self.regressor is None else self.regressor(read)
 
-    def forward(
-        self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return class logits (R, C + 1) and box offsets (R, 4) of regions. See `maps` and `cells`."""
         maps = self.maps(images, sizes)
         mean = None if maps.mean is None else maps.mean[boxes[:, 0].long()]
@@ -184,9 +182,7 @@ class PooledNetwork(nn.Module):
         if self.spec.centred:
             shift = FIRST_CENTRES[stage] - (stride - 1) / 2
             boxes = torch.cat([boxes[:, :1], boxes[:, 1:] - shift], dim=1)
-        # Region pooling is not made for bfloat16 on the CPU.
-        pooled = roi_align(x.float(), boxes, self.spec.cells, 1 / stride, 2, aligned=True)
-        return pooled.to(x.dtype).contiguous(memory_format=torch.channels_last)
+        return align_regions(x, boxes, self.spec.cells, 1 / stride)
 
     @torch.no_grad()
     def _initialise(self) -> None:

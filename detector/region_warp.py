@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.structures import InputError, as_boxes, check_rgb
+from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.kernels import kernel
 
@@ -73,10 +74,7 @@ class RegionWarp:
         boxes = as_boxes(boxes)
         if threads is not None and threads < 1:
             raise InputError(f"threads should be at least 1, or None for one per processor, got {threads}")
-        empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
-        if empty.any():
-            row = int(np.argmax(empty))
-            raise InputError(f"boxes has {int(empty.sum())} without area; first is row {row}: {boxes[row].tolist()}")
+        check_area(boxes)
         windows = context_window(boxes, self.spec)
         levels = [self._level_of(window) for window in windows]
         crops = np.empty((len(boxes), self.spec.side, self.spec.side, 3), dtype=np.uint8)

@@ -53,6 +53,18 @@ def as_boxes(boxes: ArrayLike, name: str = "boxes") -> NDArray[np.float32]:
     return array
 
 
+def check_area(boxes: NDArray[np.float32], name: str = "boxes") -> None:
+    """Raise if a box has no area.
+
+    Raises:
+        InputError: One has none; the message gives the row.
+    """
+    empty = (boxes[:, 2] <= boxes[:, 0]) | (boxes[:, 3] <= boxes[:, 1])
+    if empty.any():
+        row = int(np.argmax(empty))
+        raise InputError(f"{name} has {int(empty.sum())} without area; first is row {row}: {boxes[row].tolist()}")
+
+
 def box_area(boxes: ArrayLike) -> NDArray[np.float32]:
     """Return the areas (N,) in square pixels; 0 for boxes whose corners touch or are inverted.
 
@@ -140,7 +152,8 @@ def encode_boxes(boxes: ArrayLike, targets: ArrayLike) -> NDArray[np.float32]:
     if not ((size > 0).all() and (wanted > 0).all()):
         raise InputError("boxes and targets should have area; one has none")
     shift = ((end[:, :2] + end[:, 2:]) - (start[:, :2] + start[:, 2:])) / 2 / size
-    return (np.hstack([shift, np.log(wanted / size)]) / OFFSET_DEVIATIONS).astype(np.float32)
+    offsets: NDArray[np.float32] = np.hstack([shift, np.log(wanted / size)]) / OFFSET_DEVIATIONS
+    return offsets.astype(np.float32)
 
 
 def decode_boxes(boxes: ArrayLike, offsets: ArrayLike) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.detector import Detector
@@ -31,6 +31,9 @@ def main(
     weights: Annotated[
         list[str] | None,
         typer.Option(help="Checkpoint, or several: their probabilities are averaged. Default: the shipped model."),
+    ] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for all detections, as JSON.")] = None,
@@ -52,8 +55,10 @@ def main(
         jobs = picture_files(images, "detections", output)
     else:
         jobs = picture_files([bundled_photograph("chelsea.png")], "detections", output or Path("runs"))
+    if regions is not None:
+        check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
-    detector = load_detector(weights or None, device).with_settings(iou_threshold=iou_threshold)
+    detector = load_detector(weights or None, device, regions=regions).with_settings(iou_threshold=iou_threshold)
     if max_proposals is not None:
         detector = detector.with_settings(max_proposals=max_proposals or None)
     if score_threshold is not None:

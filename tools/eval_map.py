@@ -47,6 +47,9 @@ def main(
     weights: Annotated[
         list[str] | None, typer.Option(help="Checkpoint, or several: an ensemble. Default: the shipped model.")
     ] = None,
+    regions: Annotated[
+        str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
+    ] = None,
     detections: Annotated[Path | None, typer.Option(help="Score these instead of running a detector.")] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
@@ -64,9 +67,12 @@ def main(
     max_proposals: Annotated[
         int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
     ] = None,
-    objectness: Annotated[
-        bool, typer.Option(help="Multiply class probabilities by MultiBox's objectness, where the detector has it.")
-    ] = True,
+    objectness_power: Annotated[
+        float | None,
+        typer.Option(min=0, max=4, help="Power of the objectness that class probabilities are multiplied by."),
+    ] = None,
+    no_objectness: Annotated[bool, typer.Option("--no-objectness", help="The same as --objectness-power 0.")] = False,
+    box_regression: Annotated[bool, typer.Option(help="Move boxes as the weights say, where they say it.")] = True,
     proposals_file: Annotated[
         Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing.")
     ] = None,
@@ -97,10 +103,15 @@ def main(
     check_known("--dataset", dataset, FORMATS)
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     check_known("--protocol", protocol, PROTOCOLS)
-    runs = {"--weights": weights, "--each": each, "--store-threshold": store_threshold, "--output": output}
-    runs |= {"--proposals": proposals_file, "--max-proposals": max_proposals is not None}
-    runs["--no-objectness"] = not objectness
+    runs: dict[str, object] = {"--weights": weights, "--each": each, "--store-threshold": store_threshold}
+    runs |= {"--output": output, "--proposals": proposals_file, "--max-proposals": max_proposals is not None}
+    runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
+    runs |= {"--no-box-regression": not box_regression, "--regions": regions}
     _check_sources(ground_truth, detections, write_ground_truth, runs)
+    if no_objectness and objectness_power:
+        raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
+    if regions is not None:
+        check_known("--regions", regions, ("pool", "warp"))
     if store_threshold:
         _check_can_store(weights or [], each=each)
     part = split or (None if dataset == "folder" else "val")
@@ -121,10 +132,17 @@ def main(
         known, dropped = read.known, read.dropped
         evaluations = {"": evaluate(read.detections, detections.name, scored_set, protocol, pairs)}
     else:
-        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "weigh_by_objectness": objectness}
-        settings["max_detections"] = None  # AP counts every detection; only those of a class are limited
+        from inception_rcnn.detector import DetectionSettings
+        from inception_rcnn.detector.checkpoints import chosen_weights
+
+        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression}
+        # AP counts every detection; only those of a class are limited.
+        settings |= {"max_detections": None, "score_threshold": DetectionSettings().score_threshold}
+        power = 0.0 if no_objectness else objectness_power
+        settings |= {} if power is None else {"objectness_power": power}
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
-        stored, journal = _detect(scored_set, weights, settings, device, output, proposals_file, each=each, quiet=quiet)
+        names = chosen_weights(weights or None, regions)
+        stored, journal = _detect(scored_set, names, settings, device, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
         known, dropped = known_classes(stored.class_names, truth), 0
@@ -262,7 +280,7 @@ def _read_blacklist(path: Path | None, scored_set: EvaluationSet, protocol: str)
 
 def _detect(
     scored_set: EvaluationSet,
-    weights: Sequence[str] | None,
+    names: Sequence[str | Path],
     settings: Mapping[str, Any],
     device: str,
     output: Path | None,
@@ -279,16 +297,15 @@ def _detect(
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
     from inception_rcnn.datasets.class_matching import known_classes
-    from inception_rcnn.detector import DetectionSettings, load_detector
-    from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
+    from inception_rcnn.detector import load_detector
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
     from inception_rcnn.proposals.stored import proposals_from_file
     from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()
-    share, names = Share.from_environment(os.environ), list(weights or [DEFAULT_WEIGHTS])
+    share = Share.from_environment(os.environ)
     device = share.device(device, torch.cuda.device_count())
-    detector = load_detector(names, device, settings=DetectionSettings(**settings))
+    detector = load_detector(names, device).with_settings(**settings)
     known_classes(detector.ensemble.class_names, scored_set.truth)
     images = scored_set.photographs()
     run = SetRun(
@@ -300,7 +317,7 @@ def _detect(
         proposals=None
         if proposals_file is None
         else proposals_from_file(proposals_file, images, check_images=share.leads),
-        members=tuple(names) if each and len(names) > 1 else (),
+        members=tuple(map(str, names)) if each and len(names) > 1 else (),
     )
     path = output or Path("runs", "eval_map", run.name())
     if share.leads and unfinished_run(path):

@@ -23,7 +23,7 @@ from inception_rcnn.tools.cli import run_command
 
 def main() -> None:
     """Compile the kernels and print how long that took."""
-    for name, use in (("proposals", _propose), ("evaluation", _evaluate), ("regions", _warp)):
+    for name, use in (("proposals", _propose), ("evaluation", _evaluate), ("regions", _regions)):
         start = time.perf_counter()
         use()
         typer.echo(f"the kernels of {name} are ready: {time.perf_counter() - start:.1f} s")
@@ -57,14 +57,18 @@ def _evaluate() -> None:
     resample_images(Evaluation(title="", result=result, truths=truths, detections=found), resamples=1)
 
 
-def _warp() -> None:
+def _regions() -> None:
     import numpy as np
+    import torch
 
     from inception_rcnn.backbones import InputSpec
+    from inception_rcnn.backbones.region_align import align_regions
     from inception_rcnn.detector import warp_regions
 
     boxes = np.array([[2, 2, 20, 30]], np.float32)
     warp_regions(np.zeros((48, 64, 3), np.uint8), boxes, InputSpec(side=32, context=2), threads=1)
+    maps = torch.zeros(1, 4, 6, 8, requires_grad=True)
+    align_regions(maps, torch.tensor([[0.0, 2, 2, 20, 30]]), 2, 1 / 8).sum().backward()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":

@@ -19,10 +19,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import roi_align
 
-from inception_rcnn.backbones import STAGES, GoogLeNet
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, downsample
+from inception_rcnn.backbones import GoogLeNet
+from inception_rcnn.backbones.feature_maps import feature_maps
+from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.region_align import align_regions
 from inception_rcnn.proposals.network.priors import STRIDES, PriorSettings, grid_priors
 
 # An output of 1 moves a corner by this share of the prior's width or height.
@@ -84,15 +85,7 @@ class MultiBoxNet(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return the maps at 8, 16 and 32 pixels, as the trunk gives them."""
-        x, read = images, []
-        for name in STAGES:
-            if name in POOLED_AFTER:  # the map itself is wanted, not its pooled form
-                x = self.trunk.get_submodule(f"inception_{name}")(x)
-                read.append(x)
-                x = downsample(x)
-            else:
-                x = self.trunk.stage(name, x)
-        return [*read, x]
+        return list(feature_maps(self.trunk, images, READ_AFTER).values())
 
     def forward(self, images: Tensor) -> MultiBoxOutput:
         """Return what the network says of (N, 3, side, side), preprocessed as the trunk's weights expect."""
@@ -115,10 +108,9 @@ class MultiBoxNet(nn.Module):
             boxes: For each image (m, 4), as shares of it.
         """
         together = torch.cat(boxes)
-        # Region pooling is not made for bfloat16 on the CPU.
-        cells = roi_align(
-            regions.float(), [one * self.side for one in boxes], _REGION_CELLS, 1 / STRIDES[0], 2, aligned=True
-        )
+        images = torch.cat([one.new_full((len(one), 1), number) for number, one in enumerate(boxes)])
+        numbered = torch.cat([images, together * self.side], dim=1)
+        cells = align_regions(regions, numbered, _REGION_CELLS, 1 / STRIDES[0])
         read = torch.cat([cells.flatten(1), _geometry(together)], dim=1)
         score: Tensor = self.region_score(self.region_hidden(read.to(self.region_hidden.weight.dtype)).relu())
         return score.squeeze(1).float()

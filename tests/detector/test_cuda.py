@@ -75,7 +75,9 @@ def test_cpu_and_gpu_detect_the_same(
     on_cpu, on_gpu = make_detector(cpu), make_detector(CUDA)
     assert len(on_gpu.ensemble.shared) == 9
     np.testing.assert_allclose(
-        on_gpu.ensemble.score(photograph, boxes)[0], on_cpu.ensemble.score(photograph, boxes)[0], atol=1e-3
+        on_gpu.ensemble.score(photograph, boxes).probabilities[0],
+        on_cpu.ensemble.score(photograph, boxes)[0],
+        atol=1e-3,
     )
     one, two = on_cpu(photograph), on_gpu(photograph)
     assert len(one) > 3 and np.array_equal(one.boxes, two.boxes) and np.array_equal(one.labels, two.labels)
@@ -88,13 +90,13 @@ def test_bfloat16_stays_near(
     photograph: NDArray[np.uint8],
     boxes: NDArray[np.float32],
 ) -> None:
-    rough = make_detector(replace(CUDA, dtype=torch.bfloat16)).ensemble.score(photograph, boxes)[0]
-    np.testing.assert_allclose(rough, make_detector(cpu).ensemble.score(photograph, boxes)[0], atol=0.1)
+    rough = make_detector(replace(CUDA, dtype=torch.bfloat16)).ensemble.score(photograph, boxes).probabilities[0]
+    np.testing.assert_allclose(rough, make_detector(cpu).ensemble.score(photograph, boxes).probabilities[0], atol=0.1)
 
 
 def test_the_shipped_model_runs_there(photograph: NDArray[np.uint8], boxes: NDArray[np.float32]) -> None:
-    found = load_detector(device="cuda").ensemble.score(photograph, boxes[:4])[0]
-    expected = load_detector(device="cpu").ensemble.score(photograph, boxes[:4])[0]
+    found = load_detector(device="cuda").ensemble.score(photograph, boxes[:4]).probabilities[0]
+    expected = load_detector(device="cpu").ensemble.score(photograph, boxes[:4]).probabilities[0]
     np.testing.assert_allclose(found, expected, atol=0.1)
 
 

@@ -238,7 +238,7 @@ def test_what_decides_is_described(
     with_score_threshold(path, 0.75)  # the networks are the same, and `settings` says which threshold counts
     assert describe(path) == before
     network = SimpleNamespace(checksum="of a network")
-    assert describe(path) != before and describe(path, weigh_by_objectness=False) != describe(path)
+    assert describe(path) != before and describe(path, objectness_power=0.0) != describe(path)
     network = None
     propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
     assert describe(path) != before

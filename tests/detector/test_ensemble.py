@@ -85,7 +85,7 @@ def test_common_stages_are_computed_once_with_the_same_result(
     expected = [Ensemble([member]).probabilities(crops)[0] for member in members]
     ensemble = Ensemble(members)
     assert ensemble.shared == STAGES[:shared]
-    counts = [stages_run(network) for network in networks]
+    counts = [stages_run(network) for network in ensemble._chain.networks]
     assert np.array_equal(ensemble.probabilities(crops), expected)
     for position, name in enumerate(STAGES):
         assert counts[0][name] == 1

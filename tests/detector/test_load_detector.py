@@ -53,9 +53,9 @@ def test_several_files_make_an_ensemble_with_the_first_one_s_threshold(
     paths = [save(0), save(1, score_threshold=0.75)]
     together = load_detector(paths, "cpu")
     assert together.settings.score_threshold == 0.25 and len(together.ensemble.members) == 2
-    alone = [load_detector(path, "cpu").ensemble.score(photograph, boxes[:5])[0] for path in paths]
+    alone = [load_detector(path, "cpu").ensemble.score(photograph, boxes[:5]).probabilities[0] for path in paths]
     np.testing.assert_allclose(
-        together.ensemble.score(photograph, boxes[:5]).mean(axis=0), np.mean(alone, axis=0), atol=1e-3
+        together.ensemble.score(photograph, boxes[:5]).probabilities.mean(axis=0), np.mean(alone, axis=0), atol=1e-3
     )
 
 

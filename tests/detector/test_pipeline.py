@@ -130,7 +130,7 @@ def test_scores_are_class_probabilities_times_objectness(detector: Detector, pho
         row = int(np.flatnonzero((boxes == box).all(axis=1))[0])
         expected = probabilities[row, label] * (box[2] - box[0]) / photograph.shape[1]
         assert score == pytest.approx(expected, rel=1e-5)
-    alone = wide.with_settings(weigh_by_objectness=False)(photograph)
+    alone = wide.with_settings(objectness_power=0.0)(photograph)
     assert network.asked == [20]
     assert sorted(alone.scores.tolist()) == pytest.approx(sorted(probabilities[:, :-1].ravel().tolist()))
 
@@ -163,7 +163,7 @@ def test_objectness_that_came_with_the_proposals_is_not_asked_for_again(
     whole = Detector(lambda image: known, detector.ensemble, detector.settings, network).with_settings(
         iou_threshold=1.0, score_threshold=0.0
     )
-    without = whole.with_settings(weigh_by_objectness=False)(photograph)
+    without = whole.with_settings(objectness_power=0.0)(photograph)
     assert whole(photograph).scores.tolist() == pytest.approx((without.scores / 2).tolist())
     assert network.asked == []
 
@@ -250,7 +250,9 @@ def test_the_size_of_batches_does_not_matter(
 ) -> None:
     runtime = Runtime(torch.device("cpu"), torch.float32, 64)
     members = [RegionClassifier(one.network, one.description, runtime) for one in classifiers]
-    np.testing.assert_allclose(Ensemble(members).score(photograph, boxes).mean(axis=0), probabilities, atol=1e-5)
+    np.testing.assert_allclose(
+        Ensemble(members).score(photograph, boxes).probabilities.mean(axis=0), probabilities, atol=1e-5
+    )
 
 
 def test_the_same_image_gives_the_same_answer(quick: Detector, photograph: Pixels) -> None:

@@ -196,7 +196,7 @@ def test_warmup_compiles_every_kernel_there_is_for_one_type_of_arguments() -> No
     """Each `@kernel` has one signature after the command: nothing is compiled later, and nothing twice."""
     modules = {
         ".".join(("inception_rcnn", *path.relative_to(ROOT).with_suffix("").parts))
-        for room in ("structures", "datasets", "evaluation", "proposals", "detector")
+        for room in ("structures", "datasets", "evaluation", "backbones", "proposals", "detector")
         for path in (ROOT / room).rglob("*.py")
         if "\n@kernel" in path.read_text(encoding="utf-8")
     }

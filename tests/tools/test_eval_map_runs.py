@@ -22,11 +22,13 @@ from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
+    Detector,
     load_detector,
     save_region_classifier,
     warp_regions,
 )
 from inception_rcnn.detector.checkpoints import weights_path
+from inception_rcnn.detector.dataset_inference import describe_run
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import load_image
 from inception_rcnn.tools import cli
@@ -125,11 +127,11 @@ def test_no_limit_of_an_image_s_detections_but_of_each_class_s(
     """`detect` shows 100 of an image at most; average precision counts all, up to 100 of each class."""
     used: list[DetectionSettings] = []
 
-    def load(*arguments: Any, settings: DetectionSettings) -> Any:
-        used.append(settings)
-        return load_detector(*arguments, settings=settings)
+    def describe(detector: Detector, *arguments: Any) -> Any:
+        used.append(detector.settings)
+        return describe_run(detector, *arguments)
 
-    monkeypatch.setattr("inception_rcnn.detector.load_detector", load)
+    monkeypatch.setattr("inception_rcnn.detector.dataset_inference.describe_run", describe)
     assert run(root, model) == 0
     assert [(one.max_detections, one.max_per_class) for one in used] == [(None, 100)]
     assert load_detector(model, "cpu").settings.max_detections == 100

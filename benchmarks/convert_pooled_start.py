@@ -1,0 +1,84 @@
+"""Turns the pooled detector that was trained outside the project into a checkpoint of ours.
+
+    python benchmarks/convert_pooled_start.py ../shared/weights/pooled_start.safetensors start.safetensors
+        --root ../shared/data/coco_mini
+
+Its tensors are GoogLeNet's by our own names; what was joined before one convolution there is a convolution on either
+side of the sum here. The order of its classes is that of COCO's category ids, as in the data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from inception_rcnn.backbones import CAFFE_INPUT
+from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.runtime import choose_runtime
+from inception_rcnn.datasets import open_dataset
+from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, save_region_classifier
+from inception_rcnn.proposals import ProposalSettings, Proposer
+
+TRAINING: dict[str, Any] = {
+    "data": "coco_mini train, voc2007 train, voc2012 trainval",
+    "passes": 11.5,
+    "pretrained": "BVLC GoogLeNet (ImageNet)",
+    "where": "outside this project's own `train`; see the card of the weights",
+}
+
+
+def converted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors by the names of `PooledNetwork`, as float32."""
+    coarse = INCEPTION_TABLE["4e"].out_channels
+    ours: dict[str, Tensor] = {}
+    for name, stored in tensors.items():
+        tensor = stored.float()
+        if name == "mix.weight":
+            ours["mix_coarse.weight"], ours["mix_fine.weight"] = tensor[:, :coarse], tensor[:, coarse:]
+        elif name == "mix.bias":
+            ours["mix_coarse.bias"] = tensor
+        else:
+            ours[name.replace("lateral_3b.", "lateral.")] = tensor
+    return ours
+
+
+def pooled_start(path: Path) -> PooledNetwork:
+    """Return the network in the file, as it was trained: cells as if those of the maps began at pixel 0.
+
+    Raises:
+        RuntimeError: The file has other tensors.
+    """
+    network = PooledNetwork(80, PoolingSpec(centred=False)).eval()
+    network.load_state_dict(converted(load_file(path)))
+    return network
+
+
+def main() -> None:
+    """Read, convert, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("start", type=Path, help="pooled_start.safetensors")
+    parser.add_argument("output", type=Path, help="the checkpoint to be written, *.safetensors")
+    parser.add_argument("--root", type=Path, required=True, help="of COCO or coco_mini: for the names of the classes")
+    arguments = parser.parse_args()
+    network = pooled_start(arguments.start)
+    proposer = Proposer.load(ProposalSettings(source="both"), choose_runtime("cpu"))
+    description = ClassifierDescription(
+        class_names=open_dataset("coco", arguments.root, "val").class_names,
+        input_spec=CAFFE_INPUT,
+        proposal_settings=proposer.settings.to_dict(),
+        training=TRAINING,
+        pooling=network.spec,
+        box_regression=True,
+    )
+    save_region_classifier(arguments.output, network, description, dtype=torch.float16)
+    print(f"wrote {arguments.output}: {len(description.class_names)} classes, {description.pooling}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""From what networks say of regions to detections: mean, objectness, moved boxes, threshold, suppression, limits.
+
+Source: Girshick et al. 2014 (R-CNN): suppression class by class, regression of the boxes; Girshick 2015 (Fast R-CNN):
+one network for both. The objectness as a factor is this project's addition; a power of 0 is without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inception_rcnn.detector.ensemble import RegionScores
+from inception_rcnn.detector.region_classifier import check_power
+from inception_rcnn.structures import Detections, InputError, clip_boxes, nms_per_class
+from inception_rcnn.structures.boxes import decode_boxes
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """Which regions are scored, and what becomes of them.
+
+    Attributes:
+        score_threshold: Lowest score of a detection.
+        iou_threshold: Of two detections of a class that overlap more, the better stays (R-CNN: 0.3).
+        duplicate_iou: Of two proposals that overlap more, only the higher-ranked is classified; 1 keeps all.
+            Selective search's hierarchies find many regions several times over.
+        max_proposals: At most so many regions are classified, the first ones of the ranking; None: all, as R-CNN
+            did. docs/proposals.md has what further ones bring and cost.
+        max_per_class: At most so many detections of one class.
+        max_detections: At most so many detections of one image, the best of all classes; None: no such limit, as in
+            evaluation, which keeps `max_per_class` of each class.
+        objectness_power: A detection's score is the class's probability times this power of the objectness of its box,
+            where a network looked at it; 0: the probability alone, as in R-CNN. `load_detector` takes the checkpoint's.
+        box_regression: Whether boxes are moved as the weights say, if they say it; else they are the proposals' own.
+
+    Raises:
+        InputError: A threshold is outside [0, 1], a limit is no whole number or below 1, the power is outside 0..4, or
+            box_regression is neither true nor false.
+    """
+
+    score_threshold: float = 0.001
+    iou_threshold: float = 0.3
+    duplicate_iou: float = 0.8
+    max_proposals: int | None = 200
+    max_per_class: int = 100
+    max_detections: int | None = 100
+    objectness_power: float = 1.0
+    box_regression: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold", "duplicate_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} should lie in 0..1, got {getattr(self, name)}")
+        for name, optional in (("max_proposals", True), ("max_per_class", False), ("max_detections", True)):
+            value = getattr(self, name)
+            if value is None and optional:
+                continue
+            if not isinstance(value, int | np.integer) or value < 1:
+                raise InputError(f"{name} should be a whole number, at least 1, got {value}")
+        check_power(self.objectness_power)
+        if type(self.box_regression) is not bool:
+            raise InputError(f"box_regression should be true or false, got {self.box_regression!r}")
+
+
+def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: tuple[str, ...]) -> Detections:
+    """Return detections from scored regions.
+
+    Args:
+        scores: What every member says.
+        settings: Thresholds and limits.
+        class_names: Of the C classes.
+    """
+    boxes, values = moved_boxes(scores, settings), weighed_scores(scores, settings.objectness_power)
+    # A box moved out of the image has nothing left to show.
+    rows = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+    boxes = boxes[rows]
+    kept, labels, found = nms_per_class(
+        boxes,
+        values[rows],
+        score_threshold=settings.score_threshold,
+        iou_threshold=settings.iou_threshold,
+        max_per_class=settings.max_per_class,
+        max_detections=settings.max_detections,
+    )
+    return Detections(boxes[kept], found, labels, class_names)
+
+
+def weighed_scores(scores: RegionScores, power: float) -> NDArray[np.float32]:
+    """Return the scores (N, C) of classes: the members' mean probability times a power of the objectness, if known."""
+    probabilities, objectness = scores.mean()[:, :-1], scores.proposals.objectness
+    if objectness is None or power == 0:
+        return probabilities
+    return probabilities * objectness[:, None] ** np.float32(power)
+
+
+def moved_boxes(scores: RegionScores, settings: DetectionSettings) -> NDArray[np.float32]:
+    """Return the boxes (N, 4) as the mean of the members moves them, cut to the image; else those of the proposals."""
+    offsets = scores.mean_offsets() if settings.box_regression else None
+    if offsets is None or scores.size is None:
+        return scores.proposals.boxes
+    return clip_boxes(decode_boxes(scores.proposals.boxes, offsets), *scores.size)

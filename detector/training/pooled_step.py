@@ -1,0 +1,292 @@
+"""Training pooled regions: photographs on the device, and one step on a batch of them.
+
+    batch --photographs: stored uint8, mirrored, recoloured, enlarged--> trunk --RoIAlign--> head
+      --softmax over classes, unknown ones left out, and smooth L1 of the offsets--> loss --> update
+
+Source: Girshick 2015, "Fast R-CNN", section 2.3 (both losses, weight 1, offsets divided by their deviations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from inception_rcnn.backbones import STAGES, InputSpec, stages_between
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import AveragedTraining, seeded
+from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.pooled_sampling import PooledBatch, canvas_shape
+from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.structures import InputError, progress_bar
+from inception_rcnn.structures.dataset import ImageCache
+from inception_rcnn.structures.jobs import available_processors
+
+NEW_LAYERS = ("lateral", "mix_fine", "classifier", "regressor")
+
+
+class StoredPhotographs:
+    """Photographs as uint8 where the network computes, padded to a few shapes.
+
+    On a GPU all are read at once and stay there (10,000 of VOC and COCO take 6 GB); on the CPU they are read when they
+    are asked for, and those used last are kept.
+
+    Args:
+        load: Number -> (H, W, 3) uint8 RGB, of the size said here.
+        sizes: (height, width) of each.
+        stored_side: See `canvas_shape`.
+        fill: The RGB colour that becomes zero, for the padding.
+        device: Where they are kept.
+        quiet: Show no progress.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[int], NDArray[np.uint8]],
+        sizes: Sequence[tuple[int, int]],
+        stored_side: int,
+        fill: tuple[float, float, float],
+        device: torch.device,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
+        self.shapes = [canvas_shape(height, width, stored_side) for height, width in sizes]
+        self._fill = np.round(fill).astype(np.uint8)
+        self._device = device
+        self._cache = ImageCache(load)
+        self._stacks: dict[tuple[int, int], Tensor] = {}
+        if device.type == "cuda":
+            self._read_all(load, quiet)
+
+    def _read_all(self, load: Callable[[int], NDArray[np.uint8]], quiet: bool) -> None:
+        """Put all photographs on the device, those of one shape in one tensor."""
+        self._place = np.zeros(len(self.shapes), np.int64)
+        groups = {shape: [i for i, one in enumerate(self.shapes) if one == shape] for shape in set(self.shapes)}
+        with (
+            ThreadPoolExecutor(available_processors()) as pool,
+            progress_bar(len(self.shapes), "photographs", quiet=quiet) as bar,
+        ):
+            for shape, rows in groups.items():
+                stack = torch.empty((len(rows), *shape, 3), dtype=torch.uint8, device=self._device)
+                canvases = pool.map(lambda row: self._canvas(load(row), row), rows)
+                for place, (row, canvas) in enumerate(zip(rows, canvases, strict=True)):
+                    stack[place] = torch.from_numpy(canvas).to(self._device)
+                    self._place[row] = place
+                    bar.advance(1)
+                self._stacks[shape] = stack
+
+    def _canvas(self, image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+        """Return a photograph in its padded form."""
+        height, width = self.sizes[number].tolist()
+        if image.shape[:2] != (height, width):
+            raise InputError(
+                f"photograph {number} should be {width}x{height}, as its annotation says, and is "
+                f"{image.shape[1]}x{image.shape[0]}"
+            )
+        canvas = np.empty((*self.shapes[number], 3), np.uint8)
+        canvas[:] = self._fill
+        canvas[:height, :width] = image
+        return canvas
+
+    def batch(self, images: NDArray[np.int64]) -> Tensor:
+        """Return photographs of one shape: (B, H, W, 3) uint8, on the device."""
+        shape = self.shapes[int(images[0])]
+        if shape in self._stacks:
+            places = torch.from_numpy(self._place[images]).pin_memory()
+            return self._stacks[shape][places.to(self._device, non_blocking=True)]
+        return torch.from_numpy(np.stack([self._canvas(self._cache[int(one)], int(one)) for one in images]))
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceBatch:
+    """A batch as the step needs it, on the device.
+
+    Attributes:
+        images: (B, 3, h, w) float32, mirrored, recoloured, enlarged and preprocessed.
+        sizes: (B, 2) int64, height and width of each photograph in it.
+        boxes: (R, 5) float32, in its pixels.
+        labels: (R,) int64.
+        offsets: (R, 4) float32.
+        unknown: (B, C + 1) bool, classes that are not labelled on a photograph; None: all are labelled everywhere.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    boxes: Tensor
+    labels: Tensor
+    offsets: Tensor
+    unknown: Tensor | None
+
+
+def to_device(
+    batch: PooledBatch,
+    photographs: StoredPhotographs,
+    spec: InputSpec,
+    device: torch.device,
+    unknown: NDArray[np.bool_] | None = None,
+) -> DeviceBatch:
+    """Return a drawn batch as the step needs it; nothing here waits for the device.
+
+    Args:
+        batch: What was drawn.
+        photographs: Already on the device.
+        spec: How pixels become the network's input.
+        device: Where to compute.
+        unknown: (B, C + 1) classes that are not labelled on each of the batch's photographs.
+    """
+    sizes = photographs.sizes[batch.images]
+    position = batch.boxes[:, 0].astype(np.int64)
+    boxes, offsets, mirrored = batch.boxes.copy(), batch.offsets.copy(), batch.mirror[position]
+    width = sizes[position, 1].astype(np.float32)
+    boxes[mirrored, 1] = (width - batch.boxes[:, 3])[mirrored]
+    boxes[mirrored, 3] = (width - batch.boxes[:, 1])[mirrored]
+    offsets[mirrored, 0] *= -1
+    columns = _columns(sizes[:, 1], batch.mirror, photographs.shapes[int(batch.images[0])][1])
+
+    def move(array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+    pixels = photographs.batch(batch.images)  # (B, H, W, 3)
+    pixels = pixels.gather(2, move(columns)[:, None, :, None].expand(pixels.shape))
+    x = pixels.float()
+    if batch.colour is not None:
+        x = _recoloured(x, move(batch.colour), move(sizes))
+    x = spec.shift(x).permute(0, 3, 1, 2)
+    if batch.scale != 1:
+        size = [round(side * batch.scale) for side in x.shape[2:]]
+        x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+    factor = np.array([1, *[x.shape[3] / pixels.shape[2], x.shape[2] / pixels.shape[1]] * 2], np.float32)
+    return DeviceBatch(
+        x.contiguous(memory_format=torch.channels_last),
+        move(np.round(sizes * batch.scale).astype(np.int64)),
+        move(boxes * factor),
+        move(batch.labels),
+        move(offsets),
+        None if unknown is None else move(unknown),
+    )
+
+
+def _columns(widths: NDArray[np.int64], mirror: NDArray[np.bool_], canvas: int) -> NDArray[np.int64]:
+    """Return (B, canvas): which column of a photograph each column shows; the padding stays on the right."""
+    columns = np.tile(np.arange(canvas), (len(widths), 1))
+    flipped = widths[:, None] - 1 - columns
+    return np.where(mirror[:, None] & (flipped >= 0), flipped, columns)
+
+
+def _recoloured(x: Tensor, colour: Tensor, sizes: Tensor) -> Tensor:
+    """Return RGB (B, H, W, 3) with a colour matrix and addition for each photograph, the padding as it was."""
+    changed = torch.einsum("bhwc,bdc->bhwd", x, colour[:, :, :3]) + colour[:, None, None, :, 3]
+    rows, columns = (torch.arange(length, device=x.device) for length in x.shape[1:3])
+    inside = (rows[None, :, None] < sizes[:, :1, None]) & (columns[None, None, :] < sizes[:, 1:, None])
+    return torch.where(inside[..., None], changed.clamp(0, 255), x)
+
+
+def region_loss(
+    logits: Tensor, offsets: Tensor | None, batch: DeviceBatch, *, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the losses of classes and of offsets, each a mean over all regions of the batch.
+
+    On a photograph whose classes are not all labelled, a region without a labelled object may be background or one of
+    the unknown classes: its loss is -log of the sum of their probabilities.
+
+    Args:
+        logits: (R, C + 1).
+        offsets: (R, 4); None: no box regression, and that loss is 0.
+        batch: What should come out.
+        smoothing: Share of the wanted probability that is spread over all outputs; for labelled foreground only where
+            classes are unknown.
+    """
+    log = logits.float().log_softmax(dim=1)
+    background = logits.shape[1] - 1
+    wanted = log.gather(1, batch.labels[:, None]).squeeze(1)
+    if smoothing:
+        wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
+    is_background = batch.labels == background
+    if batch.unknown is not None:
+        # Background and the unknown classes together; where all classes are known this is background alone.
+        maybe = batch.unknown[batch.boxes[:, 0].long()].clone()
+        maybe[:, background] = True
+        either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
+        wanted = torch.where(is_background, either, wanted)
+    classes = -wanted.mean()
+    if offsets is None:
+        return classes, classes.new_zeros(())
+    moved = functional.smooth_l1_loss(offsets.float(), batch.offsets, reduction="none").sum(dim=1)
+    return classes, (moved * ~is_background).mean()
+
+
+class PooledTuning:
+    """A pooled network being trained.
+
+    Args:
+        network: In float32; it is trained in place.
+        settings: How to train; `train_from` names the trunk's first stage that learns.
+        runtime: Where; products are computed in its type, weights are kept in float32.
+        smoothing: See `region_loss`.
+
+    Attributes:
+        averaged: Optimizer, running average and state.
+    """
+
+    def __init__(
+        self, network: PooledNetwork, settings: TrainingSettings, runtime: Runtime, *, smoothing: float = 0.0
+    ) -> None:
+        self.settings, self.runtime, self.smoothing = settings, runtime, smoothing
+        self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
+        frozen = set(stages_between(STAGES[0], settings.train_from)[:-1])
+        for name, parameter in network.named_parameters():
+            stage = name.removeprefix("trunk.").split(".")[0].removeprefix("inception_").removesuffix("_reduce")
+            parameter.requires_grad_(not (name.startswith("trunk.") and stage in frozen))
+        optimizer = torch.optim.SGD(
+            self._groups(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            fused=runtime.device.type == "cuda" or None,
+        )
+        self.averaged = AveragedTraining(
+            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+        )
+
+    def step(self, batch: DeviceBatch) -> dict[str, float]:
+        """Take one iteration on a batch, and return its losses by name.
+
+        Raises:
+            InceptionError: Loss or gradient is not finite.
+        """
+        iteration, device = self.averaged.iteration, self.runtime.device
+        self.network.train()
+        # Dropout is a function of seed and iteration, the same after a resume.
+        with (
+            seeded(self.settings.seed * 1_000_003 + iteration, device),
+            torch.autocast(device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16),
+        ):
+            logits, offsets = self.network(batch.images, batch.boxes, batch.sizes)
+        classes, moved = region_loss(logits, offsets, batch, smoothing=self.smoothing)
+        loss = self.averaged.update(classes + moved, self.settings.rate_at(iteration))
+        return {"loss": loss}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the optimizer's groups: rate and decay differ between weights and biases, old layers and new."""
+        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                key = (name.endswith("bias"), name.split(".")[0] in NEW_LAYERS)
+                groups.setdefault(key, []).append(parameter)
+        factors = self.settings.new_layer_factor
+        return [
+            {
+                "params": parameters,
+                "weight_decay": 0.0 if bias else self.settings.weight_decay,
+                "factor": (2.0 if bias else 1.0) * (factors if new else 1.0),
+            }
+            for (bias, new), parameters in groups.items()
+        ]
