@@ -42,7 +42,7 @@ from inception_rcnn.evaluation import Evaluation, evaluate_coco
 from inception_rcnn.evaluation.bootstrap import Interval, Resampled, resample_images
 from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, evaluate_by
 from inception_rcnn.proposals.stored import proposals_from_file
-from inception_rcnn.structures import DetectionTable, Detections, progress_bar
+from inception_rcnn.structures import Detections, DetectionTable, progress_bar
 
 # As eval_map: AP counts every detection of a photograph; only those of a class are limited.
 COUNTED = DetectionSettings(max_proposals=None, max_detections=None)

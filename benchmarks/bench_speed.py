@@ -27,6 +27,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -323,8 +324,10 @@ class Bench:
                 name, "-" if one is None else "compiled before", *self._starts(what, one, self.extent.starts, values)
             )
         if self.extent.cold:
-            with tempfile.TemporaryDirectory() as folder, environment(NUMBA_CACHE_DIR=folder, XDG_CACHE_HOME=folder):
-                table.add(DEFAULT, "none, the first start ever", *self._starts("first", self.ours[DEFAULT], 1, {}))
+            with tempfile.TemporaryDirectory() as folder:
+                empty = {"NUMBA_CACHE_DIR": folder, "XDG_CACHE_HOME": folder}
+                with patch.dict(os.environ, empty):
+                    table.add(DEFAULT, "none, the first start ever", *self._starts("first", self.ours[DEFAULT], 1, {}))
         return [table]
 
     def _starts(self, what: str, one: Ours | None, count: int, values: dict[str, str]) -> tuple[Any, ...]:
@@ -338,24 +341,6 @@ class Bench:
             memory = max(memory, found["process_mb"])
         imports, loading, photograph, whole = (Spread.of(column) for column in zip(*parts, strict=True))
         return whole, imports, loading, photograph, memory
-
-
-class environment:  # noqa: N801 - a context manager, read as a verb
-    """Set variables of the environment for a `with` block."""
-
-    def __init__(self, **variables: str) -> None:
-        self.variables = variables
-
-    def __enter__(self) -> None:
-        self.before = {name: os.environ.get(name) for name in self.variables}
-        os.environ.update(self.variables)
-
-    def __exit__(self, *_: object) -> None:
-        for name, value in self.before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def in_network(seconds: dict[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""What a speed benchmark is made of: interleaved times with their spread, the machine's matrix rate, a network's work."""
+"""What a speed benchmark is made of: times in turns with their spread, the machine's matrix rate, a network's work."""
 
 from __future__ import annotations
 

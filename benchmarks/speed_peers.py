@@ -20,6 +20,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
 
+FEW = 0.9  # score from which on a box of theirs counts
 FASTER_RCNN, SSDLITE = "Faster R-CNN ResNet-50 FPN", "SSDlite MobileNetV3"
 TORCHVISION: dict[str, Callable[..., nn.Module]] = {
     FASTER_RCNN: torchvision.models.detection.fasterrcnn_resnet50_fpn,
@@ -75,13 +76,17 @@ class PlainRcnn:
 def torchvision_detector(name: str) -> Callable[[Image], dict[str, Tensor]]:
     """Return one of `TORCHVISION`, ready to be called: image (H, W, 3) uint8 RGB -> boxes, labels, scores.
 
-    BatchNorm is replaced by its frozen form, as the loaders of trained weights do for the two with an FPN. With random
-    weights hardly a box reaches the usual score thresholds, so there is nothing to suppress: that is in their favour.
+    BatchNorm is replaced by its frozen form, as the loaders of trained weights do for the two with an FPN. Random
+    weights give no sensible scores; the threshold is so high that hardly a box passes it and nothing is left to
+    suppress, which is in their favour.
     """
     torch.manual_seed(0)
     network = TORCHVISION[name](weights=None, weights_backbone=None)
-    if name != SSDLITE:
+    if name == SSDLITE:
+        network.score_thresh = FEW
+    else:
         freeze_batch_norm(network)
+        network.roi_heads.score_thresh = FEW
     network.eval()
 
     @torch.inference_mode()
