@@ -130,8 +130,10 @@ class Bench:
         parts = Table("Stages of a photograph", ("detector", "stage", "ms", "share"))
         whole = Table(
             "A photograph, and the network's share of the machine's matrix rate",
-            ("detector", "s, file to detections", "photographs/s, one by one", "in a stream", "precision")
-            + ("GFLOP of the network", "s of the network", "GFLOP/s", "machine's GFLOP/s", "share"),
+            (
+                *("detector", "s, file to detections", "photographs/s, one by one", "in a stream", "precision"),
+                *("GFLOP of the network", "s of the network", "GFLOP/s", "machine's GFLOP/s", "share"),
+            ),
             note="The network is all but decoding, proposals, objectness, cutting regions and suppression; its pooling "
             "of regions is in its seconds, and no product. The machine's rate: the best of a matrix product and a 3x3 "
             "convolution in torch, in that precision.",
@@ -198,6 +200,9 @@ class Bench:
         table = Table("Regions pooled against warped, network and region pooling alone", heads)
         boxes = [self.regions(image) for image in self.images]
         pair = [self.loaded[name] for name in (WARP, DEFAULT)]
+        if pair[1].ensemble.members[0].description.pooling is None:
+            table.note = f"{self.weights[0]} warps too: nothing to compare."
+            return [table]
         for dtype in dict.fromkeys((pair[0].ensemble.runtime.dtype, torch.float32)):
             warp, pooled = (in_precision(detector, dtype) for detector in pair)
             seconds: dict[str, list[dict[str, float]]] = {"warp": [], "pool": []}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,9 +17,13 @@ def machine_line(*packages: str) -> str:
 
 
 def instructions() -> str:
-    """What the processor multiplies matrices with, as far as Linux tells: AMX, AVX512-BF16, AVX512, AVX2, or less."""
+    """What the processor multiplies matrices with, as far as Linux tells."""
     info = Path("/proc/cpuinfo")
-    flags = info.read_text(encoding="utf-8").split() if info.is_file() else []
+    return instructions_of(info.read_text(encoding="utf-8").split() if info.is_file() else [])
+
+
+def instructions_of(flags: Collection[str]) -> str:
+    """AMX, AVX512-BF16, both, AVX512, AVX2 or less, from the flags of a processor as Linux names them."""
     if "avx512f" not in flags:
         return "AVX2 alone" if "avx2" in flags else "neither AVX512 nor AVX2 known"
     known = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
