@@ -184,9 +184,7 @@ def _pooled_map(x: Tensor, stride: int) -> tuple[Tensor, tuple[Any, ...]]:
     """Return an empty map for what is pooled from `x`, and the numbers that every kernel here is told."""
     batch, channels, height, width = x.shape
     size = (height, width) if stride == 1 else tuple(_halved(length) for length in (height, width))
-    out = torch.empty(
-        (batch, channels, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last
-    )
+    out = torch.empty((batch, channels, *size), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     return out, (batch * size[0] * size[1], height, width, *size, channels)
 
 

@@ -1,4 +1,4 @@
-"""GoogLeNet made ready to run rather than to learn: sibling convolutions joined once, passes over memory fused on a GPU.
+"""GoogLeNet made ready to run, not to learn: sibling convolutions joined once, passes over memory fused on a GPU.
 
 `for_inference(network)` computes what the network computes: on the CPU to the bit, on a GPU in the same type but for
 rounding (there, sums before bias and ReLU are not rounded twice). It shares the network's weights where nothing is
@@ -7,10 +7,11 @@ joined, knows neither dropout nor auxiliary heads, and is no network to train or
 
 from __future__ import annotations
 
+import copy
 import sys
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from torch.nn import functional
 
 from inception_rcnn.backbones.inception import GoogLeNet, Inception, downsample
 from inception_rcnn.structures import InputError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def for_inference(network: GoogLeNet) -> InferenceGoogLeNet:
@@ -29,6 +32,20 @@ def for_inference(network: GoogLeNet) -> InferenceGoogLeNet:
     if network.training:
         raise InputError("a network in training cannot be made ready for inference; call eval() first")
     return network if isinstance(network, InferenceGoogLeNet) else InferenceGoogLeNet(network)
+
+
+def with_inference_trunk(network: Network) -> Network:
+    """Return a copy of a network, its GoogLeNets made ready for inference; weights that are not joined are shared.
+
+    Raises:
+        InputError: It is in training.
+    """
+    known: dict[int, Any] = {id(one): one for one in (*network.parameters(), *network.buffers())}
+    ready = copy.deepcopy(network, known)
+    for name, child in list(ready.named_children()):
+        if isinstance(child, GoogLeNet):
+            setattr(ready, name, for_inference(child))
+    return ready
 
 
 class FusedInception(nn.Module):

@@ -16,22 +16,29 @@ import copy
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from machine import machine_line
 from numpy.typing import NDArray
 from skimage import data
-from torch import nn
+from torch.nn.functional import conv2d
 
-from inception_rcnn.backbones import GoogLeNet
-from inception_rcnn.backbones.runtime import Runtime, choose_runtime
-from inception_rcnn.detector import Ensemble, RegionClassifier, load_detector, load_region_classifier
+from inception_rcnn.backbones import STAGES
+from inception_rcnn.backbones.gpu_graphs import captured
+from inception_rcnn.backbones.inference import for_inference
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime, upload
+from inception_rcnn.detector import Ensemble, RegionClassifier, StageClock, load_detector
+from inception_rcnn.detector.checkpoints import load_region_classifier
+from inception_rcnn.detector.device_warp import DeviceWarp
+from inception_rcnn.detector.region_classifier import PooledClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
 from inception_rcnn.proposals import selective_search
+from inception_rcnn.proposals.network.checkpoints import load_multibox
 
 WARPED = "coco-mini"
 MATRIX = 8192
@@ -105,12 +112,12 @@ def random_boxes(count: int, width: int, height: int) -> NDArray[np.float32]:
 def members(first: RegionClassifier, count: int, shared: int) -> list[RegionClassifier]:
     """The classifier and copies of it whose weights differ, but for those of the first `shared` stages."""
     found = [first]
+    frozen = {*STAGES[:shared], *(["conv2_reduce"] if shared > 1 else [])}
     for seed in range(1, count):
         network = copy.deepcopy(first.network)
         generator = torch.Generator().manual_seed(seed)
-        frozen = [] if shared == 0 else ["conv1.", "conv2.", "conv2_reduce.", "inception_3a.", "inception_3b."]
         for name, parameter in network.named_parameters():
-            if not name.startswith(tuple(frozen)) or not frozen:
+            if name.split(".")[0].removeprefix("inception_") not in frozen:
                 noise = torch.randn(parameter.shape, generator=generator).to(parameter)
                 parameter.data.add_(noise * parameter.data.abs().mean() * 0.05)
         found.append(RegionClassifier(network, first.description, first.runtime))
@@ -135,7 +142,9 @@ class Stages:
         self.image = np.ascontiguousarray(data.astronaut())
         self.regions = 12 if quick else 1400
         self.boxes = random_boxes(self.regions, self.image.shape[1], self.image.shape[0])
-        self.first = load_region_classifier(WARPED, runtime)
+        first = load_region_classifier(WARPED, runtime)
+        assert isinstance(first, RegionClassifier)
+        self.first = first
 
     def matrix(self) -> None:
         """The rate of a large product: what all else is measured against."""
@@ -146,19 +155,50 @@ class Stages:
 
     def upload(self) -> None:
         """A photograph to the device."""
-        self.table.time("photograph up, from ordinary memory, ms", self._up)
-
-    def _up(self) -> None:
-        torch.from_numpy(self.image).to(self.runtime.device)
+        self.table.time("photograph up, ms", lambda: upload(self.image, self.runtime.device))
 
     def warp(self) -> None:
         """Regions cut out and stretched."""
+        spec, device = self.first.description.input_spec, self.runtime.device
+        pixels = upload(self.image, device)
+        name = f"warp of {self.regions} regions on the device, its halved copies included, ms"
+        self.table.time(name, lambda: DeviceWarp(pixels, spec, device, self.runtime.dtype).cut(self.boxes))
         name = f"warp of {self.regions} regions on the CPU's cores, ms"
-        self.table.time(name, lambda: RegionWarp(self.image, self.first.description.input_spec).cut(self.boxes))
+        self.table.time(name, lambda: RegionWarp(self.image, spec).cut(self.boxes))
+        some = self.boxes[: 4 if self.quick else 200]
+        expected = spec.apply(torch.from_numpy(RegionWarp(self.image, spec).cut(some)))
+        apart = (DeviceWarp(pixels, spec, device).cut(some).cpu() - expected).abs()
+        self.table.put("  most they differ by, of 255", float(apart.max()))
+        self.table.put("  mean they differ by, of 255", float(apart.mean()))
+
+    def network(self) -> None:
+        """One batch through the network alone: as trained, made ready, and as a graph; then stage by stage."""
+        size = 2 if self.quick else 512
+        side = self.first.description.input_spec.side
+        x = torch.randn((size, side, side, 3), device=self.runtime.device).mul_(60).to(self.runtime.dtype)
+        x = x.permute(0, 3, 1, 2)
+        trained, ready = self.first.network, for_inference(self.first.network)
+        self.table.time(f"network alone, {size} regions, as trained, ms", lambda: trained(x))
+        self.table.time(f"network alone, {size} regions, made ready, ms", lambda: ready(x))
+        expected, found = trained(x).float(), ready(x).float()
+        self.table.put(
+            "  most they differ by, of the largest", float((found - expected).abs().max() / expected.abs().max())
+        )
+        for tune in (False, True):
+            run = captured(lambda given: ready(given), x, tune=tune)
+            name = f"network alone, {size} regions, graph{', tuned' if tune else ''}, ms"
+            milliseconds = self.table.time(name, run)
+            self.table.put("  regions/s", size / milliseconds * 1000)
+        self.table.time("  conv1 as trained, before its bias, ms", lambda: conv2d(x, trained.conv1.weight, None, 2, 3))
+        self.table.time("  conv1 folded, before its bias, ms", lambda: ready._first_products(x))
+        for name in STAGES:
+            before = x
+            self.table.time(f"  stage {name}, ms", lambda name=name, before=before: ready.stage(name, before))
+            x = ready.stage(name, x)
 
     def one_member(self) -> None:
         """One network over all regions, warp and copies included."""
-        self._ensemble(f"one member, {self.regions} regions, ms", [self.first])
+        self._ensemble(f"one member, {self.regions} regions, from pixels to probabilities, ms", [self.first])
 
     def six_members(self) -> None:
         """Six networks over the same regions, with and without stages in common."""
@@ -169,19 +209,76 @@ class Stages:
 
     def _ensemble(self, name: str, several: list[RegionClassifier]) -> None:
         ensemble = Ensemble(several)
+        self.table.put("  (stages found to be shared)", float(len(ensemble.shared)) if len(several) > 1 else "-")
         milliseconds = self.table.time(name, lambda: ensemble.score(self.image, self.boxes))
         self.table.put("  regions/s and member", self.regions * len(several) / milliseconds * 1000)
+
+    def pooled_parts(self) -> None:
+        """The pooled classifier over one photograph, part by part."""
+        if self.pooled is None:
+            self.table.put("pooled classifier: no --weights", "-")
+            return
+        member = load_region_classifier(self.pooled, self.runtime)
+        assert isinstance(member, PooledClassifier)
+        boxes = self.boxes[: 10 if self.quick else 200]
+        maps, corners = member._look(self.image, boxes, None)
+        self.table.time("pooled: photograph up, resized, trunk, ms", lambda: member._look(self.image, boxes, None))
+        self.table.time(
+            f"pooled: RoIAlign and mix, {len(boxes)} regions, ms", lambda: member._ready.cells(maps, corners)
+        )
+        cells = member._ready.cells(maps, corners)
+        mean = None if maps.mean is None else maps.mean.expand(len(cells), -1)
+        self.table.time(f"pooled: head, {len(boxes)} regions, ms", lambda: member._ready.head(cells, mean))
+        self.table.time("pooled: pixels and boxes to probabilities, ms", lambda: member.score(self.image, boxes))
+
+    def whole(self) -> None:
+        """One photograph from pixels to detections."""
+        for name, weights in (("pooled", self.pooled), ("warped", WARPED)):
+            if weights is None:
+                continue
+            detector = load_detector(weights, str(self.runtime.device))
+            if self.quick:
+                detector = detector.with_settings(max_proposals=8)
+            proposals = detector.propose(self.image)
+            self.table.time(
+                f"{name} detector, default, without proposals, ms",
+                lambda d=detector, p=proposals: d.postprocess(d.score(self.image, p)),
+            )
+            self.table.time(f"{name} detector, default, with proposals, ms", lambda d=detector: d(self.image))
+            clock = StageClock()
+            detector(self.image, clock=clock)
+            for stage, seconds in clock.seconds.items():
+                self.table.put(f"  {stage}, ms", 1000 * seconds)
+
+    def multibox(self) -> None:
+        """The network that proposes, and says how well boxes fit."""
+        multibox = load_multibox("multibox-mini", self.runtime)
+        self.table.time("MultiBox, one look, ms", lambda: multibox.look([self.image]))
+        view = multibox.look([self.image])[0]
+        self.table.time("MultiBox, its proposals, ms", lambda: multibox.proposals(view))
+        boxes = self.boxes[:600]
+        self.table.time(f"MultiBox, objectness of {len(boxes)} boxes, ms", lambda: multibox.objectness(view, boxes))
+
+    def stream(self) -> None:
+        """Many photographs, one after the other."""
+        detector = load_detector(self.pooled or WARPED, str(self.runtime.device))
+        count = 3 if self.quick else 200
+        if self.quick:
+            detector = detector.with_settings(max_proposals=8)
+        several = [np.ascontiguousarray(np.roll(self.image, 7 * shift, axis=1)) for shift in range(count)]
+        list(detector.stream(several[:2]))
+        seconds = self.table.seconds(lambda: list(detector.stream(several)))
+        self.table.put(f"stream of {count} photographs, photographs/s", count / seconds)
 
     def search(self) -> None:
         """Selective search by threads."""
         for threads in (1, 2, 4, 8, 16):
             name = f"selective search, {threads} threads, ms"
             self.table.time(name, lambda threads=threads: selective_search(self.image, threads=threads))
-
-    def whole(self) -> None:
-        """One photograph from pixels to detections."""
-        detector = load_detector(WARPED, str(self.runtime.device))
-        self.table.time("warped detector, 200 regions, with proposals, ms", lambda: detector(self.image))
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        self.table.time("selective search, all threads, OpenCV on one, ms", lambda: selective_search(self.image))
+        cv2.setNumThreads(before)
 
     def peer(self) -> None:
         """Another detector with random weights, for comparison: its time does not depend on them."""
@@ -213,7 +310,8 @@ def main() -> None:
     if runtime.device.type == "cuda":
         print(torch.cuda.get_device_name(runtime.device))
     stages = Stages(table, runtime, quick=arguments.quick, pooled=arguments.weights)
-    order = ("matrix", "upload", "warp", "one_member", "six_members", "whole", "search", "peer", "memory")
+    first = ("matrix", "upload", "warp", "network", "one_member", "six_members", "pooled_parts", "multibox", "whole")
+    order = (*first, "stream", "search", "peer", "memory")
     for name in order:
         table.stage(getattr(stages, name))
     table.put("all of it, s", time.perf_counter() - table.start)

@@ -12,8 +12,8 @@ graphs; its tests do so.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
+from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.device_warp import DeviceWarp
@@ -120,7 +121,7 @@ class WarpedChain:
             if batch is None:
                 batch = self._batches[size] = self._prepared(size)
             warp.cut(boxes, out=batch.inputs)
-            return self._run(batch)[:, : len(boxes)].clone()
+            return batch.run()[:, : len(boxes)].clone()
         except torch.OutOfMemoryError:
             if self.batch == 1:
                 raise
@@ -135,48 +136,18 @@ class WarpedChain:
 
     def _prepared(self, size: int) -> _Batch:
         side, device = self.spec.side, self.runtime.device
-        pixels = torch.zeros((size, side, side, 3), dtype=self.runtime.dtype, device=device)
-        batch = _Batch(pixels.permute(0, 3, 1, 2))
-        return self._captured(batch) if device.type == "cuda" else batch
-
-    def _captured(self, batch: _Batch) -> _Batch:
-        """Return the batch with its work captured as a graph."""
-        device, before = self.runtime.device, torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = self.tune
-        try:
-            with torch.cuda.device(device):
-                # What is compiled, chosen or allocated at a first run must not be in the graph.
-                aside = torch.cuda.Stream(device)
-                aside.wait_stream(torch.cuda.current_stream(device))
-                with torch.cuda.stream(aside):
-                    for _ in range(2):
-                        self.probabilities(batch.inputs)
-                torch.cuda.current_stream(device).wait_stream(aside)
-                graph = torch.cuda.CUDAGraph()
-                # Other threads may use the device meanwhile; only this one's work is captured.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                    outputs = self.probabilities(batch.inputs)
-        finally:
-            torch.backends.cudnn.benchmark = before
-        return replace(batch, graph=graph, outputs=outputs)
-
-    def _run(self, batch: _Batch) -> Tensor:
-        if batch.graph is None or batch.outputs is None:
-            return self.probabilities(batch.inputs)
-        batch.graph.replay()
-        return batch.outputs
+        pixels = torch.zeros((size, side, side, 3), dtype=self.runtime.dtype, device=device).permute(0, 3, 1, 2)
+        return _Batch(pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune))
 
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Memory for batches of one size, and on CUDA the networks' work on it.
+    """Memory for batches of one size, and the networks' work on it.
 
     Attributes:
         inputs: (size, 3, side, side), channels last.
-        graph: Computes `outputs` from `inputs`; None: nothing is captured.
-        outputs: (networks, size, C + 1) float32.
+        run: Computes probabilities (networks, size, C + 1) from what `inputs` holds.
     """
 
     inputs: Tensor
-    graph: torch.cuda.CUDAGraph | None = None
-    outputs: Tensor | None = None
+    run: Callable[[], Tensor]

@@ -238,9 +238,7 @@ def _starts_and_steps(group: _Group, side: int) -> NDArray[np.float32]:
     return np.stack([begin[:, 0], step[:, 0], begin[:, 1], step[:, 1]], axis=1).astype(np.float32)
 
 
-def _filters(
-    start: Tensor, step: Tensor, limit: int, width: int, side: int, taps: int, dtype: torch.dtype
-) -> Tensor:
+def _filters(start: Tensor, step: Tensor, limit: int, width: int, side: int, taps: int, dtype: torch.dtype) -> Tensor:
     """Return matrices (n, side, width): row i has the triangle of output pixel i, as `region_warp.filter_taps`.
 
     Args:

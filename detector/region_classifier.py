@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.inference import with_inference_trunk
+from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.region_pooling import (
     PooledMaps,
     PooledNetwork,
@@ -109,6 +110,7 @@ class PooledClassifier:
         self.description = description
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
+        self._ready = with_inference_trunk(self.network)
 
     @torch.inference_mode()
     def score(
@@ -132,24 +134,24 @@ class PooledClassifier:
         """
         clock, boxes = clock or StageClock(), as_boxes(boxes)
         check_area(boxes)
-        outputs = len(self.description.class_names) + 1
-        probabilities = np.zeros((len(boxes), outputs), np.float32)
-        offsets = np.zeros((len(boxes), 4), np.float32) if self.description.box_regression else None
+        outputs, regresses = len(self.description.class_names) + 1, self.description.box_regression
         if len(boxes) == 0:
-            return probabilities, offsets
+            return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None
         with clock.stage("network"):
             maps, corners = self._look(image, boxes, scale)
+        parts = []
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
             with clock.stage("pooling"):
-                cells = self.network.cells(maps, corners[rows])
+                cells = self._ready.cells(maps, corners[rows])
             with clock.stage("network"):
                 mean = None if maps.mean is None else maps.mean.expand(len(cells), -1)
-                logits, moves = self.network.head(cells, mean)
-                probabilities[rows] = logits.float().softmax(dim=1).cpu().numpy()
-                if offsets is not None and moves is not None:
-                    offsets[rows] = moves.float().cpu().numpy()
-        return probabilities, offsets
+                logits, moves = self._ready.head(cells, mean)
+                found = [logits.float().softmax(dim=1)] + ([] if moves is None else [moves.float()])
+                parts.append(torch.cat(found, dim=1))
+        with clock.stage("network"):  # a GPU is waited for once, here
+            table = download(torch.cat(parts))()
+        return np.ascontiguousarray(table[:, :outputs]), np.ascontiguousarray(table[:, outputs:]) if regresses else None
 
     def _look(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None
@@ -160,8 +162,8 @@ class PooledClassifier:
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
         enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
-        corners = torch.from_numpy(enlarged_boxes(boxes, (width, height), enlarged)).to(self.runtime.device)
-        maps = self.network.maps(enlarged.to(self.runtime.dtype))
+        corners = upload(enlarged_boxes(boxes, (width, height), enlarged), self.runtime.device)
+        maps = self._ready.maps(enlarged.to(self.runtime.dtype))
         return maps, torch.nn.functional.pad(corners, (1, 0))  # all of image 0 of the batch
 
 

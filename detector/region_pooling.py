@@ -25,6 +25,7 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.feature_maps import FIRST_CENTRES, STRIDES, feature_maps
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
 from inception_rcnn.backbones.region_align import align_regions
+from inception_rcnn.backbones.runtime import upload
 from inception_rcnn.structures import InputError, check_rgb
 
 COARSE, FINE = "4e", "3b"
@@ -227,7 +228,7 @@ def pooled_input(image: NDArray[np.uint8], spec: InputSpec, scale: float, device
     check_rgb(image)
     height, width = image.shape[:2]
     size = (max(32, round(height * scale)), max(32, round(width * scale)))
-    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device, non_blocking=True)
+    pixels = upload(image, device)
     x = pixels[None].permute(0, 3, 1, 2).float()
     x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False, antialias=scale < 1)
     return spec.shift(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

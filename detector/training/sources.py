@@ -1,7 +1,7 @@
 """What a training learns from: data sets with different labels, brought to the classes of one detector.
 
-    each data set + its proposals --> photographs, their regions labelled with the detector's classes, and which of
-    these classes the photograph's annotations do not name
+each data set + its proposals --> photographs, their regions labelled with the detector's classes, and which of
+these classes the photograph's annotations do not name
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec
-from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.proposals.network.model import MultiBoxNet
+from inception_rcnn.backbones.gpu_graphs import captured
+from inception_rcnn.backbones.inference import with_inference_trunk
+from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
 from inception_rcnn.structures import InputError, Proposals, load_image, nms
 from inception_rcnn.structures.images import ImageSource, stretch
@@ -80,6 +83,9 @@ class MultiBox:
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
         # The boxes themselves are computed in float32, whatever the network's type.
         self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)
+        self._ready = with_inference_trunk(self.network)
+        self._single: tuple[Tensor, Callable[[], MultiBoxOutput]] | None = None
+        self._lock = threading.Lock()  # of the memory of `_single`
 
     @contextmanager
     def one_thread_each(self) -> Iterator[None]:
@@ -103,11 +109,25 @@ class MultiBox:
             part = images[start : start + self.runtime.batch]
             whole = [np.array([0, 0, one.shape[1], one.shape[0]], np.float64) for one in part]
             pixels = np.stack([stretch(*each, self.spec.side) for each in zip(part, whole, strict=True)])
-            output = self.network(self.spec.apply(torch.from_numpy(pixels).to(self.runtime.device), self.runtime.dtype))
+            output = self._seen(self.spec.apply(upload(pixels, self.runtime.device), self.runtime.dtype))
             for row, one in enumerate(part):
                 regions = output.regions[row : row + 1]
                 views.append(View(output.boxes[row], output.logits[row], regions, one.shape[1], one.shape[0]))
         return views
+
+    def _seen(self, inputs: Tensor) -> MultiBoxOutput:
+        """Return what the network says of a batch; one image alone, on a GPU, goes through a graph."""
+        if len(inputs) > 1 or self.runtime.device.type != "cuda":
+            output: MultiBoxOutput = self._ready(inputs)
+            return output
+        with self._lock:
+            if self._single is None:
+                memory = inputs.clone(memory_format=torch.preserve_format)
+                self._single = memory, captured(lambda given: self._ready(given), memory)
+            memory, run = self._single
+            memory.copy_(inputs)
+            found = run()
+            return MultiBoxOutput(*(getattr(found, one.name).clone() for one in fields(found)))
 
     def propose(self, image: ImageSource, *, top_k: int = 200, crops: bool = False) -> Proposals:
         """Return at most `top_k` proposals of one image, most confident first.
@@ -153,8 +173,9 @@ class MultiBox:
             view: Of the image.
             boxes: (N, 4) in pixels of the image, whoever proposed them.
         """
-        shares = torch.from_numpy(as_shares(boxes, view.width, view.height)).to(self.runtime.device, torch.float32)
-        return self.network.objectness(view.regions, [shares]).cpu().numpy()
+        shares = upload(as_shares(boxes, view.width, view.height), self.runtime.device).float()
+        found: NDArray[np.float32] = download(self.network.objectness(view.regions, [shares]))()
+        return found
 
     def objectness(self, image: NDArray[np.uint8] | View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how likely each box fits an object, (N,) in [0, 1].
@@ -180,7 +201,9 @@ class MultiBox:
             others: Of the same image.
         """
         sources = (own, *others)
-        logits = [self.logits(view, one.boxes) for one in sources]
+        # All boxes at once: a GPU is waited for once.
+        together = self.logits(view, np.concatenate([one.boxes for one in sources]))
+        logits = np.split(together, np.cumsum([len(one) for one in sources])[:-1])
         known = [replace(one, objectness=_sigmoid(each)) for one, each in zip(sources, logits, strict=True)]
         logits[0] = np.float32(0.5) * (logits[0] + own.scores) + np.float32(_LEAD)
         return known, np.concatenate(logits)
@@ -189,7 +212,8 @@ class MultiBox:
         if top_k < 1:
             raise InputError(f"top_k should be at least 1, got {top_k}")
         scores, order = logits.topk(min(_CANDIDATES * top_k, len(logits)))
-        chosen, confidences = boxes[order].clamp(0, 1).cpu().numpy(), scores.cpu().numpy()
+        table: NDArray[np.float32] = download(torch.cat([boxes[order].clamp(0, 1), scores[:, None]], dim=1))()
+        chosen, confidences = np.ascontiguousarray(table[:, :4]), np.ascontiguousarray(table[:, 4])
         wide = np.flatnonzero((chosen[:, 2:] - chosen[:, :2] > _LEAST_SIDE).all(axis=1))
         chosen, confidences = chosen[wide], confidences[wide]
         kept = nms(chosen, confidences, self.suppression_iou, limit=top_k)

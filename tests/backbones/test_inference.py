@@ -32,7 +32,9 @@ def test_on_the_cpu_it_is_the_network_to_the_bit(network: GoogLeNet, images: Ten
     ready = for_inference(network)
     assert torch.equal(ready(images), network(images))
     assert for_inference(ready) is ready
-    for (name, found), expected in zip(feature_maps(ready, images).items(), feature_maps(network, images).values(), strict=True):
+    for (name, found), expected in zip(
+        feature_maps(ready, images).items(), feature_maps(network, images).values(), strict=True
+    ):
         assert torch.equal(found, expected), name
     half = GoogLeNet(5).eval().to(torch.bfloat16)
     assert torch.equal(for_inference(half)(images.bfloat16()), half(images.bfloat16()))

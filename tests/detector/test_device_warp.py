@@ -21,7 +21,12 @@ def photographs() -> dict[str, NDArray[np.uint8]]:
     """Real photographs of even and of odd sides, one of them large."""
     astronaut, coffee, rocket = data.astronaut(), data.coffee(), data.rocket()
     large = np.ascontiguousarray(np.tile(coffee, (3, 3, 1))[:1100, :1601])
-    return {"astronaut": astronaut, "coffee, odd": np.ascontiguousarray(coffee[:397, :555]), "rocket": rocket, "l": large}
+    return {
+        "astronaut": astronaut,
+        "coffee, odd": np.ascontiguousarray(coffee[:397, :555]),
+        "rocket": rocket,
+        "l": large,
+    }
 
 
 def boxes_on(image: NDArray[np.uint8], count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -36,7 +41,9 @@ def boxes_on(image: NDArray[np.uint8], count: int, seed: int = 0) -> NDArray[np.
     return np.concatenate([found, np.array(strips + outside)]).astype(np.float32)
 
 
-def differences(image: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec, found: torch.Tensor) -> NDArray[np.float32]:
+def differences(
+    image: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec, found: torch.Tensor
+) -> NDArray[np.float32]:
     """What the two warps' inputs differ by, in levels of grey."""
     expected = spec.apply(torch.from_numpy(RegionWarp(image, spec).cut(boxes)))
     return ((found.float() - expected).abs() / spec.scale).numpy()
