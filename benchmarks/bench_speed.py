@@ -36,10 +36,10 @@ import torch
 from machine import instructions, machine_line
 from numpy.typing import NDArray
 from speed_measures import Spread, Table, interleaved, matrix_rate, network_flops, ratio
-from speed_ours import AVX2, Ours, in_own_process, pretend
+from speed_ours import AVX2, Ours, in_own_process, pretend, runtimes_here
 from speed_peers import FASTER_RCNN, TORCHVISION, PlainRcnn, torchvision_detector
 
-from inception_rcnn.backbones.runtime import keep_freed_memory
+from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
 from inception_rcnn.datasets import open_dataset
 from inception_rcnn.detector import Detector, Ensemble
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
@@ -50,6 +50,7 @@ from inception_rcnn.structures.progress import StageClock
 
 BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 SECTIONS = ("stages", "pool", "peers", "growth", "start")
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Stages of a detector that are not its network: what remains of a photograph is network and region pooling.
 OUTSIDE = ("decode", "proposals", "objectness", "warp", "rest")
 DEFAULT, WARP, PLAIN = "ours, default", "ours, warp", "plain R-CNN"
@@ -76,7 +77,7 @@ class Extent:
     few: int | None = None
     growing: tuple[int, ...] = (100, 200, 500, 1000, 2000, 5000)
     megapixels: tuple[float, ...] = (0.1, 0.3, 1, 3, 6, 12)
-    members: tuple[int, ...] = (1, 2, 3, 4, 6)
+    members: tuple[int, ...] = (1, 2, 4, 6)
     starts: int = 3
     cold: bool = True
     matrix: int = 2048
@@ -104,8 +105,11 @@ class Bench:
     @cached_property
     def ours(self) -> dict[str, Ours]:
         """The detectors of ours, by what the tables call them."""
-        default, warp = (Ours(name, regions=self.extent.few) for name in self.weights)
-        return {DEFAULT: default, WARP: warp}
+        found = {}
+        for runtime in runtimes_here():
+            for name, weights in zip((DEFAULT, WARP), self.weights, strict=True):
+                found[called(name, runtime)] = Ours(weights, runtime=runtime, regions=self.extent.few)
+        return found
 
     @cached_property
     def loaded(self) -> dict[str, Detector]:
@@ -118,15 +122,14 @@ class Bench:
         return [load_image(path) for path in self.photographs]
 
     @cached_property
-    def rates(self) -> dict[torch.dtype, float]:
-        """FLOP/s of the machine by precision."""
-        types = {detector.ensemble.runtime.dtype for detector in self.loaded.values()}
-        return {dtype: matrix_rate(dtype, side=self.extent.matrix) for dtype in types}
+    def rates(self) -> dict[str, float]:
+        """FLOP/s of the machine, by precision."""
+        names = {detector.ensemble.runtime.precision for detector in self.loaded.values()}
+        return {name: matrix_rate(TYPES[name], side=self.extent.matrix) for name in names}
 
     def stages(self) -> list[Table]:
         """Where a photograph's time goes."""
         six = {f"{name}, six networks": replace(one, members=6) for name, one in self.ours.items()}
-        detectors = self.loaded | {name: one.load() for name, one in six.items()}
         parts = Table("Stages of a photograph", ("detector", "stage", "ms", "share"))
         whole = Table(
             "A photograph, and the network's share of the machine's matrix rate",
@@ -138,20 +141,23 @@ class Bench:
             "of regions is in its seconds, and no product. The machine's rate: the best of a matrix product and a 3x3 "
             "convolution in torch, in that precision.",
         )
-        for name, detector in detectors.items():
-            clocks = self._clocks(detector)
+        for name, one in (self.ours | six).items():
+            # six are held only while they are measured
+            detector = self.loaded[name] if name in self.loaded else one.load()
+            clocks = self._clocks(detector, 1 if one.members > 1 else self.extent.rounds)
             total = Spread.of([sum(clock.values()) for clock in clocks])
             for stage in dict.fromkeys(stage for clock in clocks for stage in clock):
                 own = Spread.of([1000 * clock.get(stage, 0.0) for clock in clocks])
                 parts.add(name, stage, own, f"{own.median / total.median / 10:.0f} %")
-            whole.add(name, total, 1 / total.median, self._streamed(detector), *self._rate_cells(detector, clocks))
+            streamed = None if one.members > 1 else self._streamed(detector)
+            whole.add(name, total, 1 / total.median, streamed, *self._rate_cells(detector, clocks))
         return [parts, whole]
 
-    def _clocks(self, detector: Detector) -> list[dict[str, float]]:
+    def _clocks(self, detector: Detector, rounds: int) -> list[dict[str, float]]:
         """Seconds by stage, of each photograph in each round."""
         detector(self.photographs[0])
         clocks = []
-        for _, path in itertools.product(range(self.extent.rounds), self.photographs):
+        for _, path in itertools.product(range(rounds), self.photographs):
             clock = StageClock()
             detector(path, clock=clock)
             clocks.append(clock.seconds)
@@ -172,8 +178,8 @@ class Bench:
             for image, regions in zip(self.images, self._counts(detector), strict=True)
         ]
         seconds = [in_network(clock) for clock in clocks]
-        done, machine = self.extent.rounds * sum(work) / sum(seconds), self.rates[ensemble.runtime.dtype]
-        precision = str(ensemble.runtime.dtype).removeprefix("torch.")
+        precision = ensemble.runtime.precision
+        done, machine = len(clocks) * float(np.mean(work)) / sum(seconds), self.rates[precision]
         share = f"{100 * done / machine:.0f} %"
         return precision, float(np.mean(work)) / 1e9, Spread.of(seconds), done / 1e9, machine / 1e9, share
 
@@ -199,26 +205,35 @@ class Bench:
         )
         table = Table("Regions pooled against warped, network and region pooling alone", heads)
         boxes = [self.regions(image) for image in self.images]
-        pair = [self.loaded[name] for name in (WARP, DEFAULT)]
-        if pair[1].ensemble.members[0].description.pooling is None:
+        if self.loaded[DEFAULT].ensemble.members[0].description.pooling is None:
             table.note = f"{self.weights[0]} warps too: nothing to compare."
             return [table]
-        for dtype in dict.fromkeys((pair[0].ensemble.runtime.dtype, torch.float32)):
-            warp, pooled = (in_precision(detector, dtype) for detector in pair)
-            seconds: dict[str, list[dict[str, float]]] = {"warp": [], "pool": []}
-            for _, number in itertools.product(range(self.extent.rounds), range(len(self.images))):
-                for name, detector in (("warp", warp), ("pool", pooled)):
-                    clock = StageClock()
-                    detector.ensemble.score(self.images[number], boxes[number], clock=clock)
-                    seconds[name].append(clock.seconds)
-            own = {name: [in_network(clock) for clock in clocks] for name, clocks in seconds.items()}
-            whole = {name: [sum(clock.values()) for clock in clocks] for name, clocks in seconds.items()}
-            cells = (Spread.of(own["warp"]), Spread.of(own["pool"]), ratio(own["warp"], own["pool"]))
-            cut = Spread.of([clock.get("warp", 0.0) for clock in seconds["warp"]])
-            count = round(float(np.mean([len(one) for one in boxes])))
-            precision = str(dtype).removeprefix("torch.")
-            table.add(precision, count, *cells, cut, ratio(whole["warp"], whole["pool"]))
+        count = round(float(np.mean([len(one) for one in boxes])))
+        for runtime in runtimes_here():
+            pair = [self.loaded[called(name, runtime)] for name in (WARP, DEFAULT)]
+            own = pair[0].ensemble.runtime.precision
+            for precision in dict.fromkeys((own, "fp32")):
+                rounds = self.extent.rounds if precision == own else 1
+                cells = self._pool_cells([in_precision(detector, precision) for detector in pair], boxes, rounds)
+                table.add(runtime, precision, count, *cells)
         return [table]
+
+    def _pool_cells(
+        self, pair: Sequence[Detector], boxes: Sequence[NDArray[np.float32]], rounds: int
+    ) -> tuple[Any, ...]:
+        """Seconds of warped and pooled regions and their ratio, without and with cutting."""
+        found: tuple[list[dict[str, float]], ...] = ([], [])
+        for detector in pair:
+            detector.ensemble.score(self.images[0], boxes[0])
+        for _, number in itertools.product(range(rounds), range(len(self.images))):
+            for detector, clocks in zip(pair, found, strict=True):
+                clock = StageClock()
+                detector.ensemble.score(self.images[number], boxes[number], clock=clock)
+                clocks.append(clock.seconds)
+        own = [[in_network(clock) for clock in clocks] for clocks in found]
+        whole = [[sum(clock.values()) for clock in clocks] for clocks in found]
+        cut = Spread.of([clock.get("warp", 0.0) for clock in found[0]])
+        return Spread.of(own[0]), Spread.of(own[1]), ratio(*own), cut, ratio(*whole)
 
     def peers(self) -> list[Table]:
         """Other detectors on the same photographs, in turns with ours."""
@@ -249,7 +264,8 @@ class Bench:
         """Regions/s of the plain R-CNN and of ours that warps."""
         heads = ("R-CNN", "regions/s", "times the plain one", "ms a region: cut", "network", "rest")
         table = Table("Warped regions, proposals left out", heads)
-        warp, cost = self.loaded[WARP], {PLAIN: np.zeros(3), WARP: np.zeros(3)}
+        warps = {called(WARP, runtime): self.loaded[called(WARP, runtime)] for runtime in runtimes_here()}
+        cost = {name: np.zeros(3) for name in (PLAIN, *warps)}
         for _, number in itertools.product(range(self.extent.rounds), range(len(self.images))):
             image, some = self.images[number], boxes[number]
             ticks = [time.perf_counter()]
@@ -260,12 +276,13 @@ class Bench:
             plain.suppressed(some, probabilities)
             ticks.append(time.perf_counter())
             cost[PLAIN] += np.diff(ticks) / len(some)
-            clock = StageClock()
-            start = time.perf_counter()
-            warp.ensemble.score(image, some, clock=clock)
-            whole = time.perf_counter() - start
-            cut, network = clock.seconds.get("warp", 0.0), in_network(clock.seconds)
-            cost[WARP] += np.array([cut, network, whole - cut - network]) / len(some)
+            for name, warp in warps.items():
+                clock = StageClock()
+                start = time.perf_counter()
+                warp.ensemble.score(image, some, clock=clock)
+                whole = time.perf_counter() - start
+                cut, network = clock.seconds.get("warp", 0.0), in_network(clock.seconds)
+                cost[name] += np.array([cut, network, whole - cut - network]) / len(some)
         measured = self.extent.rounds * len(self.images)
         for name, parts in cost.items():
             ms = (1000 * parts / measured).tolist()
@@ -280,10 +297,9 @@ class Bench:
         heads = ("regions", "detector", "s", "ms a region", "peak MB of the process", "before")
         table = Table("Growth with regions", heads, note="Regions alone, without proposals; drawn boxes.")
         for regions, (name, one) in itertools.product(self.extent.growing, self.ours.items()):
-            repeats = 1 if regions >= 1000 else 3
-            found = in_own_process(
-                "regions", one, photograph=str(self.photographs[0]), regions=regions, repeats=repeats
-            )
+            repeats = 1 if regions >= 500 else 3
+            values = {"photograph": str(self.photographs[0]), "regions": regions, "repeats": repeats}
+            found = in_own_process("regions", one, **values)
             seconds, memory = found["seconds"], (found["process_mb"], found["loaded_mb"])
             table.add(regions, name, seconds, 1000 * seconds / regions, *memory)
         return table
@@ -295,7 +311,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             for megapixels, (name, one) in itertools.product(self.extent.megapixels, self.ours.items()):
                 path = resized_photograph(self.images[0], megapixels, Path(folder))
-                found = in_own_process("photograph", one, photograph=str(path), repeats=3)
+                found = in_own_process("photograph", one, photograph=str(path), repeats=2)
                 where = ", ".join(f"{stage} {ms:.0f}" for stage, s in found["stages"].items() if (ms := 1000 * s) >= 5)
                 table.add(f"{megapixels:g}", name, found["seconds"], where, found["process_mb"], found["loaded_mb"])
         return table
@@ -348,18 +364,24 @@ class Bench:
         return whole, imports, loading, photograph, memory
 
 
+def called(name: str, runtime: str) -> str:
+    """What the tables call a detector of ours: by torch alone, or with what `pip install inception-rcnn[cpu]` adds."""
+    return name if runtime == "torch" else f"{name}, [cpu]"
+
+
 def in_network(seconds: dict[str, float]) -> float:
     """The seconds of a photograph's stages that are the network's: all but those `OUTSIDE`."""
     return sum(taken for stage, taken in seconds.items() if stage not in OUTSIDE)
 
 
-def in_precision(detector: Detector, dtype: torch.dtype) -> Detector:
-    """The same detector with its networks in another precision."""
+def in_precision(detector: Detector, precision: str) -> Detector:
+    """The same detector with its network in another precision, by the same runtime."""
     member = detector.ensemble.members[0]
-    if member.runtime.dtype == dtype:
+    if member.runtime.precision == precision:
         return detector
-    network, runtime = copy.deepcopy(member.network), replace(member.runtime, dtype=dtype)
-    ensemble = Ensemble([classifier_of(network, member.description, runtime)])
+    engine = "torch" if member.runtime.openvino is None else "openvino"
+    runtime = choose_runtime(str(member.runtime.device), engine, precision)
+    ensemble = Ensemble([classifier_of(copy.deepcopy(member.network), member.description, runtime)])
     return Detector(detector.propose, ensemble, detector.settings, detector.multibox)
 
 

@@ -42,22 +42,29 @@ class Ours:
         weights: A file or a shipped name.
         members: Networks; those beyond the first are copies with other numbers.
         shared: Whether their first stages are the same.
+        runtime: What computes: "torch", "openvino".
         regions: At most so many; None: the detector's default.
     """
 
     weights: str
     members: int = 1
     shared: bool = False
+    runtime: str = "torch"
     regions: int | None = None
 
     def load(self) -> Detector:
         """The detector, ready."""
         pretend()
-        detector = load_detector(self.weights)
+        detector = load_detector(self.weights, runtime=self.runtime)
         if self.members > 1:
             members = disturbed_copies(detector.ensemble.members[0], self.members, shared=self.shared)
             detector = Detector(detector.propose, Ensemble(members), detector.settings, detector.multibox)
         return detector if self.regions is None else detector.with_settings(max_proposals=self.regions)
+
+
+def runtimes_here() -> tuple[str, ...]:
+    """What can compute the networks on this machine."""
+    return ("torch", "openvino") if runtimes.openvino_is_installed() else ("torch",)
 
 
 def pretend() -> None:
