@@ -194,15 +194,7 @@ class Bench:
 
     def pool(self) -> list[Table]:
         """The same regions pooled and warped, in the same precision: the network and the pooling of regions alone."""
-        heads = (
-            "precision",
-            "regions",
-            "s, warped",
-            "s, pooled",
-            "times faster",
-            "cut and warp beside",
-            "whole regions",
-        )
+        heads = ("runtime", "precision", "regions", "s, warped", "s, pooled", "times faster", "s, cutting", "with it")
         table = Table("Regions pooled against warped, network and region pooling alone", heads)
         boxes = [self.regions(image) for image in self.images]
         if self.loaded[DEFAULT].ensemble.members[0].description.pooling is None:
