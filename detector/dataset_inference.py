@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inception_rcnn.backbones.checkpoints import read_description
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.datasets.detections.stored import (
     StoredDetections,
     read_stored_detections,
@@ -110,11 +111,16 @@ def describe_run(detector: Detector, weights: Sequence[str | Path], proposals_fi
             None if (pooling := member.description.pooling) is None else pooling.to_dict()
             for member in ensemble.members
         ],
-        "arithmetic": f"{ensemble.runtime.dtype} on {ensemble.runtime.device.type}",
+        "arithmetic": _arithmetic(ensemble.runtime),
         "proposals": proposals,
         "multibox": None if detector.multibox is None else detector.multibox.checksum,
         **asdict(detector.settings),
     }
+
+
+def _arithmetic(runtime: Runtime) -> str:
+    """Return what decides how products are rounded."""
+    return str(runtime) if runtime.openvino else f"{runtime.dtype} on {runtime.device.type}"
 
 
 def detect_set(

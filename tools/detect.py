@@ -53,6 +53,8 @@ def main(
         int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """Parse, call, print."""
@@ -66,7 +68,7 @@ def main(
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
-    detector = load_detector(weights or None, device, regions=regions)
+    detector = load_detector(weights or None, device, regions=regions, runtime=runtime, precision=precision)
     detector = detector.with_settings(iou_threshold=iou_threshold, one_name_iou=one_name_iou or None)
     if max_proposals is not None:
         detector = detector.with_settings(max_proposals=max_proposals or None)

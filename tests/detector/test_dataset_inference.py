@@ -239,6 +239,9 @@ def test_what_decides_is_described(
     assert describe(path) == before
     network = SimpleNamespace(checksum="of a network")
     assert describe(path) != before and describe(path, objectness_power=0.0) != describe(path)
+    assert describe(path, box_regression=False) != describe(path)
+    with_power = save_region_classifier(other, make_network(1), replace(description, objectness_power=0.5))
+    assert with_power is None and describe(other) == describe(path)  # the same network; `settings` has the power
     network = None
     propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
     assert describe(path) != before

@@ -99,9 +99,19 @@ def test_an_ensemble_of_a_model_with_itself_changes_nothing(photograph: Path, tm
     assert lists[0] == lists[1]
 
 
+def test_the_model_that_warps_is_one_word_away(photograph: Path, tmp_path: Path) -> None:
+    lists = []
+    for number, words in enumerate((["--regions", "warp"], ["--weights", "coco-mini"])):
+        out = tmp_path / f"{number}.json"
+        assert detect(photograph, "--json", out, "--quiet", *words) == 0
+        lists.append(json.loads(out.read_text())[0]["detections"])
+    assert lists[0] == lists[1] != []
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["--weights", "coco-mini", "--regions", "pool"], "coco-mini has regions=warp, regions=pool was asked for"),
         (["--weights", "nowhere.safetensors"], "no weights at nowhere.safetensors"),
         (["--device", "abacus"], "unknown device 'abacus'"),
     ],
