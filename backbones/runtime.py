@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import InputError, MissingDependencyError
 
 # glibc's mallopt parameters, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+ENGINES: Final = ("auto", "torch", "openvino")
+PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
+_TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Instruction sets on which OpenVINO was measured, and found faster than torch; `auto` takes it on no other.
+_MEASURED_ON: Final = ("x86_64", "AMD64")
 
 
 @dataclass(frozen=True)
@@ -25,41 +33,92 @@ class Runtime:
 
     Args:
         device: The CPU or a GPU.
-        dtype: Floating-point type of the products.
+        dtype: Floating-point type of torch's products; of what goes in and out where another engine computes.
         batch: Regions, or images, in each batch.
+        openvino: Precision in which OpenVINO computes what it can: "fp32", "bf16" or "int8"; None: torch computes all.
     """
 
     device: torch.device
     dtype: torch.dtype
     batch: int
+    openvino: str | None = None
+
+    @property
+    def precision(self) -> str:
+        """In which most products are made: "fp32", "bf16", "int8", or torch's name of another type."""
+        names = {dtype: name for name, dtype in _TYPES.items()}
+        return self.openvino or names.get(self.dtype, str(self.dtype))
+
+    def __str__(self) -> str:
+        """Return it in words, such as "bf16 by OpenVINO on cpu"."""
+        return f"{self.precision} by {'OpenVINO' if self.openvino else 'torch'} on {self.device}"
 
 
-def choose_runtime(device: str = "auto") -> Runtime:
-    """Return the runtime for "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+def choose_runtime(device: str = "auto", engine: str = "torch", precision: str = "auto") -> Runtime:
+    """Return where and how to compute.
 
-    bfloat16 where the hardware multiplies it faster than float32: CPUs with AVX512-BF16 or AMX (2 to 4 times), GPUs
-    since Ampere. Never float16: the response normalisation squares activations of several hundred, which overflows.
+    Args:
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        engine: "torch", "openvino" (on the CPU; it cannot train), or "auto": OpenVINO on the CPU where it is installed
+            and was measured faster, which it is on x86-64 with AVX2, AVX-512 and AMX.
+        precision: "fp32", "bf16", "int8" (OpenVINO and calibrated weights only), or "auto": bfloat16 where the hardware
+            multiplies it faster than float32, CPUs with AVX512-BF16 or AMX (2 to 4 times) and GPUs since Ampere. Never
+            float16: the response normalisation squares activations of several hundred, which overflows.
 
     Raises:
-        InputError: Unknown device, or CUDA asked for where there is none.
+        InputError: An unknown word, or what this machine or engine cannot do.
+        MissingDependencyError: OpenVINO was asked for and is not installed.
     """
+    for name, value, known in (("runtime", engine, ENGINES), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise InputError(f"unknown {name} {value!r}; known are {', '.join(known)}")
+    chosen = _device(device, engine)
+    if engine == "auto":
+        engine = "openvino" if chosen.type == "cpu" and _openvino_is_faster() else "torch"
+    fast = cpu_has_fast_bfloat16() if chosen.type == "cpu" else torch.cuda.get_device_capability(chosen)[0] >= 8
+    if precision == "auto":
+        precision = "bf16" if fast else "fp32"
+    if engine == "openvino":
+        _check_openvino(chosen)
+        return Runtime(chosen, torch.float32, 64, precision)
+    if precision == "int8":
+        raise InputError("precision int8 is OpenVINO's alone; ask for runtime openvino, or for fp32 or bf16")
+    return Runtime(chosen, _TYPES[precision], 64 if chosen.type == "cpu" else 512)
+
+
+def _device(device: str, engine: str) -> torch.device:
     has_cuda = torch.cuda.is_available()
     if device == "auto":
-        device = "cuda" if has_cuda else "cpu"
+        device = "cuda" if has_cuda and engine != "openvino" else "cpu"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cpu":
-        return Runtime(chosen, torch.bfloat16 if cpu_has_fast_bfloat16() else torch.float32, 64)
-    if chosen.type != "cuda":
+    if chosen.type not in ("cpu", "cuda"):
         raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
-    if not has_cuda or (chosen.index or 0) >= torch.cuda.device_count():
+    if chosen.type == "cuda" and (not has_cuda or (chosen.index or 0) >= torch.cuda.device_count()):
         raise InputError(
             f"device {device!r} was asked for, but this machine has {torch.cuda.device_count()} CUDA devices"
         )
-    fast = torch.cuda.get_device_capability(chosen)[0] >= 8
-    return Runtime(chosen, torch.bfloat16 if fast else torch.float32, 512)
+    return chosen
+
+
+def openvino_is_installed() -> bool:
+    """Return whether OpenVINO, and what translates networks for it, can be found; neither is imported."""
+    return all(importlib.util.find_spec(name) is not None for name in ("openvino", "onnx"))
+
+
+def _openvino_is_faster() -> bool:
+    return openvino_is_installed() and platform.machine() in _MEASURED_ON
+
+
+def _check_openvino(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise InputError(f"runtime openvino computes on the CPU; device {device} needs runtime torch")
+    if not openvino_is_installed():
+        raise MissingDependencyError(
+            "runtime openvino needs OpenVINO: pip install 'inception-rcnn[cpu]', or use runtime torch"
+        )
 
 
 def cpu_has_fast_bfloat16() -> bool:
@@ -104,7 +163,7 @@ def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
         return lambda: array
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     pinned.copy_(tensor, non_blocking=True)
-    over = torch.cuda.Event()
+    over = torch.cuda.Event()  # type: ignore[no-untyped-call]
     over.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> NDArray[Any]:

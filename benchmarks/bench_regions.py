@@ -153,7 +153,7 @@ def settings_of(
 
 def detector_of(setting: Setting, device: str) -> Detector:
     """The detector that a setting means."""
-    detector = load_detector(setting.weights, device, settings=COUNTED)
+    detector = load_detector(setting.weights, device, settings=COUNTED, runtime="torch")
     if setting.cells is None and setting.short_side is None:
         return detector
     member = detector.ensemble.members[0]

@@ -50,6 +50,8 @@ def load_detector(
     *,
     settings: DetectionSettings | None = None,
     regions: str | None = None,
+    runtime: str = "auto",
+    precision: str = "auto",
 ) -> Detector:
     """Return a detector with the given weights, ready to be called.
 
@@ -62,14 +64,18 @@ def load_detector(
         regions: "pool" (one look at the image, and each region read off its maps) or "warp" (each region stretched
             and looked at by itself, as the paper has it): which shipped model is loaded when no weights are named, and
             what named weights have to do. None: whatever the weights do.
+        runtime: What computes the networks: "torch", "openvino" or "auto"; see `choose_runtime`.
+        precision: "fp32", "bf16", "int8" or "auto"; see there.
 
     Raises:
         CheckpointError: A file is missing, damaged, of another kind, or at odds with itself.
-        InputError: Unknown device, checkpoints that cannot be averaged, or weights that contradict `regions`.
+        InputError: Unknown device, runtime or precision, checkpoints that cannot be averaged, or weights that
+            contradict `regions` or are not calibrated for int8.
+        MissingDependencyError: OpenVINO was asked for and is not installed.
     """
     names = chosen_weights(weights, regions)
-    runtime = choose_runtime(device)
-    ensemble = Ensemble([load_region_classifier(name, runtime) for name in names])
+    where = choose_runtime(device, runtime, precision)
+    ensemble = Ensemble([load_region_classifier(name, where) for name in names])
     description = ensemble.members[0].description
     settings = settings or DetectionSettings(
         score_threshold=description.score_threshold, objectness_power=description.objectness_power
@@ -78,7 +84,7 @@ def load_detector(
         proposing = ProposalSettings.from_dict(description.proposal_settings)
     except InputError as error:
         raise CheckpointError(f"{names[0]}: {error}") from error
-    proposer = Proposer.load(proposing, runtime)
+    proposer = Proposer.load(proposing, where)
     return Detector(proposer, ensemble, settings, proposer.multibox)
 
 

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured
+from inception_rcnn.backbones.gpu_graphs import captured, memory_pool
 from inception_rcnn.backbones.inference import for_inference
+from inception_rcnn.backbones.openvino_runtime import compile_part
+from inception_rcnn.backbones.recording import Part, Port
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.structures import check_rgb
@@ -61,7 +63,11 @@ class WarpedChain:
         self.runtime = runtime
         self.tune = tune
         self.batch = runtime.batch
+        self._compute: Callable[[Tensor], list[Tensor]] = self._logits
+        if self.networks and runtime.openvino is not None:
+            self._compute = compile_part(self.part(), runtime.openvino)
         self._batches: dict[int, _Batch] = {}
+        self._pool = memory_pool(runtime.device)
         self._lock = threading.RLock()  # the batches' memory is used again and again
 
     @torch.inference_mode()
@@ -84,7 +90,17 @@ class WarpedChain:
 
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Return every network's probabilities (networks, n, C + 1) float32 for their input (n, 3, side, side)."""
-        return torch.stack([logits.float().softmax(dim=1) for logits in self._logits(inputs)])
+        return torch.stack([logits.float().softmax(dim=1) for logits in self._compute(inputs)])
+
+    def part(self) -> Part:
+        """Return what other runtimes than torch can compute: regions (n, 3, side, side) -> every network's logits."""
+        return Part(
+            name="warped",
+            module=_Together(self._logits),
+            example=(torch.zeros(2, 3, self.spec.side, self.spec.side),),
+            inputs=(Port("regions", ("regions", None, None, None)),),
+            outputs=tuple(Port(f"logits_{number}", ("regions", None)) for number in range(len(self.networks))),
+        )
 
     def _logits(self, inputs: Tensor) -> list[Tensor]:
         """Return the logits (n, C + 1) of every network; the stages that all have in common run once."""
@@ -131,13 +147,27 @@ class WarpedChain:
         """Halve the batches and free what was kept for the larger ones."""
         self.batch = max(1, self.batch // 2)
         self._batches.clear()
+        self._pool = memory_pool(self.runtime.device)
         if self.runtime.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _prepared(self, size: int) -> _Batch:
         side, device = self.spec.side, self.runtime.device
         pixels = torch.zeros((size, side, side, 3), dtype=self.runtime.dtype, device=device).permute(0, 3, 1, 2)
-        return _Batch(pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune))
+        return _Batch(
+            pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune, pool=self._pool)
+        )
+
+
+class _Together(nn.Module):
+    """What computes several networks, as a module."""
+
+    def __init__(self, compute: Callable[[Tensor], list[Tensor]]) -> None:
+        super().__init__()
+        self._compute = compute
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        return self._compute(inputs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.inference import with_inference_trunk
+from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
-    PooledMaps,
     PooledNetwork,
     PoolingSpec,
     enlarged_boxes,
@@ -48,6 +49,8 @@ class ClassifierDescription:
         pooling: How regions are pooled from one map; None: each is warped.
         box_regression: Whether the network says how each box should be moved, too.
         objectness_power: The power of the objectness by which class probabilities are multiplied; 0: they stand alone.
+        activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
+            name; int8 needs them (`calibration.py`).
 
     Raises:
         InputError: Box regression without pooling, or a power outside 0..4.
@@ -62,6 +65,7 @@ class ClassifierDescription:
     pooling: PoolingSpec | None = None
     box_regression: bool = False
     objectness_power: float = 1.0
+    activation_ranges: dict[str, Ranges] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
@@ -111,6 +115,7 @@ class PooledClassifier:
         self.runtime = runtime
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
         self._ready = with_inference_trunk(self.network)
+        self._compute = pooled_compute(self._ready, runtime, description.activation_ranges)
 
     @torch.inference_mode()
     def score(
@@ -138,33 +143,34 @@ class PooledClassifier:
         if len(boxes) == 0:
             return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None
         with clock.stage("network"):
-            maps, corners = self._look(image, boxes, scale)
+            seen, corners = self.enlarged(image, boxes, scale)
+            maps = self._compute.maps(seen)
         parts = []
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
             with clock.stage("pooling"):
-                cells = self._ready.cells(maps, corners[rows])
+                coarse, fine = self._ready.pool(maps, corners[rows])
             with clock.stage("network"):
-                mean = None if maps.mean is None else maps.mean.expand(len(cells), -1)
-                logits, moves = self._ready.head(cells, mean)
+                mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
+                logits, moves = self._compute.head(coarse, fine, mean)
                 found = [logits.float().softmax(dim=1)] + ([] if moves is None else [moves.float()])
                 parts.append(torch.cat(found, dim=1))
         with clock.stage("network"):  # a GPU is waited for once, here
             table = download(torch.cat(parts))()
         return np.ascontiguousarray(table[:, :outputs]), np.ascontiguousarray(table[:, outputs:]) if regresses else None
 
-    def _look(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None
-    ) -> tuple[PooledMaps, torch.Tensor]:
-        """Return the maps of the enlarged image, and the boxes (N, 5) in its pixels."""
+    def enlarged(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the trunk sees of an image, (1, 3, h, w), and the boxes (N, 5) in its pixels. See `score`."""
         height, width = image.shape[:2]
         factor = self.network.spec.scale_for(width, height) if scale is None else scale
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
         enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
         corners = upload(enlarged_boxes(boxes, (width, height), enlarged), self.runtime.device)
-        maps = self._ready.maps(enlarged.to(self.runtime.dtype))
-        return maps, torch.nn.functional.pad(corners, (1, 0))  # all of image 0 of the batch
+        # All of image 0 of the batch.
+        return enlarged.to(self.runtime.dtype), torch.nn.functional.pad(corners, (1, 0))
 
 
 AnyClassifier = RegionClassifier | PooledClassifier

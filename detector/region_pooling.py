@@ -153,11 +153,18 @@ class PooledNetwork(nn.Module):
             maps: Of a batch of images.
             boxes: (R, 5) float32, number of the image in the batch, then x1 y1 x2 y2 in pixels of the batch.
         """
-        coarse = self._pool(maps.coarse, boxes, COARSE)
-        if maps.fine is None:
+        return self.join(*self.pool(maps, boxes))
+
+    def pool(self, maps: PooledMaps, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what the coarse and the fine map show of each region, (R, channels, cells, cells). See `cells`."""
+        fine = None if maps.fine is None else self._pool(maps.fine, boxes, FINE)
+        return self._pool(maps.coarse, boxes, COARSE), fine
+
+    def join(self, coarse: Tensor, fine: Tensor | None) -> Tensor:
+        """Return what the head reads, (R, 832, cells, cells), from what `pool` gave; that may be written over."""
+        if fine is None:
             return coarse
-        fine = self._pool(maps.fine, boxes, FINE).relu_()
-        return functional.relu_(coarse + self.mix_fine(fine))
+        return functional.relu_(coarse + self.mix_fine(fine.relu_()))
 
     def head(self, cells: Tensor, mean: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return class logits (R, C + 1) and box offsets (R, 4), None without box regression.

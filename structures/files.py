@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import sys
 import zlib
 from pathlib import Path
 
@@ -106,6 +107,27 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         raise InputError(f"there is no file {path}")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder(name: str) -> Path | None:
+    """Return this package's folder in the user's cache, for what can be made again; it may not exist yet.
+
+    $XDG_CACHE_HOME or ~/.cache; on Windows %LOCALAPPDATA%, on macOS ~/Library/Caches.
+
+    Args:
+        name: Of what is kept there.
+
+    Returns:
+        None where the user has no home.
+    """
+    given = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # the specification has relative ones ignored
+        return Path(given) / "inception-rcnn" / name
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return None
+    return home.joinpath(*(("Library", "Caches") if sys.platform == "darwin" else (".cache",)), "inception-rcnn", name)
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

@@ -87,6 +87,8 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the result, as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page with curves, errors, photographs.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
@@ -142,7 +144,8 @@ def main(
         settings |= {} if power is None else {"objectness_power": power}
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
         names = chosen_weights(weights or None, regions)
-        stored, journal = _detect(scored_set, names, settings, device, output, proposals_file, each=each, quiet=quiet)
+        where = {"device": device, "runtime": runtime, "precision": precision}
+        stored, journal = _detect(scored_set, names, settings, where, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
         known, dropped = known_classes(stored.class_names, truth), 0
@@ -282,7 +285,7 @@ def _detect(
     scored_set: EvaluationSet,
     names: Sequence[str | Path],
     settings: Mapping[str, Any],
-    device: str,
+    where: Mapping[str, str],
     output: Path | None,
     proposals_file: Path | None,
     *,
@@ -304,8 +307,9 @@ def _detect(
 
     keep_freed_memory()
     share = Share.from_environment(os.environ)
-    device = share.device(device, torch.cuda.device_count())
-    detector = load_detector(names, device).with_settings(**settings)
+    device = share.device(where["device"], 0 if where["runtime"] == "openvino" else torch.cuda.device_count())
+    detector = load_detector(names, device, runtime=where["runtime"], precision=where["precision"])
+    detector = detector.with_settings(**settings)
     known_classes(detector.ensemble.class_names, scored_set.truth)
     images = scored_set.photographs()
     run = SetRun(

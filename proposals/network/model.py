@@ -23,6 +23,7 @@ from torch.nn import functional
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.feature_maps import feature_maps
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
+from inception_rcnn.backbones.recording import Part, Port
 from inception_rcnn.backbones.region_align import align_regions
 from inception_rcnn.proposals.network.priors import STRIDES, PriorSettings, grid_priors
 
@@ -89,16 +90,22 @@ class MultiBoxNet(nn.Module):
 
     def forward(self, images: Tensor) -> MultiBoxOutput:
         """Return what the network says of (N, 3, side, side), preprocessed as the trunk's weights expect."""
+        return self.output(*self.raw(images))
+
+    def raw(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return residuals (N, K, 4), logits (N, K) and regions, in the network's type. See `MultiBoxOutput`."""
         joined = self._joined(self.maps(images))
         residuals, logits = [], []
         for one in [*joined, functional.max_pool2d(joined[-1], 2)]:
             hidden = self.head(one).relu()
             residuals.append(_by_prior(self.location(hidden), 4))
             logits.append(_by_prior(self.confidence(hidden), 1).squeeze(2))
-        moved = torch.cat(residuals, dim=1).float()
-        return MultiBoxOutput(
-            moved * self.scales + self.priors, moved, torch.cat(logits, dim=1).float(), self.region_map(joined[0])
-        )
+        return torch.cat(residuals, dim=1), torch.cat(logits, dim=1), self.region_map(joined[0])
+
+    def output(self, residuals: Tensor, logits: Tensor, regions: Tensor) -> MultiBoxOutput:
+        """Return what `raw` gave with the boxes, which are computed in float32 whatever the network's type."""
+        moved = residuals.float()
+        return MultiBoxOutput(moved * self.scales + self.priors, moved, logits.float(), regions)
 
     def objectness(self, regions: Tensor, boxes: list[Tensor]) -> Tensor:
         """Return logits (M,) of "this box fits an object", for the boxes of all images one after the other.
@@ -152,6 +159,35 @@ class MultiBoxNet(nn.Module):
         """
         for one, lateral in zip(self.maps(images), self.lateral, strict=True):
             lateral.get_parameter("weight").div_(lateral(one).float().std())
+
+
+def multibox_part(network: MultiBoxNet) -> Part:
+    """Return what other runtimes than torch can compute: images (N, 3, side, side) -> what `MultiBoxNet.raw` gives.
+
+    Args:
+        network: In float32, on the CPU.
+    """
+    axes: dict[str, tuple[str | None, ...]] = {
+        "residuals": ("images", None, None),
+        "logits": ("images", None),
+        "regions": ("images", None, None, None),
+    }
+    return Part(
+        name="multibox",
+        module=_Raw(network),
+        example=(torch.zeros(2, 3, network.side, network.side),),
+        inputs=(Port("images", ("images", None, None, None)),),
+        outputs=tuple(Port(name, lengths) for name, lengths in axes.items()),
+    )
+
+
+class _Raw(nn.Module):
+    def __init__(self, network: MultiBoxNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.network.raw(images)
 
 
 def _by_prior(x: Tensor, numbers: int) -> Tensor:

@@ -15,8 +15,9 @@ from torch import Tensor
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import with_inference_trunk
+from inception_rcnn.backbones.openvino_runtime import CompiledPart, compile_part
 from inception_rcnn.backbones.runtime import Runtime, download, upload
-from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput
+from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput, multibox_part
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
 from inception_rcnn.structures import InputError, Proposals, load_image, nms
 from inception_rcnn.structures.images import ImageSource, stretch
@@ -86,6 +87,11 @@ class MultiBox:
         self._ready = with_inference_trunk(self.network)
         self._single: tuple[Tensor, Callable[[], MultiBoxOutput]] | None = None
         self._lock = threading.Lock()  # of the memory of `_single`
+        self._compiled: CompiledPart | None = None
+        if runtime.openvino is not None:
+            # The few milliseconds that int8 would save are not worth a calibration.
+            precision = "bf16" if runtime.openvino == "int8" else runtime.openvino
+            self._compiled = compile_part(multibox_part(self._ready), precision)
 
     @contextmanager
     def one_thread_each(self) -> Iterator[None]:
@@ -117,6 +123,8 @@ class MultiBox:
 
     def _seen(self, inputs: Tensor) -> MultiBoxOutput:
         """Return what the network says of a batch; one image alone, on a GPU, goes through a graph."""
+        if self._compiled is not None:
+            return self._ready.output(*self._compiled(inputs))
         if len(inputs) > 1 or self.runtime.device.type != "cuda":
             output: MultiBoxOutput = self._ready(inputs)
             return output
@@ -165,7 +173,6 @@ class MultiBox:
             logits.append(closer.logits[uncut])
         return self._best(torch.cat(boxes), torch.cat(logits), view.width, view.height, top_k)
 
-    @torch.inference_mode()
     def logits(self, view: View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how well each box fits an object as a logit (N,); higher is better.
 
@@ -173,9 +180,13 @@ class MultiBox:
             view: Of the image.
             boxes: (N, 4) in pixels of the image, whoever proposed them.
         """
+        return self._start_logits(view, boxes)()
+
+    @torch.inference_mode()
+    def _start_logits(self, view: View, boxes: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """Return what waits for the logits of boxes and gives them."""
         shares = upload(as_shares(boxes, view.width, view.height), self.runtime.device).float()
-        found: NDArray[np.float32] = download(self.network.objectness(view.regions, [shares]))()
-        return found
+        return download(self.network.objectness(view.regions, [shares]))
 
     def objectness(self, image: NDArray[np.uint8] | View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how likely each box fits an object, (N,) in [0, 1].
@@ -201,9 +212,8 @@ class MultiBox:
             others: Of the same image.
         """
         sources = (own, *others)
-        # All boxes at once: a GPU is waited for once.
-        together = self.logits(view, np.concatenate([one.boxes for one in sources]))
-        logits = np.split(together, np.cumsum([len(one) for one in sources])[:-1])
+        started = [self._start_logits(view, one.boxes) for one in sources]
+        logits = [wait() for wait in started]
         known = [replace(one, objectness=_sigmoid(each)) for one, each in zip(sources, logits, strict=True)]
         logits[0] = np.float32(0.5) * (logits[0] + own.scores) + np.float32(_LEAD)
         return known, np.concatenate(logits)
