@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ Output = TypeVar("Output")
 
 
 @torch.inference_mode()
-def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool = False) -> Callable[[], Output]:
+def captured(
+    function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool = False, pool: Any = None
+) -> Callable[[], Output]:
     """Return a call that computes `function(inputs)` anew from what `inputs` holds then.
 
     On CUDA the call starts a graph, and its output is the same memory every time: copy what is to be kept. Elsewhere
@@ -23,6 +25,8 @@ def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool
         inputs: Its argument; its memory belongs to the graph from now on.
         tune: On CUDA, let cuDNN try which algorithm is fastest for each convolution. The answers of two processes may
             then differ by rounding.
+        pool: What `memory_pool` gave: graphs with the same one share memory, so that one graph's output holds until
+            another one of them is started.
 
     Raises:
         torch.OutOfMemoryError: There is no room.
@@ -34,7 +38,7 @@ def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool
     try:
         with torch.cuda.device(inputs.device):
             # What is compiled, chosen or allocated at a first run must not be in the graph.
-            aside = torch.cuda.Stream()
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
                 for _ in range(2):
@@ -42,7 +46,7 @@ def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool
             torch.cuda.current_stream().wait_stream(aside)
             graph = torch.cuda.CUDAGraph()
             # Other threads may use the device meanwhile; only this one's work is captured.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 outputs = function(inputs)
     finally:
         torch.backends.cudnn.benchmark = before
@@ -52,3 +56,8 @@ def captured(function: Callable[[Tensor], Output], inputs: Tensor, *, tune: bool
         return outputs
 
     return replay
+
+
+def memory_pool(device: torch.device) -> Any:
+    """Return a pool of memory for graphs that never run at the same time; None where there are no graphs."""
+    return torch.cuda.graph_pool_handle() if device.type == "cuda" else None

@@ -19,8 +19,8 @@ from torch import Tensor
 _PIXELS, _CHANNELS = 32, 64
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _place(pixel, height, width, out_height, out_width, stride, padding):  # type: ignore[no-untyped-def]
+@triton.jit
+def _place(pixel, height, width, out_height, out_width, stride, padding):
     """Top left corner of an output pixel's window, and where its image begins, counted in pixels."""
     x = (pixel % out_width) * stride - padding
     y = ((pixel // out_width) % out_height) * stride - padding
@@ -28,8 +28,8 @@ def _place(pixel, height, width, out_height, out_width, stride, padding):  # typ
     return x, y, image
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _pool(  # type: ignore[no-untyped-def]
+@triton.jit
+def _pool(
     source, out, total, height, width, out_height, out_width, channels, stride, padding,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -48,8 +48,8 @@ def _pool(  # type: ignore[no-untyped-def]
     tl.store(out + to, best, mask=(pixel < total)[:, None] & (channel < channels)[None, :])
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _pool_then_normalise(  # type: ignore[no-untyped-def]
+@triton.jit
+def _pool_then_normalise(
     source, bias, out, total, height, width, out_height, out_width, channels, strength,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -79,8 +79,8 @@ def _pool_then_normalise(  # type: ignore[no-untyped-def]
     tl.store(out + to, own * root * tl.sqrt(root), mask=mask)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _normalise_then_pool(  # type: ignore[no-untyped-def]
+@triton.jit
+def _normalise_then_pool(
     source, bias, out, total, height, width, out_height, out_width, channels, strength,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -110,8 +110,8 @@ def _normalise_then_pool(  # type: ignore[no-untyped-def]
     tl.store(out + to, best, mask=(pixel < total)[:, None] & (channel < channels)[None, :])
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _bias_relu(  # type: ignore[no-untyped-def]
+@triton.jit
+def _bias_relu(
     source, bias, one, two, three, rows, channels, first, second, one_step, two_step, three_step,
     PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip

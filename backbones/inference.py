@@ -159,8 +159,9 @@ class InferenceGoogLeNet(GoogLeNet):
             return functional.conv2d(x, self.conv1.weight, None, stride=2, padding=3)
         half = (height // 2, width // 2)
         padded = torch.zeros((batch, half[0] + 3, half[1] + 3, 16), dtype=x.dtype, device=x.device)
-        inner = padded[:, 2:-1, 2:-1, :12].unflatten(3, (2, 2, 3))
-        inner.copy_(x.permute(0, 2, 3, 1).view(batch, half[0], 2, half[1], 2, 3).permute(0, 1, 3, 2, 4, 5))
+        inner = padded[:, 2:-1, 2:-1, :12].view(batch, *half, 2, 2, 3)
+        fours = x.permute(0, 2, 3, 1).reshape(batch, half[0], 2, half[1], 2, 3)
+        inner.copy_(fours.permute(0, 1, 3, 2, 4, 5))
         return functional.conv2d(padded.permute(0, 3, 1, 2), self.folded)
 
 
@@ -171,7 +172,7 @@ def _folded(weight: Tensor) -> Tensor:
     put before the seven, tap 2 (q + 2) + p of eight. Four channels stay empty.
     """
     eight = functional.pad(weight, (1, 0, 1, 0))
-    parts = eight.unflatten(2, (4, 2)).unflatten(4, (4, 2))  # out, 3, q, p, q, p
+    parts = eight.reshape(len(weight), 3, 4, 2, 4, 2)  # out, 3, q, p, q, p
     folded = parts.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
     return functional.pad(folded, (0, 0, 0, 0, 0, 4)).contiguous(memory_format=torch.channels_last)
 

@@ -163,7 +163,7 @@ def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
         return lambda: array
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     pinned.copy_(tensor, non_blocking=True)
-    over = torch.cuda.Event()
+    over = torch.cuda.Event()  # type: ignore[no-untyped-call]
     over.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> NDArray[Any]:

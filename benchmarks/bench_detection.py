@@ -38,7 +38,7 @@ from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.progress import StageClock
 
 Boxes = NDArray[np.float32]
-Probabilities = NDArray[np.float32]
+Scores = NDArray[np.float32]  # of a region: class probabilities, then box offsets where the weights have them
 X1, X2, OWN, BOTH = "selective search x1", "selective search x2", "MultiBox", "x2 + MultiBox"
 FIRST = {X1: (300,), X2: (300,), OWN: (), BOTH: (50, 100, 200, 300, 500)}
 TIMED = 9
@@ -46,7 +46,7 @@ TIMED = 9
 
 @dataclass
 class ScoredRegions:
-    """Probabilities of regions, each region of a photograph classified once and kept on disk.
+    """Probabilities and box offsets of regions, each region of a photograph classified once and kept on disk.
 
     Attributes:
         detector: classifies.
@@ -56,26 +56,32 @@ class ScoredRegions:
     detector: Detector
     folder: Path
 
-    def __call__(self, row: int, image: NDArray[np.uint8], boxes: Boxes) -> dict[bytes, Probabilities]:
-        """The probabilities of each of the boxes, by the box's bytes."""
+    def __call__(self, row: int, image: NDArray[np.uint8], boxes: Boxes) -> dict[bytes, Scores]:
+        """What is said of each of the boxes, by the box's bytes."""
         path = self.folder / f"{row:06d}.npz"
         known = self._kept(path) if path.exists() else {}
         missing = list({box.tobytes(): box for box in boxes if box.tobytes() not in known}.values())
         if missing:
-            found = self.detector.ensemble.score(image, np.stack(missing)).probabilities.mean(axis=0)
-            known |= {box.tobytes(): line for box, line in zip(missing, found, strict=True)}
+            boxes = np.stack(missing)
+            said = self.detector.ensemble.score(image, boxes)
+            size = (image.shape[1], image.shape[0])
+            regions = Proposals(boxes, np.zeros(len(boxes), np.float32))
+            mean = RegionScores(regions, said.probabilities, said.offsets, said.regresses, size)
+            offsets = mean.mean_offsets()
+            lines = mean.mean() if offsets is None else np.hstack([mean.mean(), offsets])
+            known |= {box.tobytes(): line for box, line in zip(missing, lines, strict=True)}
             self._keep(path, known)
         return known
 
-    def _kept(self, path: Path) -> dict[bytes, Probabilities]:
+    def _kept(self, path: Path) -> dict[bytes, Scores]:
         with np.load(path, allow_pickle=False) as stored:
-            pairs = zip(stored["boxes"], stored["probabilities"], strict=True)
+            pairs = zip(stored["boxes"], stored["scores"], strict=True)
             return {box.tobytes(): line for box, line in pairs}
 
-    def _keep(self, path: Path, known: dict[bytes, Probabilities]) -> None:
+    def _keep(self, path: Path, known: dict[bytes, Scores]) -> None:
         boxes = np.stack([np.frombuffer(key, np.float32) for key in known])
         with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".npz", delete=False) as file:
-            np.savez(file, boxes=boxes, probabilities=np.stack(list(known.values())))
+            np.savez(file, boxes=boxes, scores=np.stack(list(known.values())))
         Path(file.name).replace(path)
 
 
@@ -117,10 +123,14 @@ class Collected:
         found = []
         for name, one in lists.items():
             self.regions.setdefault(name, []).append(one)
-            probabilities = np.stack([known[box.tobytes()] for box in one.boxes])
+            lines = np.stack([known[box.tobytes()] for box in one.boxes])
+            probabilities, offsets = np.split(lines, [len(detector.ensemble.class_names) + 1], axis=1)
             if one.objectness is None and detector.multibox is not None:
                 one = replace(one, objectness=detector.multibox.objectness(image, one.boxes))
             scores = RegionScores(one, probabilities[None])
+            if offsets.size:
+                size = (image.shape[1], image.shape[0])
+                scores = replace(scores, offsets=offsets[None], regresses=(True,), size=size)
             found.append(detector.with_settings(objectness_power=0.0).postprocess(scores))
             found.append(detector.postprocess(scores))
         self.found.append(tuple(found))

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="*")
     arguments = parser.parse_args()
     print(machine_line("torch", "scikit-image"))
-    detector = load_detector(arguments.weights or None)
+    detector = load_detector(arguments.weights or None).with_settings(one_name_iou=0.8)  # as `inception-rcnn detect`
     pictures = {
         "astronaut": data.astronaut(),
         "chelsea": data.chelsea(),

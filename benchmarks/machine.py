@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,20 @@ def machine_line(*packages: str) -> str:
     """Processor, cores, Python and the named packages with their versions."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+def instructions() -> str:
+    """What the processor multiplies matrices with, as far as Linux tells."""
+    info = Path("/proc/cpuinfo")
+    return instructions_of(info.read_text(encoding="utf-8").split() if info.is_file() else [])
+
+
+def instructions_of(flags: Collection[str]) -> str:
+    """AMX, AVX512-BF16, both, AVX512, AVX2 or less, from the flags of a processor as Linux names them."""
+    if "avx512f" not in flags:
+        return "AVX2 alone" if "avx2" in flags else "neither AVX512 nor AVX2 known"
+    known = {"amx_bf16": "AMX", "avx512_bf16": "AVX512-BF16"}
+    return " and ".join(name for flag, name in known.items() if flag in flags) or "AVX512 without bfloat16"
 
 
 def peak_memory() -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +19,10 @@ from inception_rcnn.datasets.detections.stored import (
     write_stored_detections,
 )
 from inception_rcnn.detector.checkpoints import weights_path
-from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.detector.pipeline import Detector, PreparedImage
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import Detections, InputError, ProgressBar, Proposals, progress_bar, sha256_of
+from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.jobs import (
     PartedJob,
@@ -227,26 +229,33 @@ def _checksums(run: SetRun, rows: range) -> tuple[str, ...]:
 
 
 def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
-    """Return what is found in some of the images."""
+    """Return what is found in some of the images; the next ones are read and searched meanwhile."""
     clock = StageClock()
-    checksums = _checksums(run, rows)
-    found, proposals = [], []
-    for row in rows:
-        with clock.stage("decode"):
-            image = run.images.load_image(row)
-        scores = run.detector.score(image, None if run.proposals is None else run.proposals[row], clock=clock)
-        with clock.stage("rest"):
-            members = range(len(run.members))
-            asked = (scores, *(scores.of_member(member) for member in members))
-            answers: tuple[Detections, ...] = tuple(run.detector.postprocess(one) for one in asked)
-        found.append(answers)
-        proposals.append(scores.proposals)
-        bar.advance(1)
+    workers, threads = run.detector.workers_ahead()
+
+    def prepare(row: int) -> tuple[str, PreparedImage]:
+        given = None if run.proposals is None else run.proposals[row]
+        return sha256_of(run.images.path(row)), run.detector.prepare(run.images.load_image(row), given, threads=threads)
+
+    checksums, found, proposals = [], [], []
+    with closing(run_ahead(prepare, rows, workers=workers)) as ready:
+        for _ in rows:
+            with clock.stage("waiting"):
+                checksum, prepared = next(ready).result()
+            scores = run.detector.score(prepared, clock=clock)
+            with clock.stage("rest"):
+                members = range(len(run.members))
+                asked = (scores, *(scores.of_member(member) for member in members))
+                answers: tuple[Detections, ...] = tuple(run.detector.postprocess(one) for one in asked)
+            checksums.append(checksum)
+            found.append(answers)
+            proposals.append(scores.proposals)
+            bar.advance(1)
     chosen = slice(rows.start, rows.stop)
     return replace(
         run.expected,
         image_ids=run.expected.image_ids[chosen],
-        checksums=checksums,
+        checksums=tuple(checksums),
         found=tuple(found),
         proposals=tuple(proposals),
         seconds=dict(clock.seconds),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured
+from inception_rcnn.backbones.gpu_graphs import captured, memory_pool
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.openvino_runtime import compile_part
 from inception_rcnn.backbones.recording import Part, Port
@@ -67,6 +67,7 @@ class WarpedChain:
         if self.networks and runtime.openvino is not None:
             self._compute = compile_part(self.part(), runtime.openvino)
         self._batches: dict[int, _Batch] = {}
+        self._pool = memory_pool(runtime.device)
         self._lock = threading.RLock()  # the batches' memory is used again and again
 
     @torch.inference_mode()
@@ -146,13 +147,16 @@ class WarpedChain:
         """Halve the batches and free what was kept for the larger ones."""
         self.batch = max(1, self.batch // 2)
         self._batches.clear()
+        self._pool = memory_pool(self.runtime.device)
         if self.runtime.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _prepared(self, size: int) -> _Batch:
         side, device = self.spec.side, self.runtime.device
         pixels = torch.zeros((size, side, side, 3), dtype=self.runtime.dtype, device=device).permute(0, 3, 1, 2)
-        return _Batch(pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune))
+        return _Batch(
+            pixels, captured(lambda inputs: self.probabilities(inputs), pixels, tune=self.tune, pool=self._pool)
+        )
 
 
 class _Together(nn.Module):

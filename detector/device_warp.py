@@ -214,7 +214,7 @@ def _averaged(image: Tensor, size: int, dim: int) -> Tensor:
     total: Tensor | None = None
     for tap in range(math.ceil(step) + 1):
         low, high = torch.maximum(first + tap, edges), torch.minimum(first + tap + 1, edges + step)
-        share = ((high - low).clamp_min(0) / step).float().unflatten(0, (size, *[1] * (2 - dim)))
+        share = ((high - low).clamp_min(0) / step).float().view(size, *[1] * (2 - dim))
         chosen = image.index_select(dim, (first + tap).long().clamp_max(length - 1))
         total = chosen * share if total is None else total.addcmul_(chosen, share)
     assert total is not None

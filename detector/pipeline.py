@@ -13,8 +13,10 @@ R-CNN, for regions that are pooled).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +24,10 @@ from numpy.typing import NDArray
 
 from inception_rcnn.detector.ensemble import Ensemble, RegionScores
 from inception_rcnn.detector.postprocessing import DetectionSettings, postprocess
+from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import Detections, ImageSource, Proposals, load_image, nms
+from inception_rcnn.structures.ahead import run_ahead
+from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
 
 Image = NDArray[np.uint8]
@@ -36,6 +41,21 @@ class ObjectnessNetwork(Protocol):
 
     def objectness(self, image: Image, boxes: Boxes, /) -> NDArray[np.float32]:
         """Return (N,) in [0, 1] for boxes (N, 4) of an image (H, W, 3)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PreparedImage:
+    """An image with what can be known of it before a network sees it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        proposals: All of its proposals, where they were given; None: the detector's own are asked for.
+        searched: What selective search found, where the detector's own proposer uses it.
+    """
+
+    image: Image
+    proposals: Proposals | None = None
+    searched: Proposals | None = None
 
 
 class Detector:
@@ -61,11 +81,80 @@ class Detector:
         self.settings = settings
         self.multibox = multibox
 
-    def __call__(self, image: ImageSource, *, clock: StageClock | None = None) -> Detections:
+    def __call__(self, image: ImageSource | PreparedImage, *, clock: StageClock | None = None) -> Detections:
         """Return what is on one image.
 
         Args:
+            image: A path, bytes, a PIL image or an array; or what `prepare` made of it.
+            clock: Adds up the seconds of each stage, if given.
+
+        Raises:
+            ImageError: The image cannot be read; the message says why.
+        """
+        clock = clock or StageClock()
+        prepared = image if isinstance(image, PreparedImage) else self.prepare(image, clock=clock)
+        scores = self.score(prepared, clock=clock)
+        with clock.stage("rest"):
+            return self.postprocess(scores)
+
+    def stream(self, images: Iterable[ImageSource], *, workers: int | None = None) -> Iterator[Detections]:
+        """Return an iterator over the detections of one image after the other, in order: the same as call by call.
+
+        While the networks are at one image, threads read the next ones and search boxes on them.
+
+        Args:
+            images: As for a call, perhaps without end. The caller's thread asks for them, a few ahead of their turn; an
+                array has to stay as it is until then.
+            workers: Threads, each with an image at a time; about two images more are in memory. 0: none, every image
+                is asked for when it is its turn. None: as many as suit this machine.
+
+        Raises:
+            ImageError: An image cannot be read. It is raised at the image's place, and the stream ends there;
+                `prepare_ahead` goes on.
+        """
+        with closing(self.prepare_ahead(images, workers=workers)) as ready:
+            for done in ready:
+                yield self(done.result())
+
+    def prepare_ahead(
+        self, images: Iterable[ImageSource], *, workers: int | None = None
+    ) -> Generator[Future[PreparedImage], None, None]:
+        """Yield for each image, in order, a finished future of what `prepare` makes of it, or of why that failed.
+
+        What is to be detected on goes into a call of the detector: `detector(done.result())`.
+
+        Args:
+            images: As for `stream`.
+            workers: As for `stream`.
+        """
+        workers, threads = self.workers_ahead(workers)
+        return run_ahead(lambda image: self.prepare(image, threads=threads), images, workers=workers)
+
+    def workers_ahead(self, workers: int | None = None) -> tuple[int, int | None]:
+        """Return how many threads prepare images ahead of the networks, and how many selective search has in each.
+
+        Args:
+            workers: As many; None: as suit this machine.
+        """
+        processors = available_processors()
+        if workers is None:
+            workers = 1 if self.ensemble.runtime.device.type == "cpu" else processors
+        return workers, max(processors // workers, 1) if workers else None
+
+    def prepare(
+        self,
+        image: ImageSource,
+        proposals: Proposals | None = None,
+        *,
+        threads: int | None = None,
+        clock: StageClock | None = None,
+    ) -> PreparedImage:
+        """Return an image with what can be known of it before a network sees it; any thread may do this.
+
+        Args:
             image: A path, bytes, a PIL image or an array.
+            proposals: Of this image, in place of the detector's own.
+            threads: Of selective search; None: all processors.
             clock: Adds up the seconds of each stage, if given.
 
         Raises:
@@ -74,34 +163,43 @@ class Detector:
         clock = clock or StageClock()
         with clock.stage("decode"):
             pixels = load_image(image)
-        scores = self.score(pixels, clock=clock)
-        with clock.stage("rest"):
-            return self.postprocess(scores)
-
-    def stream(self, images: Iterable[ImageSource]) -> Iterator[Detections]:
-        """Return an iterator over the detections of one image after the other, in order, as they come."""
-        for image in images:
-            yield self(image)
+        if proposals is not None or not isinstance(self.propose, Proposer):
+            return PreparedImage(image=pixels, proposals=proposals)
+        with clock.stage("proposals"):
+            return PreparedImage(image=pixels, searched=self.propose.search(pixels, threads=threads))
 
     def score(
-        self, image: Image, proposals: Proposals | None = None, *, clock: StageClock | None = None
+        self, image: Image | PreparedImage, proposals: Proposals | None = None, *, clock: StageClock | None = None
     ) -> RegionScores:
         """Return what every member says of an image's regions, with the regions.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            image: (H, W, 3) uint8 RGB, or what `prepare` returned.
             proposals: Of this image, in place of the detector's own.
             clock: Adds up the seconds of each stage, if given.
         """
         clock = clock or StageClock()
+        if not isinstance(image, PreparedImage):
+            image = self.prepare(image, proposals, clock=clock)
+        elif proposals is not None:
+            image = replace(image, proposals=proposals)
+        pixels = image.image
         with clock.stage("proposals"):
-            selected = self.select(self.propose(image) if proposals is None else proposals)
+            selected = self.select(self._proposals(image))
         if selected.objectness is None and self.multibox is not None and self.settings.objectness_power > 0:
             with clock.stage("objectness"):
-                selected = replace(selected, objectness=self.multibox.objectness(image, selected.boxes))
-        found = self.ensemble.score(image, selected.boxes, clock=clock)
-        height, width = image.shape[:2]
+                selected = replace(selected, objectness=self.multibox.objectness(pixels, selected.boxes))
+        found = self.ensemble.score(pixels, selected.boxes, clock=clock)
+        height, width = pixels.shape[:2]
         return RegionScores(selected, found.probabilities, found.offsets, found.regresses, (width, height))
+
+    def _proposals(self, image: PreparedImage) -> Proposals:
+        """Return an image's proposals: those given, or the detector's own."""
+        if image.proposals is not None:
+            return image.proposals
+        if isinstance(self.propose, Proposer):
+            return self.propose.complete(image.image, image.searched)
+        return self.propose(image.image)
 
     def select(self, proposals: Proposals) -> Proposals:
         """Return the proposals worth classifying: the first ones, near-duplicates of better-ranked ones left out."""

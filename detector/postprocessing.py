@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.detector.ensemble import RegionScores
 from inception_rcnn.detector.region_classifier import check_power
-from inception_rcnn.structures import Detections, InputError, clip_boxes, nms_per_class
+from inception_rcnn.structures import Detections, InputError, clip_boxes, nms_per_class, one_name_each
 from inception_rcnn.structures.boxes import decode_boxes
 
 
@@ -34,10 +34,13 @@ class DetectionSettings:
         objectness_power: A detection's score is the class's probability times this power of the objectness of its box,
             where a network looked at it; 0: the probability alone, as in R-CNN. `load_detector` takes the checkpoint's.
         box_regression: Whether boxes are moved as the weights say, if they say it; else they are the proposals' own.
+        one_name_iou: Of detections, whatever their classes, whose boxes overlap so much or more, only the best stays:
+            one thing has one name, for people to look at (`inception-rcnn detect`: 0.8). None: every class for itself,
+            as evaluation wants it.
 
     Raises:
-        InputError: A threshold is outside [0, 1], a limit is no whole number or below 1, the power is outside 0..4, or
-            box_regression is neither true nor false.
+        InputError: A threshold is outside [0, 1], a limit is no whole number or below 1, the power is outside 0..4,
+            box_regression is neither true nor false, or one_name_iou is 0 or outside [0, 1].
     """
 
     score_threshold: float = 0.001
@@ -48,6 +51,7 @@ class DetectionSettings:
     max_detections: int | None = 100
     objectness_power: float = 1.0
     box_regression: bool = True
+    one_name_iou: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("score_threshold", "iou_threshold", "duplicate_iou"):
@@ -62,6 +66,8 @@ class DetectionSettings:
         check_power(self.objectness_power)
         if type(self.box_regression) is not bool:
             raise InputError(f"box_regression should be true or false, got {self.box_regression!r}")
+        if self.one_name_iou is not None and not 0 < self.one_name_iou <= 1:
+            raise InputError(f"one_name_iou should be above 0 and at most 1, or None, got {self.one_name_iou}")
 
 
 def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: tuple[str, ...]) -> Detections:
@@ -82,8 +88,11 @@ def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: 
         score_threshold=settings.score_threshold,
         iou_threshold=settings.iou_threshold,
         max_per_class=settings.max_per_class,
-        max_detections=settings.max_detections,
+        max_detections=settings.max_detections if settings.one_name_iou is None else None,
     )
+    if settings.one_name_iou is not None:
+        named = one_name_each(boxes[kept], found, settings.one_name_iou, limit=settings.max_detections)
+        kept, labels, found = kept[named], labels[named], found[named]
     return Detections(boxes[kept], found, labels, class_names)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -145,15 +146,52 @@ class Proposer:
             image: (H, W, 3) uint8 RGB.
             threads: For selective search; None: all processors. The network has torch's; see `side_by_side`.
         """
+        multibox = self.multibox
+        if multibox is None or multibox.runtime.device.type == "cpu" or self.settings.source != "both":
+            return self.complete(image, self.search(image, threads=threads))
+        # The network computes elsewhere: it is started from this thread while another one searches.
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(self.search, image, threads=threads)
+            seen = self._own(multibox, image)
+            return self._merged(multibox, seen, waiting.result())
+
+    def search(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals | None:
+        """Return what selective search finds, for `complete`; None where the settings leave it out.
+
+        It needs no network, so it can be done by another thread than the one that the networks compute on.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            threads: As many; None: all processors. The answer does not depend on it.
+        """
+        if self.settings.source == "multibox":
+            return None
+        return selective_search(image, threads=threads, **self.settings.search_options())
+
+    def complete(self, image: NDArray[np.uint8], searched: Proposals | None) -> Proposals:
+        """Return the proposals of an image of which selective search's part is known.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            searched: What `search` returned for it.
+
+        Raises:
+            InputError: There is nothing where the settings ask for selective search.
+        """
         settings = self.settings
+        if searched is None and settings.source != "multibox":
+            raise InputError(f"source {settings.source!r} needs what selective search found; call `search` first")
         if self.multibox is None or settings.source == "selective-search":
-            return selective_search(image, threads=threads, **settings.search_options())
-        view, own = self._own(self.multibox, image)
-        if settings.source == "multibox":
-            merged = replace(own, objectness=self.multibox.objectness(view, own.boxes))
+            return searched or Proposals.empty()
+        return self._merged(self.multibox, self._own(self.multibox, image), searched)
+
+    def _merged(self, multibox: MultiBox, seen: tuple[View, Proposals], searched: Proposals | None) -> Proposals:
+        """Return the proposals of an image that both sources have looked at."""
+        settings, (view, own) = self.settings, seen
+        if searched is None:
+            merged = replace(own, objectness=multibox.objectness(view, own.boxes))
         else:
-            searched = selective_search(image, threads=threads, **settings.search_options())
-            sources, scores = self.multibox.rank(view, own, searched)
+            sources, scores = multibox.rank(view, own, searched)
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
 

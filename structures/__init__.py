@@ -25,7 +25,7 @@ from inception_rcnn.structures.ground_truth import GroundTruth, GroundTruthTable
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
 from inception_rcnn.structures.proposals import Proposals
-from inception_rcnn.structures.suppression import nms, nms_per_class
+from inception_rcnn.structures.suppression import nms, nms_per_class, one_name_each
 
 __all__ = [
     "CheckpointError",
@@ -52,6 +52,7 @@ __all__ = [
     "load_image",
     "nms",
     "nms_per_class",
+    "one_name_each",
     "pairwise_iou",
     "picture_files",
     "progress_bar",

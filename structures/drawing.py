@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,15 @@ from inception_rcnn.structures.detections import Detections
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.files import write_whole
 from inception_rcnn.structures.images import check_rgb
+from inception_rcnn.structures.label_places import LabelPlaces, Rectangle
 
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 _GOLDEN = 0.618034  # steps of the golden ratio keep the hues of neighbouring classes far apart
 _ORDINARY: Colour = (66, 133, 244)
 _HIGHLIGHT: Colour = (255, 196, 0)
+_SMALLEST_FONT = 9  # pixels
 
 
 def draw_detections(
@@ -31,7 +36,9 @@ def draw_detections(
 ) -> NDArray[np.uint8]:
     """Return a copy of the picture with each detection's box and a label like "dog 0.87".
 
-    A class has the same colour in every picture. Better detections are drawn over worse ones.
+    A class has the same colour in every picture. Better boxes are drawn over worse ones, labels over all boxes. A label
+    touches its box, covers no other label and stays in the picture (`LabelPlaces` says where). One that has no place
+    there is written smaller, then without the score; if that has no place either, the box stays without a label.
 
     Args:
         image: uint8 RGB (H, W, 3); it is not changed.
@@ -43,13 +50,20 @@ def draw_detections(
     """
     canvas, pen = _canvas(image)
     width = _line_width(line_width, image.shape)
-    font = _font(image.shape)
-    records = detections.to_records()
-    for record, label in reversed(list(zip(records, detections.labels.tolist(), strict=True))):
-        colour = class_colour(label)
-        corner = _frame(pen, record["box"], colour, width, canvas.size, rim=1)
-        if corner is not None:
-            _tag(pen, f"{record['label']} {record['score']:.2f}", corner, colour, font, canvas.size)
+    columns = (detections.boxes.tolist(), detections.labels.tolist(), detections.names(), detections.scores.tolist())
+    seen = [
+        (part, class_colour(label), name, score)
+        for box, label, name, score in zip(*columns, strict=True)
+        if (part := _visible(box, canvas.size)) is not None
+    ]
+    for box, colour, _, _ in reversed(seen):
+        _frame(pen, box, colour, width, rim=1)
+    writing, places = _Writing(image.shape), LabelPlaces(canvas.size)
+    for box, colour, name, score in seen:
+        plates = writing.plates(name, score)
+        placed = places.place(box, [plate.size for plate in plates])
+        if placed is not None:
+            plates[placed[0]].draw(pen, placed[1:], colour)
     return np.array(canvas)
 
 
@@ -72,10 +86,11 @@ def draw_boxes(
     if highlight is not None:
         chosen[rows(highlight, len(checked))] = True
     width = _line_width(None, image.shape)
-    for box in checked[~chosen].tolist():
-        _frame(pen, box, _ORDINARY, max(width // 2, 1), canvas.size)
-    for box in checked[chosen].tolist():
-        _frame(pen, box, _HIGHLIGHT, width, canvas.size)
+    styles = ((~chosen, _ORDINARY, max(width // 2, 1)), (chosen, _HIGHLIGHT, width))
+    for which, colour, thickness in styles:
+        for box in checked[which].tolist():
+            if (seen := _visible(box, canvas.size)) is not None:
+                _frame(pen, seen, colour, thickness)
     return np.array(canvas)
 
 
@@ -103,44 +118,64 @@ def _line_width(asked: int | None, shape: tuple[int, ...]) -> int:
     return int(asked)
 
 
-def _font(shape: tuple[int, ...]) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=max(11, round(min(shape[:2]) / 32)))
+def _visible(box: list[float], size: tuple[int, int]) -> Rectangle | None:
+    """Return the part of a box that is in the picture, in whole pixels; None if there is none."""
+    x1, y1 = max(round(box[0]), 0), max(round(box[1]), 0)
+    x2, y2 = min(round(box[2]), size[0]), min(round(box[3]), size[1])
+    return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
 
 
-def _frame(
-    pen: ImageDraw.ImageDraw, box: list[float], colour: Colour, width: int, size: tuple[int, int], rim: int = 0
-) -> tuple[int, int] | None:
-    """Draw the part of the box that is in the picture; return its upper left pixel, or None if there is none.
+def _frame(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, width: int, rim: int = 0) -> None:
+    """Draw a box.
 
     A rim of black or white pixels on both sides of the line keeps it visible on a background of its own colour.
     """
-    left, top = max(round(box[0]), 0), max(round(box[1]), 0)
-    right, bottom = min(round(box[2]), size[0]) - 1, min(round(box[3]), size[1]) - 1  # Pillow includes the last pixel
-    if right < left or bottom < top:
-        return None
+    left, top, right, bottom = box[0], box[1], box[2] - 1, box[3] - 1  # Pillow includes the last pixel
     stroke = min(width, (min(right - left, bottom - top) + 2) // 2)
     if rim:
         edge = (left - rim, top - rim, right + rim, bottom + rim)
         pen.rectangle(edge, outline=_ink(colour), width=stroke + 2 * rim)
     pen.rectangle((left, top, right, bottom), outline=colour, width=stroke)
-    return left, top
 
 
-def _tag(
-    pen: ImageDraw.ImageDraw,
-    text: str,
-    corner: tuple[int, int],
-    colour: Colour,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    size: tuple[int, int],
-) -> None:
-    """Write the text on a plate of the colour: above the corner, or below it where the picture ends, never outside."""
-    x1, y1, x2, y2 = pen.textbbox((0, 0), text, font=font)
-    width, height = round(x2 - x1) + 6, round(y2 - y1) + 6
-    left = max(min(corner[0], size[0] - width), 0)
-    top = corner[1] - height if corner[1] >= height else corner[1]
-    pen.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
-    pen.text((left + 3 - x1, top + 3 - y1), text, fill=_ink(colour), font=font)
+@dataclass(frozen=True)
+class _Plate:
+    """A label's text in one size, with a margin around it."""
+
+    text: str
+    font: Font
+    margin: int
+
+    @property
+    def _extent(self) -> tuple[int, int, int, int]:
+        x1, y1, x2, y2 = self.font.getbbox(self.text)
+        return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        x1, y1, x2, y2 = self._extent
+        return x2 - x1 + 2 * self.margin, y2 - y1 + 2 * self.margin
+
+    def draw(self, pen: ImageDraw.ImageDraw, corner: tuple[int, int], colour: Colour) -> None:
+        """Write the text on a plate of the colour whose left and top pixel is the corner."""
+        (left, top), (width, height), (x1, y1, _, _) = corner, self.size, self._extent
+        pen.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
+        pen.text((left + self.margin - x1, top + self.margin - y1), self.text, fill=_ink(colour), font=self.font)
+
+
+class _Writing:
+    """The fonts of one picture, from the one that suits its size down to the smallest that can be read."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        wanted = max(11, round(min(shape[:2]) / 32))
+        sizes = sorted({wanted, max(round(0.75 * wanted), _SMALLEST_FONT), _SMALLEST_FONT}, reverse=True)
+        self._fonts = [(ImageFont.load_default(size=size), max(2, size // 5)) for size in sizes]
+
+    def plates(self, name: str, score: float) -> list[_Plate]:
+        """Return how a label may look, the best first: with its score ever smaller, then the name alone, smallest."""
+        whole = [_Plate(f"{name} {score:.2f}", font, margin) for font, margin in self._fonts]
+        return [*whole, _Plate(name, *self._fonts[-1])]
 
 
 def _ink(colour: Colour) -> Colour:

@@ -95,6 +95,34 @@ def nms_per_class(
         first *= 8
 
 
+def one_name_each(
+    boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.8, *, limit: int | None = None
+) -> NDArray[np.int64]:
+    """Return the positions of the boxes that stay when boxes at one place, of whatever class, are one thing.
+
+    For what a person is shown, after each class suppressed by itself: a box goes when its intersection over union with
+    a better box that stays is the threshold or more (in `nms`, more). Boxes without area always stay.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,), any finite numbers.
+        iou_threshold: In (0, 1]; at 1 only equal boxes are one thing.
+        limit: At most so many stay, the best ones; None: all.
+
+    Returns:
+        int64 (K,), by score descending, equal scores by position.
+
+    Raises:
+        InputError: As `nms`, or the threshold is 0.
+
+    >>> one_name_each([[0, 0, 10, 10], [0, 0, 10, 9], [30, 0, 40, 10]], [0.8, 0.9, 0.1])
+    array([1, 2])
+    """
+    if not 0 < iou_threshold <= 1:
+        raise InputError(f"iou_threshold should be above 0 and at most 1, got {iou_threshold}")
+    return nms(boxes, scores, float(np.nextafter(iou_threshold, 0)), limit=limit)
+
+
 def _best(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Return the positions of the `count` highest values and of all equal to the last of them, best first."""
     if count >= len(values):

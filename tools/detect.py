@@ -10,6 +10,7 @@ An image that cannot be read is reported, the others are done, and the exit stat
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,10 @@ import typer
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from inception_rcnn.detector import Detector
+    from inception_rcnn.detector.pipeline import PreparedImage
     from inception_rcnn.structures import Detections
 
 
@@ -41,6 +45,10 @@ def main(
         float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
     ] = None,
     iou_threshold: Annotated[float, typer.Option(min=0, max=1, help="Overlap at which the worse of two goes.")] = 0.3,
+    one_name_iou: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Boxes of any class that overlap so much show the best one only; 0: all."),
+    ] = 0.8,
     max_proposals: Annotated[
         int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
     ] = None,
@@ -61,15 +69,19 @@ def main(
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
     detector = load_detector(weights or None, device, regions=regions, runtime=runtime, precision=precision)
-    detector = detector.with_settings(iou_threshold=iou_threshold)
+    detector = detector.with_settings(iou_threshold=iou_threshold, one_name_iou=one_name_iou or None)
     if max_proposals is not None:
         detector = detector.with_settings(max_proposals=max_proposals or None)
     if score_threshold is not None:
         detector = detector.with_settings(score_threshold=score_threshold)
     entries = []
-    with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
-        for source, picture in jobs:
-            entries.append(_one(detector, source, picture, quiet=quiet))
+    quiet_bar = quiet or len(jobs) < 3
+    with (
+        progress_bar(len(jobs), "images", quiet=quiet_bar) as bar,
+        closing(detector.prepare_ahead(source for source, _ in jobs)) as ready,
+    ):
+        for (source, picture), done in zip(jobs, ready, strict=True):
+            entries.append(_one(detector, source, picture, done, quiet=quiet))
             bar.advance(1)
     if json_file is not None:
         write_json(json_file, entries)
@@ -77,17 +89,19 @@ def main(
         raise typer.Exit(1)
 
 
-def _one(detector: Detector, source: Path, picture: Path, *, quiet: bool) -> dict[str, Any]:
+def _one(
+    detector: Detector, source: Path, picture: Path, done: Future[PreparedImage], *, quiet: bool
+) -> dict[str, Any]:
     """Detect on one image, print, draw, and return its JSON entry."""
-    from inception_rcnn.structures import ImageError, draw_detections, load_image, write_picture
+    from inception_rcnn.structures import ImageError, draw_detections, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "detections": []}
     try:
-        pixels = load_image(source)
+        prepared = done.result()
     except (ImageError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
-    found = detector(pixels)
+    found, pixels = detector(prepared), prepared.image
     height, width = pixels.shape[:2]
     write_picture(picture, draw_detections(pixels, found))
     if not quiet:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,6 +35,8 @@ import typer
 from inception_rcnn.tools.cli import bundled_photograph, run_command
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -244,16 +247,25 @@ def _draw_all(
     images: list[Path] | None, output: Path | None, json_file: Path | None, proposer: Proposer, *, quiet: bool
 ) -> None:
     """Propose for single images and draw; an image that cannot be read is reported, and the exit status is 1."""
-    from inception_rcnn.structures import picture_files, progress_bar, write_json
+    from inception_rcnn.structures import load_image, picture_files, progress_bar, write_json
+    from inception_rcnn.structures.ahead import run_ahead
 
     if images:
         jobs = picture_files(images, "proposals", output)
     else:
         jobs = picture_files([bundled_photograph("astronaut.png")], "proposals", output or Path("runs"))
     entries = []
-    with progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar:
-        for source, picture in jobs:
-            entries.append(_draw(source, picture, proposer, quiet=quiet))
+
+    def prepare(job: tuple[Path, Path]) -> tuple[NDArray[np.uint8], Proposals | None]:
+        pixels = load_image(job[0])
+        return pixels, proposer.search(pixels)
+
+    with (
+        progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar,
+        closing(run_ahead(prepare, jobs, workers=1)) as ready,
+    ):
+        for (source, picture), done in zip(jobs, ready, strict=True):
+            entries.append(_draw(source, picture, proposer, done, quiet=quiet))
             bar.advance(1)
     if json_file is not None:
         write_json(json_file, entries)
@@ -261,17 +273,24 @@ def _draw_all(
         raise typer.Exit(1)
 
 
-def _draw(source: Path, picture: Path, proposer: Proposer, *, quiet: bool) -> dict[str, Any]:
+def _draw(
+    source: Path,
+    picture: Path,
+    proposer: Proposer,
+    done: Future[tuple[NDArray[np.uint8], Proposals | None]],
+    *,
+    quiet: bool,
+) -> dict[str, Any]:
     """Draw the proposals of one image, best on top, and return its JSON entry."""
-    from inception_rcnn.structures import ImageError, draw_boxes, load_image, write_picture
+    from inception_rcnn.structures import ImageError, draw_boxes, write_picture
 
     entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "boxes": []}
     try:
-        pixels = load_image(source)
+        pixels, searched = done.result()
     except (ImageError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
-    found = proposer(pixels)
+    found = proposer.complete(pixels, searched)
     write_picture(picture, draw_boxes(pixels, found.boxes[::-1]))
     if not quiet:
         typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")

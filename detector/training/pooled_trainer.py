@@ -22,7 +22,8 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import TrainingRun, run_training
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.pipeline import DetectionSettings, Detector
+from inception_rcnn.detector.pipeline import Detector
+from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, PooledClassifier
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.pooled_sampling import (

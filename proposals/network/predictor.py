@@ -173,7 +173,6 @@ class MultiBox:
             logits.append(closer.logits[uncut])
         return self._best(torch.cat(boxes), torch.cat(logits), view.width, view.height, top_k)
 
-    @torch.inference_mode()
     def logits(self, view: View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how well each box fits an object as a logit (N,); higher is better.
 
@@ -181,9 +180,13 @@ class MultiBox:
             view: Of the image.
             boxes: (N, 4) in pixels of the image, whoever proposed them.
         """
+        return self._start_logits(view, boxes)()
+
+    @torch.inference_mode()
+    def _start_logits(self, view: View, boxes: NDArray[np.float32]) -> Callable[[], NDArray[np.float32]]:
+        """Return what waits for the logits of boxes and gives them."""
         shares = upload(as_shares(boxes, view.width, view.height), self.runtime.device).float()
-        found: NDArray[np.float32] = download(self.network.objectness(view.regions, [shares]))()
-        return found
+        return download(self.network.objectness(view.regions, [shares]))
 
     def objectness(self, image: NDArray[np.uint8] | View, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return how likely each box fits an object, (N,) in [0, 1].
@@ -209,9 +212,8 @@ class MultiBox:
             others: Of the same image.
         """
         sources = (own, *others)
-        # All boxes at once: a GPU is waited for once.
-        together = self.logits(view, np.concatenate([one.boxes for one in sources]))
-        logits = np.split(together, np.cumsum([len(one) for one in sources])[:-1])
+        started = [self._start_logits(view, one.boxes) for one in sources]
+        logits = [wait() for wait in started]
         known = [replace(one, objectness=_sigmoid(each)) for one, each in zip(sources, logits, strict=True)]
         logits[0] = np.float32(0.5) * (logits[0] + own.scores) + np.float32(_LEAD)
         return known, np.concatenate(logits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,8 +127,8 @@ class _Space:
     """What all segmentations of one colour space share."""
 
     image: NDArray[np.uint8]
-    graph: PixelGraph
-    texture: PixelTexture
+    graph: Future[PixelGraph]
+    texture: Future[PixelTexture]
 
 
 def build_hierarchies(image: NDArray[np.uint8], strategy: Strategy, threads: int | None = None) -> list[Segmentation]:
@@ -141,22 +141,24 @@ def build_hierarchies(image: NDArray[np.uint8], strategy: Strategy, threads: int
     """
     area = image.shape[0] * image.shape[1]
 
-    def prepare(space: str) -> _Space:
-        converted = to_colour_space(image, space)
-        return _Space(converted, pixel_graph(converted), pixel_texture(converted))
-
     def build(space: _Space, k: float) -> Segmentation:
-        labels, count = superpixels(space.graph, k, round(k))
-        regions = describe_regions(space.image, space.texture, space.graph.smooth, labels, count)
+        graph = space.graph.result()
+        labels, count = superpixels(graph, k, round(k))
+        regions = describe_regions(space.image, space.texture.result(), graph.smooth, labels, count)
         trees = [group(regions, similarity, area) for similarity in strategy.similarities]
-        return Segmentation(regions, trees, space.graph.mean_weight)
+        return Segmentation(regions, trees, graph.mean_weight)
 
     # a large image's graphs take hundreds of megabytes each, so they are not all kept at once
     step = len(strategy.spaces) if area <= WORKING_PIXELS else 1
     done: list[Segmentation] = []
     with ThreadPoolExecutor(threads or available_processors()) as pool:
         for first in range(0, len(strategy.spaces), step):
-            spaces = list(pool.map(prepare, strategy.spaces[first : first + step]))
+            images = [to_colour_space(image, space) for space in strategy.spaces[first : first + step]]
+            # Graphs take longest and everything waits for them, so they come first. A job may wait for one before it
+            # in the queue: that one has been started.
+            graphs = [pool.submit(pixel_graph, one) for one in images]
+            textures = [pool.submit(pixel_texture, one) for one in images]
+            spaces = [_Space(*parts) for parts in zip(images, graphs, textures, strict=True)]
             jobs = [pool.submit(build, space, k) for space in spaces for k in strategy.ks]
             done += [job.result() for job in jobs]
     return done

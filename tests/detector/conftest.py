@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from skimage import data
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
-from inception_rcnn.detector import ClassifierDescription, RegionClassifier, Runtime, warp_regions
+from inception_rcnn.detector import (
+    ClassifierDescription,
+    PooledClassifier,
+    PooledNetwork,
+    PoolingSpec,
+    RegionClassifier,
+    Runtime,
+    warp_regions,
+)
+from inception_rcnn.detector.region_pooling import enlarged_boxes, pooled_input
 
 SPEC = InputSpec(side=32, context=4)
 NAMES = ("cat", "cup", "person")
@@ -86,3 +96,48 @@ def classifiers(
     """Two classifiers with nothing in common; read only."""
     first, second = (RegionClassifier(make_network(seed), description, cpu) for seed in (1, 2))
     return first, second
+
+
+POOLING = PoolingSpec(short_side=96, long_side=200, cells=3, fine_channels=16)
+
+
+@pytest.fixture(scope="session")
+def make_pooled(photograph: NDArray[np.uint8], boxes: NDArray[np.float32]) -> Callable[..., PooledNetwork]:
+    """seed, spec, box_regression -> a pooled network with fresh weights that tells regions apart and moves boxes."""
+
+    def make(seed: int, spec: PoolingSpec = POOLING, *, box_regression: bool = True) -> PooledNetwork:
+        torch.manual_seed(seed)
+        network = PooledNetwork(len(NAMES), spec, box_regression=box_regression).eval()
+        height, width = photograph.shape[:2]
+        image = pooled_input(photograph, SPEC, spec.scale_for(width, height), torch.device("cpu"))
+        rows = torch.from_numpy(enlarged_boxes(boxes[:6], (width, height), image))
+        with torch.inference_mode():
+            maps = network.maps(image)
+            cells = network.cells(maps, torch.nn.functional.pad(rows, (1, 0)))
+            seen = network.trunk.trunk(cells, start="5a").mean(dim=(2, 3))
+            if maps.mean is not None:
+                seen = torch.cat([seen, maps.mean.expand(6, -1)], dim=1)
+        with torch.no_grad():
+            for layer, spread in ((network.classifier, 1.0), (network.regressor, 1.0)):
+                if layer is not None:
+                    layer.weight.normal_()
+                    answers = (seen - seen.mean(dim=0)) @ layer.weight.T
+                    layer.weight.mul_(spread / answers.std())
+                    layer.bias.copy_(-layer.weight @ seen.mean(dim=0))
+        return network
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pooled_description(description: ClassifierDescription) -> ClassifierDescription:
+    """What a pooled classifier of the same three classes says of itself."""
+    return replace(description, pooling=POOLING, box_regression=True, objectness_power=0.5)
+
+
+@pytest.fixture(scope="session")
+def pooled(
+    make_pooled: Callable[..., PooledNetwork], pooled_description: ClassifierDescription, cpu: Runtime
+) -> PooledClassifier:
+    """A pooled classifier; read only."""
+    return PooledClassifier(make_pooled(1), pooled_description, cpu)

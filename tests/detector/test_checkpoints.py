@@ -16,6 +16,7 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, writ
 from inception_rcnn.detector import (
     ClassifierDescription,
     Ensemble,
+    PoolingSpec,
     RegionClassifier,
     Runtime,
     load_region_classifier,
@@ -110,6 +111,20 @@ def test_the_threshold_can_be_changed_and_nothing_else(written: Path, tmp_path: 
         with_score_threshold(tmp_path / "absent.safetensors", 0.5)
 
 
+def test_files_from_before_regions_could_be_pooled_are_read(
+    written: Path, description: ClassifierDescription, cpu: Runtime, tmp_path: Path
+) -> None:
+    path, old = tmp_path / "old.safetensors", read_checkpoint(written, KIND)
+    new = ("pooling", "box_regression", "objectness_power")
+    write_checkpoint(path, KIND, {key: old.description[key] for key in old.description if key not in new}, old.tensors)
+    loaded = load_region_classifier(path, cpu).description
+    assert loaded == description and (loaded.regions, loaded.box_regression, loaded.objectness_power) == (
+        "warp",
+        False,
+        1.0,
+    )
+
+
 @pytest.fixture
 def header(written: Path) -> dict[str, Any]:
     """A good description, as JSON values."""
@@ -140,6 +155,18 @@ def header(written: Path) -> dict[str, Any]:
         ({"proposal_settings": [1]}, "proposal_settings is missing or not a dict"),
         ({"training": None}, "training is missing or not a dict"),
         ({"licence": None}, "licence is missing or not a str"),
+        ({"pooling": 7}, "pooling should be a dict or null, got 7"),
+        ({"pooling": {"cells": 7}}, "pooling specification has unknown or missing fields"),
+        ({"pooling": PoolingSpec().to_dict() | {"cells": 0}}, r"cells should be a whole number in 1..14, got 0"),
+        ({"pooling": PoolingSpec().to_dict()}, r"architecture is .*'googlenet', .*ask for .*'googlenet-pooled'"),
+        (
+            {"architecture": {"name": "googlenet-pooled", "variant": "paper", "num_classes": 4}},
+            "architecture is .*pooled",
+        ),
+        ({"box_regression": "no"}, "box_regression should be true or false, got 'no'"),
+        ({"box_regression": True}, "box_regression needs pooled regions"),
+        ({"objectness_power": "1"}, r"objectness_power should be a number in 0..4, got '1'"),
+        ({"objectness_power": 5}, r"objectness_power should be a number in 0..4, got 5"),
     ],
 )
 def test_lies_in_the_description_are_refused(

@@ -93,7 +93,7 @@ def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album
     stored = detect_set(run, quiet=True)
     assert stored is not None and stored.runs == ("all averaged", "x", "y")
     assert stored.settings == {"a": [1, 2], "code": code_fingerprint()} and stored.image_ids == (10, 11, 12, 13, 14)
-    assert list(stored.seconds) == ["decode", "proposals", "warp", "network", "rest"]
+    assert list(stored.seconds) == ["waiting", "proposals", "warp", "network", "rest"]
     for position, (together, *alone) in enumerate(stored.found):
         answers = [detector(album.path(position))]
         answers += [
@@ -239,6 +239,9 @@ def test_what_decides_is_described(
     assert describe(path) == before
     network = SimpleNamespace(checksum="of a network")
     assert describe(path) != before and describe(path, objectness_power=0.0) != describe(path)
+    assert describe(path, box_regression=False) != describe(path)
+    with_power = save_region_classifier(other, make_network(1), replace(description, objectness_power=0.5))
+    assert with_power is None and describe(other) == describe(path)  # the same network; `settings` has the power
     network = None
     propose = Proposer(ProposalSettings(source="selective-search", mode="single"))
     assert describe(path) != before

@@ -30,7 +30,7 @@ def detector() -> Detector:
     runtime = Runtime(torch.device("cpu"), torch.float32, 64)
     member = load_region_classifier(DEFAULT_WEIGHTS, runtime)
     proposer = Proposer.load(ProposalSettings.from_dict(member.description.proposal_settings), runtime)
-    settings = DetectionSettings(score_threshold=THRESHOLD)
+    settings = DetectionSettings(score_threshold=THRESHOLD, objectness_power=member.description.objectness_power)
     return Detector(proposer, Ensemble([member]), settings, proposer.multibox)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
@@ -18,6 +19,7 @@ from inception_rcnn.detector import (
     load_detector,
     save_region_classifier,
 )
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, chosen_weights
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import CheckpointError, InputError
@@ -80,6 +82,38 @@ def test_the_shipped_model_is_the_default() -> None:
     detector = load_detector(device="cpu")
     assert detector.multibox is not None and detector.settings.max_detections == 100
     assert len(detector.ensemble.class_names) == 80 and detector.ensemble.runtime.device == torch.device("cpu")
+
+
+def test_the_power_of_the_objectness_is_the_first_checkpoint_s(save: Callable[..., Path]) -> None:
+    paths = [save(objectness_power=0.5), save(1, objectness_power=0.0)]
+    assert load_detector(paths, "cpu").settings.objectness_power == 0.5
+    assert load_detector(paths[1], "cpu").settings.objectness_power == 0.0
+    assert load_detector(paths, "cpu", settings=DetectionSettings()).settings.objectness_power == 1.0
+
+
+def test_the_shipped_model_that_warps_is_one_word_away(save: Callable[..., Path]) -> None:
+    assert chosen_weights(None, "warp") == ["coco-mini"] and chosen_weights(None) == [DEFAULT_WEIGHTS]
+    assert chosen_weights(save(), "warp") == [save()] and chosen_weights(["a", "b"]) == ["a", "b"]
+    with pytest.raises(
+        InputError, match=r"0.*\.safetensors has regions=warp, regions=pool was asked for; leave that out"
+    ):
+        load_detector([save(), save(1)], "cpu", regions="pool")
+    with pytest.raises(InputError, match="regions should be pool or warp, got 'paper'"):
+        load_detector(save(), "cpu", regions="paper")
+
+
+def test_without_a_shipped_model_that_pools_one_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inception_rcnn.detector.checkpoints.DEFAULT_WEIGHTS", "coco-mini")
+    monkeypatch.setattr("inception_rcnn.detector.checkpoints.SHIPPED", {"coco-mini": "coco-mini.safetensors"})
+    with pytest.raises(InputError, match="no model that travels with the package has regions=pool; name weights"):
+        load_detector(regions="pool")
+
+
+def test_weights_that_are_none_are_refused_before_regions_are_compared(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    write_checkpoint(path, "googlenet", {}, {"a": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="is of kind 'googlenet'; 'region-classifier' is needed here"):
+        chosen_weights(path, "warp")
 
 
 @pytest.mark.parametrize("settings", [{"algorithm": "edge boxes"}, {"width": "wide"}])

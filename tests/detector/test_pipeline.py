@@ -208,22 +208,6 @@ def test_images_that_cannot_be_read_say_so(quick: Detector, tmp_path: Path) -> N
         quick(tmp_path / "absent.png")
 
 
-def test_a_stream_gives_one_answer_an_image_in_order_as_they_come(quick: Detector, photograph: Pixels) -> None:
-    mirrored = np.ascontiguousarray(photograph[:, ::-1])
-    taken: list[int] = []
-
-    def images() -> Any:
-        for number, image in enumerate((photograph, mirrored)):
-            taken.append(number)
-            yield image
-
-    stream = quick.stream(images())
-    assert taken == []
-    first = next(stream)
-    assert taken == [0] and entries(first) == entries(quick(photograph))
-    assert [entries(one) for one in stream] == [entries(quick(mirrored))] != [entries(first)]
-
-
 def test_the_clock_knows_every_stage(quick: Detector, photograph: Pixels) -> None:
     clock = StageClock()
     quick(photograph, clock=clock)

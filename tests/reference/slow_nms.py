@@ -34,6 +34,16 @@ def slow_nms(boxes: Sequence[Box], scores: Sequence[float], threshold: float) ->
     return kept
 
 
+def slow_one_name_each(boxes: Sequence[Box], scores: Sequence[float], threshold: float) -> list[int]:
+    """Return the positions that stay: from the best to the worst, unless a better one overlaps so much or more."""
+    limit = Fraction(str(threshold))
+    kept: list[int] = []
+    for candidate in sorted(range(len(boxes)), key=lambda i: (-scores[i], i)):
+        if all(slow_iou(boxes[candidate], boxes[better]) < limit for better in kept):
+            kept.append(candidate)
+    return kept
+
+
 def slow_nms_per_class(
     boxes: Sequence[Box],
     scores: Sequence[Sequence[float]],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from inception_rcnn.structures import (
     InputError,
@@ -17,7 +18,7 @@ from inception_rcnn.structures import (
     clip_boxes,
     pairwise_iou,
 )
-from inception_rcnn.structures.boxes import share_inside, undo_sum
+from inception_rcnn.structures.boxes import check_area, decode_boxes, encode_boxes, share_inside, undo_sum
 
 side = st.integers(-3, 9)
 any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
@@ -174,3 +175,51 @@ def test_a_number_of_few_decimals_comes_back_from_a_sum(digits: int, places: int
 def test_any_number_comes_back_but_for_the_rounding(number: float, part: float) -> None:
     undone = undo_sum(np.array([number + part]), part)[0]
     assert abs(undone - number) <= 2 * np.spacing(max(abs(number), abs(part), abs(number + part)))
+
+
+real_boxes = st.lists(
+    st.tuples(st.floats(-50, 500), st.floats(-50, 500), st.floats(1, 300), st.floats(1, 300)), min_size=1, max_size=5
+).map(lambda rows: np.array([(x, y, x + width, y + height) for x, y, width, height in rows], np.float32))
+
+
+@given(real_boxes, st.integers(0, 10**6))
+def test_offsets_lead_to_the_box_they_were_made_for(boxes: NDArray[np.float32], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = boxes[:, 2:] - boxes[:, :2]
+    corner = boxes[:, :2] + rng.uniform(-1, 1, size.shape) * size
+    targets = np.hstack([corner, corner + size * np.exp(rng.uniform(-1.9, 1.9, size.shape))]).astype(np.float32)
+    offsets = encode_boxes(boxes, targets)
+    assert offsets.dtype == np.float32
+    np.testing.assert_allclose(decode_boxes(boxes, offsets), targets, atol=1e-3 * max(1.0, float(size.max()) / 100))
+    np.testing.assert_allclose(encode_boxes(boxes, decode_boxes(boxes, offsets)), offsets, atol=1e-2)
+
+
+@given(real_boxes)
+def test_no_offsets_leave_boxes_where_they_are(boxes: NDArray[np.float32]) -> None:
+    np.testing.assert_allclose(decode_boxes(boxes, np.zeros_like(boxes)), boxes, rtol=1e-6, atol=1e-6)
+    assert np.array_equal(encode_boxes(boxes, boxes), np.zeros_like(boxes))
+
+
+def test_offsets_by_hand() -> None:
+    start, end = [[10, 20, 30, 60]], [[14, 16, 34, 36]]  # 20 x 40 at (20, 40) -> 20 x 20 at (24, 26)
+    expected = [[0.2 / 0.1, -0.35 / 0.1, 0, np.log(0.5) / 0.2]]
+    np.testing.assert_allclose(encode_boxes(start, end), expected, rtol=1e-6)
+    np.testing.assert_allclose(decode_boxes(start, expected), end, rtol=1e-6)
+
+
+def test_no_side_grows_or_shrinks_without_bounds() -> None:
+    (grown, shrunk) = decode_boxes([[0, 0, 10, 10], [0, 0, 10, 10]], [[0, 0, 1e3, 1e3], [0, 0, -1e3, -1e3]])
+    assert grown[2] - grown[0] == pytest.approx(10 * np.e**2) and shrunk[3] - shrunk[1] == pytest.approx(10 / np.e**2)
+
+
+def test_boxes_without_area_have_no_offsets() -> None:
+    for boxes, targets in (([[0, 0, 0, 5]], [[0, 0, 5, 5]]), ([[0, 0, 5, 5]], [[0, 5, 5, 0]])):
+        with pytest.raises(InputError, match="should have area"):
+            encode_boxes(boxes, targets)
+
+
+def test_boxes_without_area_are_named() -> None:
+    check_area(as_boxes([[0, 0, 1, 1]]))
+    check_area(as_boxes([]))
+    with pytest.raises(InputError, match=r"crops has 2 without area; first is row 1: \[5.0, 5.0, 5.0, 9.0\]"):
+        check_area(as_boxes([[0, 0, 1, 1], [5, 5, 5, 9], [9, 0, 5, 9]]), "crops")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from skimage import data
 
 from inception_rcnn.structures import (
     Detections,
@@ -19,6 +20,7 @@ from inception_rcnn.structures import (
     picture_files,
     write_picture,
 )
+from inception_rcnn.structures.label_places import LabelPlaces
 
 NAMES = ("cat", "dog")
 
@@ -108,6 +110,80 @@ def test_the_best_detection_lies_on_top() -> None:
     assert draw_detections(blank(), both)[85, 40].tolist() == list(class_colour(0))
     swapped = Detections.ordered([[40, 60, 100, 110], [40, 60, 100, 110]], [0.2, 0.9], [0, 1], NAMES)
     assert draw_detections(blank(), swapped)[85, 40].tolist() == list(class_colour(1))
+
+
+@pytest.fixture
+def placed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[int, int, int, int]] | None]:
+    """Of every label drawn: which of its sizes it has, and its rectangle; None for one left out."""
+    seen: list[tuple[int, tuple[int, int, int, int]] | None] = []
+
+    class Spy(LabelPlaces):
+        def place(self, box: Any, sizes: Any) -> tuple[int, int, int] | None:
+            answer = super().place(box, sizes)
+            if answer is None:
+                seen.append(None)
+            else:
+                choice, left, top = answer
+                seen.append((choice, (left, top, left + sizes[choice][0], top + sizes[choice][1])))
+            return answer
+
+    monkeypatch.setattr("inception_rcnn.structures.drawing.LabelPlaces", Spy)
+    return seen
+
+
+LONG_NAMES = ("cat", "dining table", "traffic light", "person", "hair drier")
+
+
+def scattered(image: NDArray[np.uint8], count: int, seed: int, largest: float = 0.5) -> Detections:
+    """Boxes all over a picture, some cut by its border."""
+    rng = np.random.default_rng(seed)
+    extent = np.array(image.shape[1::-1])
+    corner, size = rng.uniform(-0.01, 0.95, (count, 2)) * extent, rng.uniform(0.02, largest, (count, 2)) * extent
+    labels = rng.integers(0, len(LONG_NAMES), count)
+    return Detections.ordered(np.hstack([corner, corner + size]), rng.random(count), labels, LONG_NAMES)
+
+
+@pytest.mark.parametrize(("count", "least"), [(1, 1), (5, 5), (12, 12), (100, 80)])
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_on_photographs_can_all_be_read(placed: list[Any], count: int, least: int, seed: int) -> None:
+    """None is covered by another label or a box, all are in the picture; up to a dozen none is left out or smaller."""
+    for image in (data.coffee(), data.astronaut()):
+        placed.clear()
+        detections = scattered(image, count, seed)
+        drawn = draw_detections(image, detections)
+        there = [one for one in placed if one is not None]
+        assert len(there) >= least
+        covered = np.zeros(image.shape[:2], int)
+        for _, (x1, y1, x2, y2) in there:
+            assert 0 <= x1 < x2 <= image.shape[1] and 0 <= y1 < y2 <= image.shape[0]
+            covered[y1:y2, x1:x2] += 1
+        assert covered.max() == 1
+        if count <= 12:
+            assert {choice for choice, _ in there} == {0}
+        for one, label in zip(placed, detections.labels.tolist(), strict=True):
+            if one is None:
+                continue
+            plate = drawn[one[1][1] : one[1][3], one[1][0] : one[1][2]]
+            edges = np.concatenate([plate[0], plate[-1], plate[:, 0], plate[:, -1]])
+            assert (edges == class_colour(label)).all()  # nothing was drawn over its margin
+
+
+def test_a_picture_of_64_pixels_has_small_labels_or_none(placed: list[Any]) -> None:
+    image = np.ascontiguousarray(data.chelsea()[100:228:2, 200:328:2])
+    draw_detections(image, scattered(image, 30, 0))
+    choices = [None if one is None else one[0] for one in placed]
+    assert len(choices) == 30 and choices.count(None) < 28
+    assert any(choice is not None and choice > 0 for choice in choices)
+    for _, (x1, y1, x2, y2) in filter(None, placed):
+        assert 0 <= x1 < x2 <= 64 and 0 <= y1 < y2 <= 64
+
+
+def test_a_label_that_fits_in_no_way_is_left_out_and_its_box_is_drawn(placed: list[Any]) -> None:
+    image = blank(24, 24)
+    names = ("a name that is far too long",)
+    drawn = draw_detections(image, Detections.ordered([[4, 4, 20, 20]], [0.5], [0], names))
+    assert placed == [None]
+    assert drawn[12, 4].tolist() == list(class_colour(0)) and not changed(image, drawn)[8:16, 8:16].any()
 
 
 def test_the_line_width_is_the_callers() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inception_rcnn.structures import InputError, nms, nms_per_class
+from inception_rcnn.structures import InputError, nms, nms_per_class, one_name_each
 from inception_rcnn.structures.suppression import greedy
-from reference.slow_nms import slow_iou, slow_nms, slow_nms_per_class
+from reference.slow_nms import slow_iou, slow_nms, slow_nms_per_class, slow_one_name_each
 
 corner = st.integers(0, 12)
 boxes_on_a_grid = st.lists(st.tuples(corner, corner, corner, corner), max_size=14)
@@ -191,3 +191,27 @@ def test_one_type_of_arguments_reaches_the_kernel() -> None:
     nms(np.zeros((0, 4)), [])
     nms_per_class([[0, 0, 1, 1]], [[1.0, 0.5]], score_threshold=0, iou_threshold=1)
     assert len(greedy.dispatcher.signatures) == 1  # type: ignore[attr-defined]
+
+
+@given(st.data(), boxes_on_a_grid, thresholds.filter(bool))
+def test_one_name_each_keeps_what_the_slow_truth_keeps(data: st.DataObject, boxes: Any, threshold: float) -> None:
+    scores = data.draw(st.lists(few_scores, min_size=len(boxes), max_size=len(boxes)))
+    expected = slow_one_name_each(boxes, scores, threshold)
+    assert one_name_each(boxes, scores, threshold).tolist() == expected
+    assert one_name_each(boxes, scores, threshold, limit=2).tolist() == expected[:2]
+
+
+@pytest.mark.parametrize("tenths", range(1, 11))
+@pytest.mark.parametrize("scale", [1, 7, 113])
+def test_one_thing_has_one_name_exactly_at_the_threshold_too(tenths: int, scale: int) -> None:
+    start = (10 - tenths) // 2  # of ten columns the two boxes share `tenths`
+    boxes = np.array([[0, 0, start + tenths, 3], [start, 0, 10, 3]]) * scale
+    assert one_name_each(boxes, [0.8, 0.9], tenths / 10).tolist() == [1]
+    if tenths < 10:
+        assert one_name_each(boxes, [0.8, 0.9], tenths / 10 + 1e-9).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("threshold", [0, -0.1, 1.01, float("nan")])
+def test_one_name_each_wants_an_overlap(threshold: float) -> None:
+    with pytest.raises(InputError, match="iou_threshold should be above 0 and at most 1, got"):
+        one_name_each([[0, 0, 1, 1]], [0.5], threshold)

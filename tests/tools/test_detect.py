@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
+from inception_rcnn.structures import pairwise_iou
 from inception_rcnn.tools import cli
 
 
@@ -65,10 +67,24 @@ def test_a_higher_threshold_gives_a_part_of_the_same_detections(photograph: Path
     lists = []
     for threshold in ("0.02", "0.2"):
         out = tmp_path / f"{threshold}.json"
-        assert detect(photograph, "--json", out, "--score-threshold", threshold, "--quiet") == 0
+        assert detect(photograph, "--json", out, "--score-threshold", threshold, "--one-name-iou", "0", "--quiet") == 0
         lists.append(json.loads(out.read_text())[0]["detections"])
     assert lists[1] == [found for found in lists[0] if found["score"] >= 0.2]
     assert len(lists[0]) > len(lists[1])
+
+
+def test_one_thing_is_shown_with_one_name_unless_all_are_asked_for(photograph: Path, tmp_path: Path) -> None:
+    lists = []
+    for number, asked in enumerate(([], ["--one-name-iou", "0"])):
+        out = tmp_path / f"{number}.json"
+        assert detect(photograph, "--json", out, "--score-threshold", "0.005", "--quiet", *asked) == 0
+        lists.append(json.loads(out.read_text())[0]["detections"])
+    shown, every = lists
+    most = []
+    for boxes in ([one["box"] for one in each] for each in lists):
+        most.append((pairwise_iou(boxes, boxes) - np.eye(len(boxes))).max())
+    assert most[0] < 0.8 <= most[1]
+    assert shown[0] == every[0] and len(shown) < len(every) and all(one in every for one in shown)
 
 
 def test_an_ensemble_of_a_model_with_itself_changes_nothing(photograph: Path, tmp_path: Path) -> None:
@@ -83,9 +99,19 @@ def test_an_ensemble_of_a_model_with_itself_changes_nothing(photograph: Path, tm
     assert lists[0] == lists[1]
 
 
+def test_the_model_that_warps_is_one_word_away(photograph: Path, tmp_path: Path) -> None:
+    lists = []
+    for number, words in enumerate((["--regions", "warp"], ["--weights", "coco-mini"])):
+        out = tmp_path / f"{number}.json"
+        assert detect(photograph, "--json", out, "--quiet", *words) == 0
+        lists.append(json.loads(out.read_text())[0]["detections"])
+    assert lists[0] == lists[1] != []
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
+        (["--weights", "coco-mini", "--regions", "pool"], "coco-mini has regions=warp, regions=pool was asked for"),
         (["--weights", "nowhere.safetensors"], "no weights at nowhere.safetensors"),
         (["--device", "abacus"], "unknown device 'abacus'"),
     ],

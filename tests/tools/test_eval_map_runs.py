@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.backbones import GoogLeNet, InputSpec
+from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.datasets import CocoDataset
 from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.detector import (
@@ -324,3 +324,36 @@ def test_two_processes_of_torchrun_find_the_same(root: Path, model: Path) -> Non
     for mine, other in zip(one.found, two.found, strict=True):
         np.testing.assert_array_equal(mine[0].boxes, other[0].boxes)
         np.testing.assert_array_equal(mine[0].scores, other[0].scores)
+
+
+def test_power_and_regression_of_the_checkpoint_and_of_the_command(root: Path, model: Path) -> None:
+    def settings(weights: Path, *options: str) -> tuple[object, object]:
+        kept = Path(f"kept-{weights.stem}{''.join(options)}.safetensors")
+        assert run(root, weights, "--limit", "1", "--output", kept, *options) == 0
+        stored = read_stored_detections(kept).settings
+        assert stored["score_threshold"] == DetectionSettings().score_threshold
+        return stored["objectness_power"], stored["box_regression"]
+
+    other, checkpoint = Path("other.safetensors"), read_checkpoint(model, "region-classifier")
+    write_checkpoint(
+        other, "region-classifier", {**checkpoint.description, "objectness_power": 0.5}, checkpoint.tensors
+    )
+    assert settings(model) == (1.0, True) and settings(other) == (0.5, True)
+    assert settings(other, "--objectness-power", "2") == (2.0, True)
+    assert settings(other, "--no-objectness", "--no-box-regression") == (0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--regions", "pool"], "has regions=warp, regions=pool was asked for"),
+        (["--no-objectness", "--objectness-power", "1"], "--no-objectness contradicts --objectness-power 1"),
+    ],
+)
+def test_contradictions_are_one_line(
+    root: Path, model: Path, options: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, model, *options) == 1
+    printed = capsys.readouterr()
+    assert text in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+    assert not Path("runs").exists()

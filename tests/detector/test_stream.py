@@ -1,0 +1,204 @@
+"""A stream of photographs gives what calls give, to the bit, however many threads prepare them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.backbones import InputSpec
+from inception_rcnn.detector import DetectionSettings, Detector, Ensemble, RegionClassifier, Runtime, StageClock
+from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer
+from inception_rcnn.proposals.network.model import MultiBoxNet
+from inception_rcnn.structures import Detections, ImageError, Proposals
+
+Pixels = NDArray[np.uint8]
+WORKERS = [0, 1, 2, 5]
+
+
+@pytest.fixture(scope="module")
+def multibox(cpu: Runtime) -> MultiBox:
+    """Looks at 64 px, with fresh weights."""
+    torch.manual_seed(0)
+    network = MultiBoxNet(64, channels=16)
+    network.fit_laterals(torch.randn(2, 3, 64, 64) * 60)
+    return MultiBox(network, InputSpec(side=64), cpu, checksum="0123")
+
+
+@pytest.fixture(scope="module", params=["both", "multibox", "selective-search"])
+def detector(request: Any, classifiers: tuple[RegionClassifier, ...], multibox: MultiBox) -> Detector:
+    """One network, 10 regions, proposed by each source."""
+    proposing = ProposalSettings(source=request.param, mode="single", width=100, min_side=8, top_k=15)
+    settings = DetectionSettings(max_proposals=10)
+    return Detector(Proposer(proposing, multibox), Ensemble(classifiers[:1]), settings, multibox)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Pixels]:
+    """Seven small photographs of several sizes."""
+    whole = (data.astronaut(), data.chelsea(), data.coffee())
+    return [np.ascontiguousarray(whole[n % 3][20 * n : 20 * n + 150 : 2, 30 : 190 + 16 * n : 2]) for n in range(7)]
+
+
+def content(found: Detections) -> Any:
+    return found.boxes.tolist(), found.scores.tolist(), found.labels.tolist()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_stream_equals_calls_for_any_number_of_workers(detector: Detector, images: list[Pixels]) -> None:
+    expected = [content(detector(image)) for image in images]
+    assert all(len(boxes) > 3 for boxes, _, _ in expected)
+    for workers in WORKERS:
+        assert [content(found) for found in detector.stream(images, workers=workers)] == expected
+    assert [content(found) for found in detector.stream(images)] == expected
+    assert list(detector.stream([])) == []
+
+
+def test_the_same_is_found_for_any_number_of_threads(detector: Detector, images: list[Pixels]) -> None:
+    """torch sums in another order on other numbers of threads; that changes scores by rounding, and nothing else."""
+    before = torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            found[threads] = list(detector.stream(images[:3], workers=threads % 3))
+    finally:
+        torch.set_num_threads(before)
+    for threads in (2, 3, 5):
+        for one, other in zip(found[1], found[threads], strict=True):
+            assert one.labels.tolist() == other.labels.tolist()
+            np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+            np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_prepared_is_detected_on_as_what_was_not(detector: Detector, images: list[Pixels]) -> None:
+    image = images[0]
+    expected = content(detector(image))
+    prepared = detector.prepare(image, threads=1)
+    assert content(detector(prepared)) == expected
+    assert content(detector.postprocess(detector.score(prepared))) == expected
+    assert content(detector.postprocess(detector.score(image))) == expected
+    given = Proposals(np.array([[1, 2, 30, 40]], np.float32), np.ones(1, np.float32))
+    for source in (image, prepared):
+        assert detector.score(source, given).proposals.boxes.tolist() == [[1, 2, 30, 40]]
+    assert detector.score(detector.prepare(image, given)).proposals.boxes.tolist() == [[1, 2, 30, 40]]
+
+
+def test_networks_compute_on_the_thread_that_asks(
+    detector: Detector, images: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of torch's threads decides how sums are rounded, and torch has one team of them a thread."""
+    seen: set[threading.Thread] = set()
+    run = torch.nn.Conv2d.forward
+
+    def watched(self: Any, x: Any) -> Any:
+        seen.add(threading.current_thread())
+        return run(self, x)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", watched)
+    assert len(list(detector.stream(images[:3], workers=2))) == 3
+    assert seen == {threading.current_thread()}
+
+
+def test_a_callers_own_way_to_propose_is_called_on_the_callers_thread(detector: Detector, images: list[Pixels]) -> None:
+    callers: list[threading.Thread] = []
+
+    def propose(image: Pixels) -> Proposals:
+        callers.append(threading.current_thread())
+        return Proposals(np.array([[1, 2, 30, 40]], np.float32), np.ones(1, np.float32))
+
+    own = Detector(propose, detector.ensemble, DetectionSettings())
+    found = [content(one) for one in own.stream(images[:4], workers=3)]
+    assert callers == [threading.current_thread()] * 4
+    assert found == [content(own(image)) for image in images[:4]]
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_an_image_that_cannot_be_read_is_raised_at_its_place(
+    detector: Detector, images: list[Pixels], tmp_path: Path, workers: int
+) -> None:
+    stream = detector.stream([images[0], images[1], tmp_path / "absent.png", images[2]], workers=workers)
+    assert [content(next(stream)) for _ in range(2)] == [content(detector(image)) for image in images[:2]]
+    with pytest.raises(ImageError, match=r"absent\.png does not exist"):
+        next(stream)
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_prepared_ahead_the_others_go_on(
+    detector: Detector, images: list[Pixels], tmp_path: Path, workers: int
+) -> None:
+    files = [tmp_path / f"{number}.png" for number in range(4)]
+    for number in (0, 2, 3):
+        Image.fromarray(images[number]).save(files[number])
+    (tmp_path / "1.png").write_text("not an image")
+    answers: list[Any] = []
+    for done in detector.prepare_ahead(files, workers=workers):
+        try:
+            answers.append(content(detector(done.result())))
+        except ImageError as error:
+            answers.append(type(error))
+    assert answers == [ImageError if number == 1 else content(detector(images[number])) for number in range(4)]
+
+
+def test_errors_of_the_source_and_interrupts_pass_through(detector: Detector, images: list[Pixels]) -> None:
+    def source(error: type[BaseException]) -> Iterator[Pixels]:
+        yield from images[:2]
+        raise error("stop")
+
+    for error in (OSError, KeyboardInterrupt):
+        with pytest.raises(error, match="stop"):
+            list(detector.stream(source(error), workers=2))
+    found = detector.stream(source(OSError), workers=2)
+    assert content(next(found)) == content(detector(images[0]))  # before the error
+    found.close()  # type: ignore[attr-defined]
+
+
+def test_a_closed_stream_stops_its_threads_and_an_endless_one_is_read_a_little(
+    detector: Detector, images: list[Pixels]
+) -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[Pixels]:
+        while True:
+            taken.append(1)
+            yield images[0]
+
+    stream = detector.stream(endless(), workers=3)
+    assert taken == []
+    next(stream)
+    next(stream)
+    assert len(taken) <= 2 + 4
+    stream.close()  # type: ignore[attr-defined]
+    count = len(taken)
+    time.sleep(0.05)
+    assert len(taken) == count
+
+
+def test_the_workers_share_the_processors(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inception_rcnn.detector.pipeline.available_processors", lambda: 8)
+    assert detector.workers_ahead(0) == (0, None)
+    assert [detector.workers_ahead(n) for n in (1, 2, 3, 8, 20)] == [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)]
+    monkeypatch.setattr(detector.ensemble, "runtime", Runtime(torch.device("cuda"), torch.float32, 4))
+    assert detector.workers_ahead() == (8, 1)
+
+
+def test_the_clock_knows_every_stage(detector: Detector, images: list[Pixels]) -> None:
+    clock = StageClock()
+    detector(images[0], clock=clock)
+    assert list(clock.seconds)[:2] == ["decode", "proposals"] and list(clock.seconds)[-1] == "rest"
