@@ -20,6 +20,7 @@ from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
+    PooledMaps,
     PooledNetwork,
     PoolingSpec,
     enlarged_boxes,
@@ -107,6 +108,19 @@ class RegionClassifier:
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One look of a pooled classifier at an image.
+
+    Attributes:
+        seen: (1, 3, h, w), the image enlarged and preprocessed.
+        maps: What regions are read off.
+    """
+
+    seen: torch.Tensor
+    maps: PooledMaps
+
+
 class PooledClassifier:
     """A trained network that sees the image once and pools each region, with its description, on a device.
 
@@ -128,12 +142,27 @@ class PooledClassifier:
         self._compute = pooled_compute(self._ready, runtime, description.activation_ranges)
 
     @torch.inference_mode()
+    def look(self, image: NDArray[np.uint8], scale: float | None = None) -> Look:
+        """Return what the trunk sees of an image, before any region of it is known.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            scale: By which the image is enlarged, in place of what the description says.
+
+        Raises:
+            InputError: Wrong shape, or a scale that is not above 0.
+        """
+        seen = self._input(image, scale)
+        return Look(seen, self._compute.maps(seen))
+
+    @torch.inference_mode()
     def score(
         self,
         image: NDArray[np.uint8],
         boxes: NDArray[np.float32],
         *,
         scale: float | None = None,
+        look: Look | None = None,
         clock: StageClock | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return probabilities (N, C + 1), background last, and box offsets (N, 4), None without box regression.
@@ -142,6 +171,7 @@ class PooledClassifier:
             image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, with area.
             scale: By which the image is enlarged, in place of what the description says.
+            look: What `look` returned for the image; None: the trunk looks now.
             clock: Adds up the seconds of trunk and head ("network") and of RoIAlign ("pooling"), if given.
 
         Raises:
@@ -153,8 +183,8 @@ class PooledClassifier:
         if len(boxes) == 0:
             return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None
         with clock.stage("network"):
-            seen, corners = self.enlarged(image, boxes, scale)
-            maps = self._compute.maps(seen)
+            look = look or self.look(image, scale)
+            corners, maps = self._corners(boxes, image, look.seen), look.maps
         parts = []
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
@@ -173,14 +203,20 @@ class PooledClassifier:
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the trunk sees of an image, (1, 3, h, w), and the boxes (N, 5) in its pixels. See `score`."""
+        seen = self._input(image, scale)
+        return seen, self._corners(boxes, image, seen)
+
+    def _input(self, image: NDArray[np.uint8], scale: float | None) -> torch.Tensor:
         height, width = image.shape[:2]
         factor = self.network.spec.scale_for(width, height) if scale is None else scale
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
-        enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
-        corners = upload(enlarged_boxes(boxes, (width, height), enlarged), self.runtime.device)
-        # All of image 0 of the batch.
-        return enlarged.to(self.runtime.dtype), torch.nn.functional.pad(corners, (1, 0))
+        seen = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
+        return seen.to(self.runtime.dtype)
+
+    def _corners(self, boxes: NDArray[np.float32], image: NDArray[np.uint8], seen: torch.Tensor) -> torch.Tensor:
+        enlarged = enlarged_boxes(boxes, (image.shape[1], image.shape[0]), seen)
+        return torch.nn.functional.pad(upload(enlarged, self.runtime.device), (1, 0))  # all of image 0 of the batch
 
 
 AnyClassifier = RegionClassifier | PooledClassifier
