@@ -49,11 +49,14 @@ class ClassifierDescription:
         pooling: How regions are pooled from one map; None: each is warped.
         box_regression: Whether the network says how each box should be moved, too.
         objectness_power: The power of the objectness by which class probabilities are multiplied; 0: they stand alone.
+        iou_threshold: Of two detections of a class that overlap more, the better stays; moved boxes fall together
+            more closely than proposals, and allow more than R-CNN's 0.3.
+        max_proposals: So many regions are looked at by default; where more cost more than they bring.
         activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
             name; int8 needs them (`calibration.py`).
 
     Raises:
-        InputError: Box regression without pooling, or a power outside 0..4.
+        InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, or no proposals.
     """
 
     class_names: tuple[str, ...]
@@ -65,10 +68,17 @@ class ClassifierDescription:
     pooling: PoolingSpec | None = None
     box_regression: bool = False
     objectness_power: float = 1.0
+    iou_threshold: float = 0.3
+    max_proposals: int = 200
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
+        overlap, most = self.iou_threshold, self.max_proposals
+        if isinstance(overlap, bool) or not isinstance(overlap, int | float) or not 0 <= overlap <= 1:
+            raise InputError(f"iou_threshold should be a number in 0..1, got {overlap!r}")
+        if type(most) is not int or most < 1:
+            raise InputError(f"max_proposals should be a whole number, at least 1, got {most!r}")
         if self.box_regression and self.pooling is None:
             raise InputError("box_regression needs pooled regions; a warping classifier has no box offsets")
 
