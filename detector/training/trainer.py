@@ -19,7 +19,7 @@ from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import TrainingRun, run_training
-from inception_rcnn.detector.checkpoints import save_region_classifier
+from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
@@ -244,7 +244,8 @@ def _train(
 def _detector(propose: Propose, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> Detector:
     """Return a detector with a copy of the network, as the model's file will be used."""
     classifier = RegionClassifier(copy.deepcopy(network), description, runtime)
-    return Detector(propose, Ensemble([classifier]), DetectionSettings())
+    settings = replace(settings_of(description), score_threshold=DetectionSettings().score_threshold)
+    return Detector(propose, Ensemble([classifier]), settings)
 
 
 def _linear_summary(summary: dict[str, Any]) -> dict[str, Any]:

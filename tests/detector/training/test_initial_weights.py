@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_region_classifier
-from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, save_region_classifier
+from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network
 from inception_rcnn.structures import CheckpointError, InputError
 
@@ -65,10 +65,10 @@ def test_googlenets_own_weights_get_a_fresh_last_layer_where_their_classes_are_n
 
 
 def test_the_shipped_classifier_can_be_named(cpu: Runtime) -> None:
-    shipped = load_region_classifier(DEFAULT_WEIGHTS, cpu)
-    start = pretrained_network(DEFAULT_WEIGHTS, shipped.description.class_names)
+    shipped = load_region_classifier("coco-mini", cpu)
+    start = pretrained_network("coco-mini", shipped.description.class_names)
     assert start.knows_classes and same(start.network, shipped.network)
-    assert start.origin["pretrained"] == DEFAULT_WEIGHTS
+    assert start.origin["pretrained"] == "coco-mini"
     assert start.origin["pretrained_training"] == shipped.description.training
 
 
