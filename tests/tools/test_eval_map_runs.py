@@ -89,7 +89,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def words(root: Path, model: Path, *more: str | Path) -> list[str]:
     """The command line."""
-    wanted = ("--root", root, "--weights", model, "--max-proposals", "6", "--device", "cpu", "--quiet", *more)
+    how = ("--device", "cpu", "--runtime", "torch", "--max-proposals", "6", "--quiet")
+    wanted = ("--root", root, "--weights", model, *how, *more)
     return ["eval_map", *map(str, wanted)]
 
 
