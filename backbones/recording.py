@@ -121,12 +121,15 @@ def record(part: Part) -> Recording:
     Raises:
         InputError: It has another number of inputs or outputs than it names.
     """
-    recorder = _Recorder(part.example)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on so small an input several wait for each other longer than they work
     try:
-        with torch.no_grad(), recorder:
-            results = tuple(flat(part.module(*part.example)))
+        # In inference mode torch shows other operations; the example is kept from those that write into it.
+        with torch.inference_mode(False), torch.no_grad():
+            example = [one.clone() for one in part.example]
+            recorder = _Recorder(example)
+            with recorder:
+                results = tuple(flat(part.module(*example)))
     finally:
         torch.set_num_threads(threads)
     if len(part.example) != len(part.inputs) or len(results) != len(part.outputs):

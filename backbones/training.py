@@ -175,7 +175,7 @@ class AveragedTraining:
         """Start copying a step's loss and norm to the CPU; return the loss of the step before."""
         host = torch.empty(2, pin_memory=True)
         host.copy_(values, non_blocking=True)
-        copied = torch.cuda.Event()
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
         before = self._unread[1] if self._unread is not None else None
         self.check()

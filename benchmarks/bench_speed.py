@@ -96,17 +96,19 @@ class Bench:
         photographs: Files.
         weights: Of the default detector, and of the warping one.
         extent: How much is measured.
+        runtimes: What computes ours, see `runtimes_here`.
     """
 
     photographs: list[Path]
     weights: tuple[str, str]
     extent: Extent
+    runtimes: tuple[str, ...]
 
     @cached_property
     def ours(self) -> dict[str, Ours]:
         """The detectors of ours, by what the tables call them."""
         found = {}
-        for runtime in runtimes_here():
+        for runtime in self.runtimes:
             for name, weights in zip((DEFAULT, WARP), self.weights, strict=True):
                 found[called(name, runtime)] = Ours(weights, runtime=runtime, regions=self.extent.few)
         return found
@@ -129,7 +131,8 @@ class Bench:
 
     def stages(self) -> list[Table]:
         """Where a photograph's time goes."""
-        six = {f"{name}, six networks": replace(one, members=6) for name, one in self.ours.items()}
+        most = max(self.extent.members)
+        several = {f"{name}, {most} networks": replace(one, members=most) for name, one in self.ours.items()}
         parts = Table("Stages of a photograph", ("detector", "stage", "ms", "share"))
         whole = Table(
             "A photograph, and the network's share of the machine's matrix rate",
@@ -141,8 +144,8 @@ class Bench:
             "of regions is in its seconds, and no product. The machine's rate: the best of a matrix product and a 3x3 "
             "convolution in torch, in that precision.",
         )
-        for name, one in (self.ours | six).items():
-            # six are held only while they are measured
+        for name, one in (self.ours | several).items():
+            # several networks are held only while they are measured
             detector = self.loaded[name] if name in self.loaded else one.load()
             clocks = self._clocks(detector, 1 if one.members > 1 else self.extent.rounds)
             total = Spread.of([sum(clock.values()) for clock in clocks])
@@ -201,7 +204,7 @@ class Bench:
             table.note = f"{self.weights[0]} warps too: nothing to compare."
             return [table]
         count = round(float(np.mean([len(one) for one in boxes])))
-        for runtime in runtimes_here():
+        for runtime in self.runtimes:
             pair = [self.loaded[called(name, runtime)] for name in (WARP, DEFAULT)]
             own = pair[0].ensemble.runtime.precision
             for precision in dict.fromkeys((own, "fp32")):
@@ -256,7 +259,7 @@ class Bench:
         """Regions/s of the plain R-CNN and of ours that warps."""
         heads = ("R-CNN", "regions/s", "times the plain one", "ms a region: cut", "network", "rest")
         table = Table("Warped regions, proposals left out", heads)
-        warps = {called(WARP, runtime): self.loaded[called(WARP, runtime)] for runtime in runtimes_here()}
+        warps = {called(WARP, runtime): self.loaded[called(WARP, runtime)] for runtime in self.runtimes}
         cost = {name: np.zeros(3) for name in (PLAIN, *warps)}
         for _, number in itertools.product(range(self.extent.rounds), range(len(self.images))):
             image, some = self.images[number], boxes[number]
@@ -422,6 +425,7 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="times each is done by each detector; default 3")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="of the default detector")
     parser.add_argument("--warp-weights", default="coco-mini", help="of the one that warps")
+    parser.add_argument("--runtimes", nargs="+", choices=("torch", "openvino"), help="of ours; default: all there are")
     parser.add_argument("--threads", type=int, help="processors to use; default: all that this process may")
     parser.add_argument("--isa", choices=("native", "avx2"), default="native", help="avx2: nothing above it")
     parser.add_argument("--quick", action="store_true", help="a minute: one photograph, few regions")
@@ -444,7 +448,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     extent = QUICK if asked.quick else Extent()
     extent = replace(extent, rounds=asked.rounds or extent.rounds)
     photographs = photographs_of(asked.root, asked.dataset, asked.split, 1 if asked.quick else asked.limit)
-    bench = Bench(photographs, (asked.weights, asked.warp_weights), extent)
+    bench = Bench(photographs, (asked.weights, asked.warp_weights), extent, tuple(asked.runtimes or runtimes_here()))
     head = described(asked, bench)
     print(head, flush=True)
     tables: list[Table] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from inception_rcnn.backbones import (
     write_checkpoint,
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
+from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
@@ -172,12 +173,28 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     Raises:
         CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
     """
+    _rewrite(path, score_threshold=shortened_threshold(threshold))
+
+
+def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> None:
+    """Rewrite a checkpoint of one's own so that it can be computed in int8; nothing else changes.
+
+    Args:
+        path: Of a pooled classifier.
+        ranges: From `calibration.activation_ranges`.
+
+    Raises:
+        CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
+    """
+    _rewrite(path, activation_ranges=dict(ranges))
+
+
+def _rewrite(path: str | Path, **changes: Any) -> None:
+    """Change some of what a checkpoint says of itself."""
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND)
-    description = replace(
-        _from_json(checkpoint.description, Path(path)), score_threshold=shortened_threshold(threshold)
-    )
+    description = replace(_from_json(checkpoint.description, Path(path)), **changes)
     write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
 
 
@@ -208,6 +225,7 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "pooling": None if description.pooling is None else description.pooling.to_dict(),
         "box_regression": description.box_regression,
         "objectness_power": description.objectness_power,
+        "activation_ranges": description.activation_ranges,
     }
 
 
@@ -250,6 +268,7 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             pooling=pooling,
             box_regression=_flag(values, "box_regression"),
             objectness_power=values.get("objectness_power", 1.0),
+            activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
         )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -266,6 +285,21 @@ def _pooling_from_json(values: dict[str, Any], path: Path) -> PoolingSpec | None
         return PoolingSpec.from_dict(stored)
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _ranges_from_json(stored: Any) -> dict[str, Ranges]:
+    """Return what each part's convolutions read, by the part's name; empty in files that were not calibrated."""
+    if not isinstance(stored, dict) or not all(isinstance(pairs, list) for pairs in stored.values()):
+        raise InputError(f"activation_ranges should be lists by name, got {stored!r}")
+    for name, pairs in stored.items():
+        if wrong := [pair for pair in pairs if not _is_range(pair)]:
+            raise InputError(f"activation_ranges of {name} should be pairs of numbers, low and high, got {wrong[0]!r}")
+    return {name: tuple((float(low), float(high)) for low, high in pairs) for name, pairs in stored.items()}
+
+
+def _is_range(pair: Any) -> bool:
+    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
+    return numbers and len(pair) == 2 and pair[0] <= pair[1]
 
 
 def _flag(values: dict[str, Any], name: str) -> bool:

@@ -16,7 +16,7 @@ from inception_rcnn.backbones import CAFFE_INPUT, InputSpec, googlenet, read_des
 from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND
 from inception_rcnn.backbones.export import backbone_part
 from inception_rcnn.backbones.recording import Part
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.detector.checkpoints import KIND, load_region_classifier, weights_path
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, trunk_part
 from inception_rcnn.detector.region_classifier import PooledClassifier, RegionClassifier
@@ -90,7 +90,6 @@ def _detector_parts(path: Path, image: NDArray[np.uint8], *, int8: bool) -> Iter
         yield _multibox(multibox_path(settings.multibox), image, settings.side)
 
 
-@torch.inference_mode()
 def _pooled(
     classifier: PooledClassifier, image: NDArray[np.uint8], about: Mapping[str, Any], *, int8: bool
 ) -> Iterator[Exportable]:
@@ -98,10 +97,11 @@ def _pooled(
     ranges = description.activation_ranges if int8 else {}
     if int8 and not ranges:
         raise InputError("int8 needs calibrated weights; calibrate them with `inception-rcnn calibrate`")
-    seen, corners = classifier.enlarged(image, _regions(image))
-    maps = network.maps(seen)
-    coarse, fine = network.pool(maps, corners)
-    mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
+    with torch.inference_mode():
+        seen, corners = classifier.enlarged(image, _regions(image))
+        maps = network.maps(seen)
+        coarse, fine = network.pool(maps, corners)
+        mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
     pooling = {"input": description.input_spec.to_dict(), "pooling": network.spec.to_dict()}
     yield Exportable(trunk_part(network, ranges.get(TRUNK)), (seen,), pooling)
     read = tuple(one for one in (coarse, fine, mean) if one is not None)
@@ -110,7 +110,7 @@ def _pooled(
 
 def _warped(classifier: RegionClassifier, image: NDArray[np.uint8], about: Mapping[str, Any]) -> Exportable:
     spec = classifier.description.input_spec
-    crops = torch.from_numpy(RegionWarp(image, spec).cut(_regions(image)))
+    crops = upload(RegionWarp(image, spec).cut(_regions(image)), _CPU.device)
     part = backbone_part(classifier.network, spec.side)
     return Exportable(part, (spec.apply(crops),), {"input": spec.to_dict(), **about})
 
@@ -130,7 +130,7 @@ def _googlenet(path: Path, image: NDArray[np.uint8]) -> Exportable:
 
 def _stretched(image: NDArray[np.uint8], spec: InputSpec) -> Tensor:
     whole = np.array([0, 0, image.shape[1], image.shape[0]], np.float64)
-    return spec.apply(torch.from_numpy(stretch(image, whole, spec.side)[None]))
+    return spec.apply(upload(stretch(image, whole, spec.side)[None], _CPU.device))
 
 
 def _regions(image: NDArray[np.uint8]) -> NDArray[np.float32]:

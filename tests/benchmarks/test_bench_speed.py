@@ -27,6 +27,7 @@ from inception_rcnn.detector.ensemble import shared_stages
 from inception_rcnn.structures import load_image, nms_per_class
 
 SCRIPT = Path(bench_speed.__file__)
+PATHS = (str(SCRIPT.parent.parent / "src"), str(SCRIPT.parent))
 
 
 def test_spread_is_median_and_ends() -> None:
@@ -184,29 +185,39 @@ def test_photographs_of_a_set_are_spread_over_it_and_else_bundled() -> None:
     assert all(path.exists() for path in bundled)
 
 
-def test_a_small_run_with_avx2_alone_prints_and_records_its_tables(tmp_path: Path) -> None:
+def test_the_switch_starts_the_process_again_with_avx2_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Replaced(Exception):
+        pass
+
+    def replace_process(program: str, command: list[str], environment: dict[str, str]) -> None:
+        assert (program, command[1:]) == (sys.executable, sys.argv)
+        assert speed_ours.AVX2.items() <= environment.items()
+        raise Replaced
+
+    monkeypatch.setattr(os, "execve", replace_process)
+    with pytest.raises(Replaced):
+        bench_speed.main(["--isa", "avx2", "--quick"])
+
+
+@pytest.mark.skipif("AVX" not in machine.instructions(), reason="needs an x86 processor with AVX2, and Linux to say so")
+def test_under_the_switch_torch_has_avx2_and_the_choice_is_float32() -> None:
+    lines = "import torch, speed_ours as s; s.pretend(); print(torch.backends.cpu.get_cpu_capability())"
+    lines += "; print(s.runtimes.choose_runtime('cpu').dtype)"
+    environment = os.environ | speed_ours.AVX2 | {"PYTHONPATH": os.pathsep.join(PATHS)}
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stdout.split() == ["AVX2", "torch.float32"], done.stderr
+
+
+def test_a_small_run_prints_and_records_its_tables(tmp_path: Path) -> None:
     record = tmp_path / "record.json"
-    command = [
-        sys.executable,
-        str(SCRIPT),
-        "--quick",
-        "--only",
-        "stages",
-        "start",
-        "--json",
-        str(record),
-        "--threads",
-        "1",
-    ]
-    switch = ["--isa", "avx2"] if machine.instructions() != machine.instructions_of([]) else []
-    paths = os.pathsep.join([str(SCRIPT.parent.parent / "src"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [*command, *switch], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}, timeout=300
-    )
+    command = [sys.executable, str(SCRIPT), "--quick", "--only", "stages", "start", "--json", str(record)]
+    command += ["--threads", "1", "--runtimes", "torch"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(PATHS)}
+    done = subprocess.run([*command, "--threads", "1"], capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr
-    if switch:
-        assert "AVX2 alone by a switch of the libraries (AVX2)" in done.stdout
-        assert "| float32 |" in done.stdout and "bfloat16 |" not in done.stdout
     tables = json.loads(record.read_text())["tables"]
-    assert [table["title"] for table in tables][-1] == "Process start to first detection"
-    assert len(tables) == 3 and all(table["rows"] for table in tables)
+    parts, whole, start = (table["rows"] for table in tables)
+    assert {row[0] for row in parts} >= {"ours, default", "ours, warp", "ours, default, 2 networks"}
+    assert all(row[1]["median"] > 0 and row[7] > 0 for row in whole)
+    assert start[-1][0] == "Faster R-CNN ResNet-50 FPN" and all(row[2]["median"] > 0.5 for row in start)
+    assert all(f"## {table['title']}" in done.stdout for table in tables)

@@ -65,13 +65,13 @@ def test_regions_come_in_batches_that_change_nothing(
 ) -> None:
     whole = pooled.score(photograph, boxes)
     sizes: list[int] = []
-    network_cells = pooled.network.cells
+    pool = pooled._ready.pool
 
-    def counted(maps: PooledMaps, rows: torch.Tensor) -> torch.Tensor:
+    def counted(maps: PooledMaps, rows: torch.Tensor) -> object:
         sizes.append(len(rows))
-        return network_cells(maps, rows)
+        return pool(maps, rows)
 
-    monkeypatch.setattr(pooled.network, "cells", counted)
+    monkeypatch.setattr(pooled._ready, "pool", counted)
     monkeypatch.setattr(module, "_REGIONS_AT_A_TIME", 12)
     parts = pooled.score(photograph, boxes)
     assert sizes == [12, 12, 6]
@@ -82,7 +82,7 @@ def test_regions_come_in_batches_that_change_nothing(
 
 def test_the_trunk_looks_once(pooled: PooledClassifier, photograph: Pixels, boxes: Boxes) -> None:
     looks: list[int] = []
-    hook = pooled.network.trunk.conv1.register_forward_hook(lambda *_: looks.append(1))
+    hook = pooled._ready.trunk.conv1.register_forward_hook(lambda *_: looks.append(1))
     pooled.score(photograph, boxes)
     hook.remove()
     assert len(looks) == 1
@@ -124,7 +124,7 @@ def test_every_specification_can_be_scored(
 
 def test_no_regions_need_no_look(pooled: PooledClassifier, photograph: Pixels) -> None:
     looks: list[int] = []
-    hook = pooled.network.trunk.conv1.register_forward_hook(lambda *_: looks.append(1))
+    hook = pooled._ready.trunk.conv1.register_forward_hook(lambda *_: looks.append(1))
     found, offsets = pooled.score(photograph, np.zeros((0, 4), np.float32))
     hook.remove()
     assert found.shape == (0, 4) and offsets is not None and offsets.shape == (0, 4) and looks == []
@@ -238,7 +238,7 @@ def test_members_that_pool_need_the_same_classes_and_runtime_but_no_common_input
     Ensemble([member(), member(input_spec=InputSpec()), classifiers[0]])
     with pytest.raises(InputError, match="weights 2 differ from the first in their class_names"):
         Ensemble([classifiers[0], member(class_names=("cup", "cat", "person"))])
-    with pytest.raises(InputError, match="weights 2 are on Runtime"):
+    with pytest.raises(InputError, match="weights 2 are on fp32"):
         Ensemble([member(), member(Runtime(torch.device("cpu"), torch.float32, 9))])
     with pytest.raises(InputError, match="weights 3 differ from the first that warp in their input_spec"):
         odd = replace(classifiers[1].description, input_spec=InputSpec(side=32, context=5))

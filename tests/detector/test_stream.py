@@ -69,6 +69,23 @@ def test_a_stream_equals_calls_for_any_number_of_workers(detector: Detector, ima
     assert list(detector.stream([])) == []
 
 
+def test_the_same_is_found_for_any_number_of_threads(detector: Detector, images: list[Pixels]) -> None:
+    """torch sums in another order on other numbers of threads; that changes scores by rounding, and nothing else."""
+    before = torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            found[threads] = list(detector.stream(images[:3], workers=threads % 3))
+    finally:
+        torch.set_num_threads(before)
+    for threads in (2, 3, 5):
+        for one, other in zip(found[1], found[threads], strict=True):
+            assert one.labels.tolist() == other.labels.tolist()
+            np.testing.assert_allclose(one.boxes, other.boxes, atol=1e-3)
+            np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-6)
+
+
 def test_what_was_prepared_is_detected_on_as_what_was_not(detector: Detector, images: list[Pixels]) -> None:
     image = images[0]
     expected = content(detector(image))

@@ -1,0 +1,90 @@
+"""What the convolutions of a pooled network read in photographs: the ranges that int8 divides into 256 steps.
+
+Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference" (ranges from data; weights by output channel as in Krishnamoorthi 2018, "Quantizing deep convolutional
+networks for efficient inference").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from inception_rcnn.backbones.recording import Ranges
+from inception_rcnn.detector.pooled_parts import HEAD, TRUNK
+from inception_rcnn.detector.region_classifier import PooledClassifier
+from inception_rcnn.structures import InputError
+
+# Of what a convolution reads in one photograph, this share lies within its range: the few largest numbers would take
+# steps away from all others.
+_SHARE: Final = 0.9999
+_LOOKED_AT: Final = 200_000  # numbers of each map, evenly spread over it
+
+
+@torch.inference_mode()
+def activation_ranges(
+    classifier: PooledClassifier, photographs: Iterable[tuple[NDArray[np.uint8], NDArray[np.float32]]]
+) -> dict[str, Ranges]:
+    """Return the range of what each convolution reads, by the part's name.
+
+    Args:
+        classifier: Computed by torch.
+        photographs: Images (H, W, 3) uint8 RGB, each with boxes (N, 4) to be classified; some dozens from a training
+            set are enough.
+
+    Raises:
+        InputError: No photographs, or a classifier that OpenVINO computes.
+    """
+    if classifier.runtime.openvino is not None:
+        raise InputError(f"ranges are read off torch's numbers; this classifier is computed in {classifier.runtime}")
+    network, found = classifier.network, {TRUNK: _Ranges(), HEAD: _Ranges()}
+    for image, boxes in photographs:
+        seen, corners = classifier.enlarged(image, boxes)
+        with found[TRUNK].of_one_photograph():
+            maps = network.maps(seen)
+        coarse, fine = network.pool(maps, corners)
+        mean = None if maps.mean is None else maps.mean.expand(len(coarse), -1)
+        with found[HEAD].of_one_photograph():
+            network.head(network.join(coarse, fine), mean)
+    if not found[TRUNK].limits:
+        raise InputError("a calibration needs photographs, and there are none")
+    return {name: tuple((low, high) for low, high in ranges.limits) for name, ranges in found.items()}
+
+
+class _Ranges(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Looks at what convolutions with a bias read, in the order of their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.limits: list[tuple[float, float]] = []
+        self._calls = 0
+
+    def of_one_photograph(self) -> _Ranges:
+        """Begin with the first convolution again."""
+        self._calls = 0
+        return self
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run an operation, and look at it if it is a convolution."""
+        if func._schema.name == "aten::convolution" and args[2] is not None:
+            low, high = _limits(args[0])
+            if self._calls == len(self.limits):
+                self.limits.append((low, high))
+            before = self.limits[self._calls]
+            self.limits[self._calls] = (min(low, before[0]), max(high, before[1]))
+            self._calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+def _limits(x: torch.Tensor) -> tuple[float, float]:
+    every = x.detach().float().flatten()
+    numbers = every[:: max(1, len(every) // _LOOKED_AT)].numpy()
+    low, high = np.quantile(numbers, [1 - _SHARE, _SHARE])
+    return float(low), float(high)
