@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones.recording import Call, Port, Ranges, Recording, Value, flat
 from inception_rcnn.structures import InputError, MissingDependencyError
 
-OPSET: Final = 17
+OPSET: Final = 19
 # Written out, so that runtimes older than the library that writes the file read it. Source: ONNX's table of versions.
-_IR_VERSION: Final = 8
+_IR_VERSION: Final = 9
 
 
 def onnx_model(recording: Recording) -> bytes:
@@ -68,12 +69,12 @@ class _Graph:
             "rsqrt": lambda x: self._node("Reciprocal", [self._node("Sqrt", [x])]),
             "add": lambda x, y: self._node("Add", [x, y]),
             "mul": lambda x, y: self._node("Mul", [x, y]),
-            "mean": lambda x, axes, keep=False: self._node("ReduceMean", [x], axes=list(axes), keepdims=int(keep)),
+            "mean": lambda x, axes, keep=False: self._node("ReduceMean", [x, _whole(axes)], keepdims=int(keep)),
             "addmm": lambda bias, x, weight: self._node("Gemm", [x, weight, bias]),
             "permute": lambda x, order: self._node("Transpose", [x], perm=list(order)),
             "view": self._view,
             "_unsafe_view": self._view,
-            "squeeze": lambda x, axis: self._node("Squeeze", [x, np.array([axis], np.int64)]),
+            "squeeze": lambda x, axis: self._node("Squeeze", [x, _whole([axis])]),
             "upsample_nearest2d": self._upsample,
         }
 
@@ -210,20 +211,20 @@ class _Graph:
         )
 
     def _split(self, x: Any, sizes: Sequence[int], axis: int = 0) -> list[str]:
-        return self._nodes_with("Split", [x, np.array(sizes, np.int64)], len(sizes), axis=axis)
+        return self._nodes_with("Split", [x, _whole(sizes)], len(sizes), axis=axis)
 
     def _view(self, x: Value, shape: Sequence[int]) -> str:
         # ONNX: 0 means as long as it was. The first dimension is the batch, which may have any length.
         if shape[0] != x.length:
             raise InputError("a change of shape that touches the batch has no translation to ONNX")
-        return self._node("Reshape", [x, np.array([0, *shape[1:]], np.int64)])
+        return self._node("Reshape", [x, _whole([0, *shape[1:]])])
 
     def _upsample(self, x: Any, size: Sequence[int] | None, *scales: Any) -> str:
         if size is None or any(scale is not None for scale in flat(scales)):
             raise InputError("enlarging by a factor has no translation to ONNX; name the size in pixels")
         # Sizes of all four dimensions are wanted; the first two stay.
         shape = self._node("Shape", [x], end=2)
-        sizes = self._node("Concat", [shape, np.array(size, np.int64)], axis=0)
+        sizes = self._node("Concat", [shape, _whole(size)], axis=0)
         return self._node(
             "Resize",
             [x, None, None, sizes],
@@ -231,3 +232,7 @@ class _Graph:
             nearest_mode="floor",
             coordinate_transformation_mode="asymmetric",
         )
+
+
+def _whole(numbers: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(numbers, np.int64)

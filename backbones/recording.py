@@ -107,7 +107,11 @@ class Recording:
         """Return the SHA-256 of all that decides what the part computes: operations, their arguments, weights."""
         digest = hashlib.sha256()
         part = self.part
-        digest.update(repr((part.name, part.inputs, part.outputs, part.ranges, self.inputs)).encode())
+        fixed = [
+            [size if axis is None else axis for size, axis in zip(one.shape, port.axes, strict=True)]
+            for one, port in zip(part.example, part.inputs, strict=True)
+        ]
+        digest.update(repr((part.name, part.inputs, fixed, part.outputs, part.ranges, self.inputs)).encode())
         for call in self.calls:
             digest.update(f"{call.name} {call.results}\0".encode())
             _add(digest, call.arguments)

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.structures import InputError, MissingDependencyError
+from inception_rcnn.structures.jobs import available_processors
 
 # glibc's mallopt parameters, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_ENOUGH_FOR_BOTH: Final = 4  # processors
 
 
 ENGINES: Final = ("auto", "torch", "openvino")
@@ -125,6 +127,15 @@ def cpu_has_fast_bfloat16() -> bool:
     """Return whether this CPU has instructions for bfloat16 products."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+
+
+def leaves_processors(runtime: Runtime) -> bool:
+    """Return whether other work gains by running while a network computes there.
+
+    It does beside a GPU, and where there are more processors than a network of one image keeps busy. On two, both only
+    take turns.
+    """
+    return runtime.device.type != "cpu" or available_processors() >= _ENOUGH_FOR_BOTH
 
 
 def keep_freed_memory() -> None:

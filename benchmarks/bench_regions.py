@@ -35,7 +35,7 @@ from inception_rcnn.backbones import read_description
 from inception_rcnn.backbones.runtime import keep_freed_memory
 from inception_rcnn.datasets.class_matching import class_positions, known_classes
 from inception_rcnn.datasets.evaluation_set import EvaluationSet, evaluation_set_of
-from inception_rcnn.detector import DetectionSettings, Detector, Ensemble, RegionScores, load_detector
+from inception_rcnn.detector import Detector, Ensemble, RegionScores, load_detector
 from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.detector.region_classifier import classifier_of
 from inception_rcnn.evaluation import Evaluation, evaluate_coco
@@ -45,7 +45,8 @@ from inception_rcnn.proposals.stored import proposals_from_file
 from inception_rcnn.structures import Detections, DetectionTable, progress_bar
 
 # As eval_map: AP counts every detection of a photograph; only those of a class are limited.
-COUNTED = DetectionSettings(max_proposals=None, max_detections=None)
+# What is counted: everything, as evaluation wants it; suppression as the weights have it.
+COUNTED = {"score_threshold": 0.001, "max_proposals": None, "max_detections": None}
 DEFAULT_REGIONS = 200
 
 
@@ -153,7 +154,7 @@ def settings_of(
 
 def detector_of(setting: Setting, device: str) -> Detector:
     """The detector that a setting means."""
-    detector = load_detector(setting.weights, device, settings=COUNTED, runtime="torch")
+    detector = load_detector(setting.weights, device, runtime="torch").with_settings(**COUNTED)
     if setting.cells is None and setting.short_side is None:
         return detector
     member = detector.ensemble.members[0]
@@ -302,7 +303,9 @@ def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", default="val")
     parser.add_argument("--protocol", choices=tuple(PROTOCOLS), help="of mAP@0.5; by default the format's own")
     parser.add_argument("--proposals", type=Path, required=True, help="file made by `propose`")
-    parser.add_argument("--weights", nargs="+", default=["coco-mini"], help="files or shipped names; each by itself")
+    parser.add_argument(
+        "--weights", nargs="+", default=["coco", "coco-mini"], help="files or shipped names; each by itself"
+    )
     parser.add_argument("--regions", nargs="+", default=["50", "100", "200", "300", "500", "all"], help="numbers, all")
     parser.add_argument("--powers", nargs="+", type=float, default=[0.0, 1.0], help="of the objectness")
     parser.add_argument("--cells", nargs="*", type=int, default=[], help="beside those trained with")

@@ -52,7 +52,7 @@ BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", 
 SECTIONS = ("stages", "pool", "peers", "growth", "start")
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # Stages of a detector that are not its network: what remains of a photograph is network and region pooling.
-OUTSIDE = ("decode", "proposals", "objectness", "warp", "rest")
+OUTSIDE = ("decode", "waiting", "proposals", "objectness", "warp", "rest")
 DEFAULT, WARP, PLAIN = "ours, default", "ours, warp", "plain R-CNN"
 
 
@@ -133,7 +133,11 @@ class Bench:
         """Where a photograph's time goes."""
         most = max(self.extent.members)
         several = {f"{name}, {most} networks": replace(one, members=most) for name, one in self.ours.items()}
-        parts = Table("Stages of a photograph", ("detector", "stage", "ms", "share"))
+        parts = Table(
+            "Stages of a photograph",
+            ("detector", "stage", "ms", "share"),
+            note="What runs beside something else is counted in full, so shares may come to more than 100 %.",
+        )
         whole = Table(
             "A photograph, and the network's share of the machine's matrix rate",
             (
@@ -148,22 +152,24 @@ class Bench:
             # several networks are held only while they are measured
             detector = self.loaded[name] if name in self.loaded else one.load()
             clocks = self._clocks(detector, 1 if one.members > 1 else self.extent.rounds)
-            total = Spread.of([sum(clock.values()) for clock in clocks])
-            for stage in dict.fromkeys(stage for clock in clocks for stage in clock):
-                own = Spread.of([1000 * clock.get(stage, 0.0) for clock in clocks])
+            total = Spread.of([seconds for seconds, _ in clocks])
+            for stage in dict.fromkeys(stage for _, clock in clocks for stage in clock):
+                own = Spread.of([1000 * clock.get(stage, 0.0) for _, clock in clocks])
                 parts.add(name, stage, own, f"{own.median / total.median / 10:.0f} %")
             streamed = None if one.members > 1 else self._streamed(detector)
-            whole.add(name, total, 1 / total.median, streamed, *self._rate_cells(detector, clocks))
+            whole.add(
+                name, total, 1 / total.median, streamed, *self._rate_cells(detector, [clock for _, clock in clocks])
+            )
         return [parts, whole]
 
-    def _clocks(self, detector: Detector, rounds: int) -> list[dict[str, float]]:
-        """Seconds by stage, of each photograph in each round."""
+    def _clocks(self, detector: Detector, rounds: int) -> list[tuple[float, dict[str, float]]]:
+        """Seconds of each photograph in each round, and those of its stages."""
         detector(self.photographs[0])
         clocks = []
         for _, path in itertools.product(range(rounds), self.photographs):
-            clock = StageClock()
+            clock, start = StageClock(), time.perf_counter()
             detector(path, clock=clock)
-            clocks.append(clock.seconds)
+            clocks.append((time.perf_counter() - start, clock.seconds))
         return clocks
 
     def _streamed(self, detector: Detector) -> float:

@@ -38,8 +38,8 @@ from inception_rcnn.structures import CheckpointError, InputError
 
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
-SHIPPED: Final = {"coco-mini": "coco-mini.safetensors"}
-DEFAULT_WEIGHTS: Final = "coco-mini"
+SHIPPED: Final = {"coco": "coco.safetensors", "coco-mini": "coco-mini.safetensors"}
+DEFAULT_WEIGHTS: Final = "coco"
 
 
 Weights = str | Path | Sequence[str | Path]
@@ -57,11 +57,11 @@ def load_detector(
     """Return a detector with the given weights, ready to be called.
 
     Args:
-        weights: A checkpoint file, a shipped name ("coco-mini"), or a list of them: an ensemble whose probabilities
-            are averaged region by region. None: the shipped model.
+        weights: A checkpoint file, a shipped name ("coco", "coco-mini"), or a list of them: an ensemble whose
+            probabilities are averaged region by region. None: the shipped model.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        settings: Thresholds and limits; by default the score threshold and the objectness' power are the first
-            checkpoint's own, and at most 100 detections of an image are kept.
+        settings: Thresholds and limits; by default the first checkpoint's own (`settings_of`), and at most 100
+            detections of an image are kept.
         regions: "pool" (one look at the image, and each region read off its maps) or "warp" (each region stretched
             and looked at by itself, as the paper has it): which shipped model is loaded when no weights are named, and
             what named weights have to do. None: whatever the weights do.
@@ -78,15 +78,23 @@ def load_detector(
     where = choose_runtime(device, runtime, precision)
     ensemble = Ensemble([load_region_classifier(name, where) for name in names])
     description = ensemble.members[0].description
-    settings = settings or DetectionSettings(
-        score_threshold=description.score_threshold, objectness_power=description.objectness_power
-    )
+    settings = settings or settings_of(description)
     try:
         proposing = ProposalSettings.from_dict(description.proposal_settings)
     except InputError as error:
         raise CheckpointError(f"{names[0]}: {error}") from error
     proposer = Proposer.load(proposing, where)
     return Detector(proposer, ensemble, settings, proposer.multibox)
+
+
+def settings_of(description: ClassifierDescription) -> DetectionSettings:
+    """Return the settings that suit a classifier, as its checkpoint says."""
+    return DetectionSettings(
+        score_threshold=description.score_threshold,
+        objectness_power=description.objectness_power,
+        iou_threshold=description.iou_threshold,
+        max_proposals=description.max_proposals,
+    )
 
 
 def save_region_classifier(
@@ -237,6 +245,8 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "pooling": None if description.pooling is None else description.pooling.to_dict(),
         "box_regression": description.box_regression,
         "objectness_power": description.objectness_power,
+        "iou_threshold": description.iou_threshold,
+        "max_proposals": description.max_proposals,
         "activation_ranges": description.activation_ranges,
     }
 
@@ -280,6 +290,8 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             pooling=pooling,
             box_regression=_flag(values, "box_regression"),
             objectness_power=values.get("objectness_power", 1.0),
+            iou_threshold=values.get("iou_threshold", 0.3),
+            max_proposals=values.get("max_proposals", 200),
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
         )
     except InputError as error:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.detector.device_chain import WarpedChain
-from inception_rcnn.detector.region_classifier import AnyClassifier, PooledClassifier, RegionClassifier
+from inception_rcnn.detector.region_classifier import AnyClassifier, Look, PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
 from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.progress import StageClock
@@ -129,8 +129,21 @@ class Ensemble:
         """How regions become the input of the members that warp; if none does, how the image becomes the first's."""
         return (*self.warped, self.members[0])[0].description.input_spec
 
+    def look(self, image: NDArray[np.uint8]) -> tuple[Look | None, ...]:
+        """Return what each member sees of an image before any region of it is known; None of those that warp.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+        """
+        return tuple(member.look(image) if isinstance(member, PooledClassifier) else None for member in self.members)
+
     def score(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, clock: StageClock | None = None
+        self,
+        image: NDArray[np.uint8],
+        boxes: NDArray[np.float32],
+        *,
+        looks: Sequence[Look | None] | None = None,
+        clock: StageClock | None = None,
     ) -> MemberScores:
         """Return what every member says of an image's regions.
 
@@ -139,6 +152,7 @@ class Ensemble:
         Args:
             image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, with area.
+            looks: What `look` returned for the image; None: the members look now.
             clock: Adds up the seconds of warp, pooling and network, if given.
         """
         clock = clock or StageClock()
@@ -148,9 +162,9 @@ class Ensemble:
         if self.warped:
             places = [place for place, one in enumerate(self.members) if isinstance(one, RegionClassifier)]
             scores[places] = self._score_warped(image, boxes, clock)
-        for place, member in enumerate(self.members):
+        for place, (member, look) in enumerate(zip(self.members, looks or [None] * len(self.members), strict=True)):
             if isinstance(member, PooledClassifier):
-                scores[place], moves = member.score(image, boxes, clock=clock)
+                scores[place], moves = member.score(image, boxes, look=look, clock=clock)
                 if moves is not None:
                     offsets[place] = moves
         return MemberScores(scores, offsets, regresses) if any(regresses) else MemberScores(scores)

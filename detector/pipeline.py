@@ -7,6 +7,9 @@
                       probabilities (members, N, C + 1), and box offsets where the weights have them
       --postprocess-> mean over the members x objectness, boxes moved, per-class threshold and NMS, cap --> Detections
 
+Selective search needs no network, so it has a thread of its own: beside the networks' first look at the image where
+there are processors for both; in a stream, and over a set, on the next images while the networks are at this one.
+
 Source: Szegedy et al. 2014, "Going deeper with convolutions", section 8; Girshick et al. 2014 (R-CNN) and 2015 (Fast
 R-CNN, for regions that are pooled).
 """
@@ -14,21 +17,26 @@ R-CNN, for regions that are pooled).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.backbones.runtime import leaves_processors
 from inception_rcnn.detector.ensemble import Ensemble, RegionScores
 from inception_rcnn.detector.postprocessing import DetectionSettings, postprocess
+from inception_rcnn.detector.region_classifier import Look
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import Detections, ImageSource, Proposals, load_image, nms
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
+
+if TYPE_CHECKING:
+    from inception_rcnn.proposals.network.predictor import View
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -56,6 +64,19 @@ class PreparedImage:
     image: Image
     proposals: Proposals | None = None
     searched: Proposals | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Looked:
+    """What networks saw of an image before its regions were known.
+
+    Attributes:
+        by_multibox: What `Proposer.look` returned; None: it did not look yet, or will not.
+        by_members: What `Ensemble.look` returned; None: the members did not look yet.
+    """
+
+    by_multibox: tuple[View, Proposals] | None = None
+    by_members: tuple[Look | None, ...] | None = None
 
 
 class Detector:
@@ -92,8 +113,10 @@ class Detector:
             ImageError: The image cannot be read; the message says why.
         """
         clock = clock or StageClock()
-        prepared = image if isinstance(image, PreparedImage) else self.prepare(image, clock=clock)
-        scores = self.score(prepared, clock=clock)
+        if not isinstance(image, PreparedImage):
+            with clock.stage("decode"):
+                image = load_image(image)
+        scores = self.score(image, clock=clock)
         with clock.stage("rest"):
             return self.postprocess(scores)
 
@@ -179,26 +202,41 @@ class Detector:
             clock: Adds up the seconds of each stage, if given.
         """
         clock = clock or StageClock()
-        if not isinstance(image, PreparedImage):
-            image = self.prepare(image, proposals, clock=clock)
-        elif proposals is not None:
-            image = replace(image, proposals=proposals)
-        pixels = image.image
+        if isinstance(image, PreparedImage):
+            prepared = image if proposals is None else replace(image, proposals=proposals)
+            looked = Looked()
+        elif proposals is None and isinstance(self.propose, Proposer) and leaves_processors(self.ensemble.runtime):
+            prepared, looked = self._search_beside(self.propose, image, clock)
+        else:
+            prepared, looked = self.prepare(image, proposals, clock=clock), Looked()
+        pixels = prepared.image
         with clock.stage("proposals"):
-            selected = self.select(self._proposals(image))
+            selected = self.select(self._proposals(prepared, looked))
         if selected.objectness is None and self.multibox is not None and self.settings.objectness_power > 0:
             with clock.stage("objectness"):
                 selected = replace(selected, objectness=self.multibox.objectness(pixels, selected.boxes))
-        found = self.ensemble.score(pixels, selected.boxes, clock=clock)
+        found = self.ensemble.score(pixels, selected.boxes, looks=looked.by_members, clock=clock)
         height, width = pixels.shape[:2]
         return RegionScores(selected, found.probabilities, found.offsets, found.regresses, (width, height))
 
-    def _proposals(self, image: PreparedImage) -> Proposals:
+    def _search_beside(self, propose: Proposer, image: Image, clock: StageClock) -> tuple[PreparedImage, Looked]:
+        """Search boxes on an image while the networks look at it; the networks compute on the caller's thread."""
+        with ThreadPoolExecutor(1) as pool:
+            searching = pool.submit(propose.search, image)
+            with clock.stage("proposals"):
+                seen = propose.look(image)
+            with clock.stage("network"):
+                looks = self.ensemble.look(image)
+            with clock.stage("proposals"):
+                searched = searching.result()
+        return PreparedImage(image=image, searched=searched), Looked(by_multibox=seen, by_members=looks)
+
+    def _proposals(self, image: PreparedImage, looked: Looked) -> Proposals:
         """Return an image's proposals: those given, or the detector's own."""
         if image.proposals is not None:
             return image.proposals
         if isinstance(self.propose, Proposer):
-            return self.propose.complete(image.image, image.searched)
+            return self.propose.complete(image.image, image.searched, looked.by_multibox)
         return self.propose(image.image)
 
     def select(self, proposals: Proposals) -> Proposals:

@@ -20,6 +20,7 @@ from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
+    PooledMaps,
     PooledNetwork,
     PoolingSpec,
     enlarged_boxes,
@@ -49,11 +50,14 @@ class ClassifierDescription:
         pooling: How regions are pooled from one map; None: each is warped.
         box_regression: Whether the network says how each box should be moved, too.
         objectness_power: The power of the objectness by which class probabilities are multiplied; 0: they stand alone.
+        iou_threshold: Of two detections of a class that overlap more, the better stays; moved boxes fall together
+            more closely than proposals, and allow more than R-CNN's 0.3.
+        max_proposals: So many regions are looked at by default; where more cost more than they bring.
         activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
             name; int8 needs them (`calibration.py`).
 
     Raises:
-        InputError: Box regression without pooling, or a power outside 0..4.
+        InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, or no proposals.
     """
 
     class_names: tuple[str, ...]
@@ -65,10 +69,17 @@ class ClassifierDescription:
     pooling: PoolingSpec | None = None
     box_regression: bool = False
     objectness_power: float = 1.0
+    iou_threshold: float = 0.3
+    max_proposals: int = 200
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
+        overlap, most = self.iou_threshold, self.max_proposals
+        if isinstance(overlap, bool) or not isinstance(overlap, int | float) or not 0 <= overlap <= 1:
+            raise InputError(f"iou_threshold should be a number in 0..1, got {overlap!r}")
+        if type(most) is not int or most < 1:
+            raise InputError(f"max_proposals should be a whole number, at least 1, got {most!r}")
         if self.box_regression and self.pooling is None:
             raise InputError("box_regression needs pooled regions; a warping classifier has no box offsets")
 
@@ -97,6 +108,19 @@ class RegionClassifier:
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One look of a pooled classifier at an image.
+
+    Attributes:
+        seen: (1, 3, h, w), the image enlarged and preprocessed.
+        maps: What regions are read off.
+    """
+
+    seen: torch.Tensor
+    maps: PooledMaps
+
+
 class PooledClassifier:
     """A trained network that sees the image once and pools each region, with its description, on a device.
 
@@ -118,12 +142,27 @@ class PooledClassifier:
         self._compute = pooled_compute(self._ready, runtime, description.activation_ranges)
 
     @torch.inference_mode()
+    def look(self, image: NDArray[np.uint8], scale: float | None = None) -> Look:
+        """Return what the trunk sees of an image, before any region of it is known.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            scale: By which the image is enlarged, in place of what the description says.
+
+        Raises:
+            InputError: Wrong shape, or a scale that is not above 0.
+        """
+        seen = self._input(image, scale)
+        return Look(seen, self._compute.maps(seen))
+
+    @torch.inference_mode()
     def score(
         self,
         image: NDArray[np.uint8],
         boxes: NDArray[np.float32],
         *,
         scale: float | None = None,
+        look: Look | None = None,
         clock: StageClock | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Return probabilities (N, C + 1), background last, and box offsets (N, 4), None without box regression.
@@ -132,6 +171,7 @@ class PooledClassifier:
             image: (H, W, 3) uint8 RGB.
             boxes: (N, 4) x1 y1 x2 y2 in pixels of the image, with area.
             scale: By which the image is enlarged, in place of what the description says.
+            look: What `look` returned for the image; None: the trunk looks now.
             clock: Adds up the seconds of trunk and head ("network") and of RoIAlign ("pooling"), if given.
 
         Raises:
@@ -143,8 +183,8 @@ class PooledClassifier:
         if len(boxes) == 0:
             return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None
         with clock.stage("network"):
-            seen, corners = self.enlarged(image, boxes, scale)
-            maps = self._compute.maps(seen)
+            look = look or self.look(image, scale)
+            corners, maps = self._corners(boxes, image, look.seen), look.maps
         parts = []
         for start in range(0, len(boxes), _REGIONS_AT_A_TIME):
             rows = slice(start, start + _REGIONS_AT_A_TIME)
@@ -163,14 +203,20 @@ class PooledClassifier:
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], scale: float | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return what the trunk sees of an image, (1, 3, h, w), and the boxes (N, 5) in its pixels. See `score`."""
+        seen = self._input(image, scale)
+        return seen, self._corners(boxes, image, seen)
+
+    def _input(self, image: NDArray[np.uint8], scale: float | None) -> torch.Tensor:
         height, width = image.shape[:2]
         factor = self.network.spec.scale_for(width, height) if scale is None else scale
         if not 0 < factor < math.inf:
             raise InputError(f"scale should be above 0, got {scale}")
-        enlarged = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
-        corners = upload(enlarged_boxes(boxes, (width, height), enlarged), self.runtime.device)
-        # All of image 0 of the batch.
-        return enlarged.to(self.runtime.dtype), torch.nn.functional.pad(corners, (1, 0))
+        seen = pooled_input(image, self.description.input_spec, factor, self.runtime.device)
+        return seen.to(self.runtime.dtype)
+
+    def _corners(self, boxes: NDArray[np.float32], image: NDArray[np.uint8], seen: torch.Tensor) -> torch.Tensor:
+        enlarged = enlarged_boxes(boxes, (image.shape[1], image.shape[0]), seen)
+        return torch.nn.functional.pad(upload(enlarged, self.runtime.device), (1, 0))  # all of image 0 of the batch
 
 
 AnyClassifier = RegionClassifier | PooledClassifier

@@ -152,8 +152,8 @@ class Proposer:
         # The network computes elsewhere: it is started from this thread while another one searches.
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(self.search, image, threads=threads)
-            seen = self._own(multibox, image)
-            return self._merged(multibox, seen, waiting.result())
+            seen = self.look(image)
+            return self.complete(image, waiting.result(), seen)
 
     def search(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals | None:
         """Return what selective search finds, for `complete`; None where the settings leave it out.
@@ -168,12 +168,28 @@ class Proposer:
             return None
         return selective_search(image, threads=threads, **self.settings.search_options())
 
-    def complete(self, image: NDArray[np.uint8], searched: Proposals | None) -> Proposals:
+    def look(self, image: NDArray[np.uint8]) -> tuple[View, Proposals] | None:
+        """Return what MultiBox sees in an image, and its proposals, for `complete`; None where the settings want none.
+
+        Args:
+            image: (H, W, 3) uint8 RGB; four crops of it are looked at too if the settings say so.
+        """
+        if self.multibox is None or not self.settings.needs_multibox:
+            return None
+        from inception_rcnn.proposals.network.predictor import corner_crops
+
+        view, *windows = self.multibox.look([image, *corner_crops(image)] if self.settings.crops else [image])
+        return view, self.multibox.proposals(view, self.settings.top_k, windows)
+
+    def complete(
+        self, image: NDArray[np.uint8], searched: Proposals | None, seen: tuple[View, Proposals] | None = None
+    ) -> Proposals:
         """Return the proposals of an image of which selective search's part is known.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             searched: What `search` returned for it.
+            seen: What `look` returned for it; None: MultiBox looks now, if the settings want it.
 
         Raises:
             InputError: There is nothing where the settings ask for selective search.
@@ -181,17 +197,14 @@ class Proposer:
         settings = self.settings
         if searched is None and settings.source != "multibox":
             raise InputError(f"source {settings.source!r} needs what selective search found; call `search` first")
-        if self.multibox is None or settings.source == "selective-search":
+        seen = seen or self.look(image)
+        if self.multibox is None or seen is None:
             return searched or Proposals.empty()
-        return self._merged(self.multibox, self._own(self.multibox, image), searched)
-
-    def _merged(self, multibox: MultiBox, seen: tuple[View, Proposals], searched: Proposals | None) -> Proposals:
-        """Return the proposals of an image that both sources have looked at."""
-        settings, (view, own) = self.settings, seen
+        view, own = seen
         if searched is None:
-            merged = replace(own, objectness=multibox.objectness(view, own.boxes))
+            merged = replace(own, objectness=self.multibox.objectness(view, own.boxes))
         else:
-            sources, scores = multibox.rank(view, own, searched)
+            sources, scores = self.multibox.rank(view, own, searched)
             merged = merge_proposals(*sources, scores=scores if settings.objectness else None)
         return merged if settings.max_boxes is None else merged.top(settings.max_boxes)
 
@@ -203,13 +216,6 @@ class Proposer:
         """
         with self.multibox.one_thread_each() if self.multibox else nullcontext():
             yield partial(self, threads=1)
-
-    def _own(self, multibox: MultiBox, image: NDArray[np.uint8]) -> tuple[View, Proposals]:
-        """Return what MultiBox saw in the image, and its proposals, from crops too if the settings say so."""
-        from inception_rcnn.proposals.network.predictor import corner_crops
-
-        view, *windows = multibox.look([image, *corner_crops(image)] if self.settings.crops else [image])
-        return view, multibox.proposals(view, self.settings.top_k, windows)
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides what is proposed, as JSON values, the network's weights by their checksum."""

@@ -1,8 +1,30 @@
-"""Hypothesis without a stop-watch: a slow machine is no failure."""
+"""Hypothesis without a stop-watch: a slow machine is no failure. OpenVINO only where a test asks for it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(scope="session")
+def openvino(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The library, with a cache of its own; a test that needs it is left out where it is missing."""
+    pytest.importorskip("onnx", reason="needs inception-rcnn[cpu]: networks are translated to ONNX first")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setitem(sys.modules, "openvino_telemetry", None)  # as `openvino_runtime.openvino` does
+        yield pytest.importorskip("openvino", reason="needs inception-rcnn[cpu]")
+
+
+@pytest.fixture(autouse=True)
+def torch_unless_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--runtime auto` means torch, whatever is installed: what tests compare with was computed by it."""
+    if "openvino" not in request.fixturenames:
+        monkeypatch.setitem(sys.modules, "openvino", None)

@@ -44,13 +44,16 @@ def main(
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
     ] = None,
-    iou_threshold: Annotated[float, typer.Option(min=0, max=1, help="Overlap at which the worse of two goes.")] = 0.3,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Overlap beyond which the worse of two goes. Default: the checkpoint's."),
+    ] = None,
     one_name_iou: Annotated[
         float,
         typer.Option(min=0, max=1, help="Boxes of any class that overlap so much show the best one only; 0: all."),
     ] = 0.8,
     max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
+        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
@@ -69,7 +72,9 @@ def main(
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
     detector = load_detector(weights or None, device, regions=regions, runtime=runtime, precision=precision)
-    detector = detector.with_settings(iou_threshold=iou_threshold, one_name_iou=one_name_iou or None)
+    detector = detector.with_settings(one_name_iou=one_name_iou or None)
+    if iou_threshold is not None:
+        detector = detector.with_settings(iou_threshold=iou_threshold)
     if max_proposals is not None:
         detector = detector.with_settings(max_proposals=max_proposals or None)
     if score_threshold is not None:

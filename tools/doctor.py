@@ -137,10 +137,20 @@ def devices() -> Iterator[Finding]:
     fast = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)]
     kernels = torch.backends.cpu.get_cpu_capability()  # type: ignore[no-untyped-call,unused-ignore]
     yield Finding("cpu", f"{platform.machine()}, kernels for {kernels}, has {', '.join(fast) or 'nothing torch tells'}")
+    yield openvino()
     yield Finding(
         "threads",
         f"torch uses {torch.get_num_threads()} of {available_processors()} processors that this process may use",
     )
+
+
+def openvino() -> Finding:
+    """Return what `--runtime auto` means on a CPU, and how to make it faster."""
+    from inception_rcnn.backbones.runtime import choose_runtime
+
+    runtime, version = choose_runtime("cpu", "auto"), _version("openvino")
+    more = "" if version else "; pip install 'inception-rcnn[cpu]' adds OpenVINO, which is faster"
+    return Finding("openvino", f"{version or 'is not installed'}: on the CPU auto means {runtime}{more}")
 
 
 def shipped_weights(folder: Path) -> Iterator[Finding]:

@@ -65,7 +65,11 @@ def main(
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
     ] = 0.8,
     max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: 200.")
+        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Overlap beyond which the worse of two goes. Default: the checkpoint's."),
     ] = None,
     objectness_power: Annotated[
         float | None,
@@ -107,6 +111,7 @@ def main(
     check_known("--protocol", protocol, PROTOCOLS)
     runs: dict[str, object] = {"--weights": weights, "--each": each, "--store-threshold": store_threshold}
     runs |= {"--output": output, "--proposals": proposals_file, "--max-proposals": max_proposals is not None}
+    runs |= {"--iou-threshold": iou_threshold is not None}
     runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
     runs |= {"--no-box-regression": not box_regression, "--regions": regions}
     _check_sources(ground_truth, detections, write_ground_truth, runs)
@@ -142,6 +147,7 @@ def main(
         settings |= {"max_detections": None, "score_threshold": DetectionSettings().score_threshold}
         power = 0.0 if no_objectness else objectness_power
         settings |= {} if power is None else {"objectness_power": power}
+        settings |= {} if iou_threshold is None else {"iou_threshold": iou_threshold}
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
         names = chosen_weights(weights or None, regions)
         where = {"device": device, "runtime": runtime, "precision": precision}

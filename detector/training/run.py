@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.detector.checkpoints import save_region_classifier
+from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
@@ -70,7 +70,7 @@ def measured_and_saved(
     description = replace(description, score_threshold=UNMEASURED)
     # A copy, because a classifier's network is converted to the runtime's type.
     classifier = classifier_of(copy.deepcopy(network), description, runtime)
-    as_used = DetectionSettings(objectness_power=description.objectness_power)
+    as_used = replace(settings_of(description), score_threshold=DetectionSettings().score_threshold)
     threshold = measure_threshold(Detector(propose, Ensemble([classifier]), as_used), images, quiet=quiet)
     summary = {**description.training, "score_threshold": threshold.origin}
     save_region_classifier(path, network, replace(description, score_threshold=threshold.value, training=summary))

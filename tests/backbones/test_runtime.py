@@ -10,7 +10,7 @@ import torch
 
 from inception_rcnn.backbones.runtime import cpu_has_fast_bfloat16
 from inception_rcnn.detector import choose_runtime, keep_freed_memory
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import InputError, MissingDependencyError
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,90 @@ def test_the_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(
 def test_an_older_torch_that_cannot_say_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_runtime("cpu").dtype == torch.float32
+
+
+@pytest.fixture
+def pretend_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is installed, on a processor that it was measured on."""
+    monkeypatch.setattr("inception_rcnn.backbones.runtime.openvino_is_installed", lambda: True)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+
+def pretend_cpu(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
+    """Makes torch report a processor with these."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(False, "fp32"), (True, "bf16")])
+def test_auto_is_openvino_on_the_cpu_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None, fast: bool, precision: str
+) -> None:
+    pretend_cpu(monkeypatch, avx512_bf16=fast)
+    runtime = choose_runtime("cpu", "auto")
+    assert (runtime.openvino, runtime.precision, runtime.dtype) == (precision, precision, torch.float32)
+    assert str(runtime) == f"{precision} by OpenVINO on cpu"
+    assert choose_runtime("cpu", "torch").openvino is None
+    assert choose_runtime("cpu").openvino is None, "which cannot train, so it is not what one gets unasked"
+
+
+def test_auto_is_torch_where_openvino_is_missing_or_was_not_measured(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert choose_runtime("cpu", "auto").openvino is None
+    assert choose_runtime("cpu", "openvino").openvino is not None, "by name it is taken"
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("inception_rcnn.backbones.runtime.openvino_is_installed", lambda: False)
+    assert choose_runtime("cpu", "auto").openvino is None
+
+
+def test_auto_is_torch_on_cuda_and_openvino_by_name_means_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None
+) -> None:
+    pretend_cuda(monkeypatch, 1)
+    assert choose_runtime("auto", "auto").openvino is None
+    assert choose_runtime("auto", "auto").device.type == "cuda"
+    assert choose_runtime("auto", "openvino").device.type == "cpu"
+    with pytest.raises(InputError, match="openvino computes on the CPU; device cuda needs runtime torch"):
+        choose_runtime("cuda", "openvino")
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_precision_is_taken_by_name(monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype) -> None:
+    for fast in (False, True):
+        pretend_cpu(monkeypatch, avx512_bf16=fast)
+        runtime = choose_runtime("cpu", "torch", precision)
+        assert (runtime.dtype, runtime.precision) == (dtype, precision)
+        assert str(runtime) == f"{precision} by torch on cpu"
+
+
+def test_int8_is_openvinos_alone_and_never_chosen_by_auto(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None
+) -> None:
+    assert choose_runtime("cpu", "openvino", "int8").precision == "int8"
+    assert choose_runtime("cpu", "auto", "int8").openvino == "int8"
+    with pytest.raises(InputError, match="int8 is OpenVINO's alone"):
+        choose_runtime("cpu", "torch", "int8")
+    pretend_cuda(monkeypatch, 1)
+    with pytest.raises(InputError, match="int8 is OpenVINO's alone"):
+        choose_runtime("cuda", "auto", "int8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cpu", "onnx"), "unknown runtime 'onnx'; known are auto, torch, openvino"),
+        (("cpu", "auto", "fp16"), "unknown precision 'fp16'; known are auto, fp32, bf16, int8"),
+    ],
+)
+def test_unknown_words_are_refused_with_the_known_ones(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        choose_runtime(*arguments)
+
+
+def test_openvino_by_name_without_the_library_says_how_to_install_it() -> None:
+    with pytest.raises(MissingDependencyError, match=r"pip install 'inception-rcnn\[cpu\]', or use runtime torch"):
+        choose_runtime("cpu", "openvino")
 
 
 def pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int, capability: tuple[int, int] = (9, 0)) -> None:

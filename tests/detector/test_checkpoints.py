@@ -234,7 +234,7 @@ def test_paths_and_shipped_names(written: Path, tmp_path: Path) -> None:
     assert weights_path("coco-mini").name == "coco-mini.safetensors"
     for wrong in ("yolo", tmp_path, tmp_path / "absent.safetensors", ""):
         with pytest.raises(
-            CheckpointError, match=r"no weights at .*; give a .safetensors file or a shipped name: coco-mini"
+            CheckpointError, match=r"no weights at .*; give a .safetensors file or a shipped name: coco, coco-mini"
         ):
             weights_path(wrong)
 

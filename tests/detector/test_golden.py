@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import skimage
 import torch
 
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.detector import DetectionSettings, Detector, Ensemble, load_region_classifier
-from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
+from inception_rcnn.detector import Detector, Ensemble, load_region_classifier
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, settings_of
 from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.structures import Detections, load_image
 
@@ -30,7 +31,7 @@ def detector() -> Detector:
     runtime = Runtime(torch.device("cpu"), torch.float32, 64)
     member = load_region_classifier(DEFAULT_WEIGHTS, runtime)
     proposer = Proposer.load(ProposalSettings.from_dict(member.description.proposal_settings), runtime)
-    settings = DetectionSettings(score_threshold=THRESHOLD, objectness_power=member.description.objectness_power)
+    settings = replace(settings_of(member.description), score_threshold=THRESHOLD)
     return Detector(proposer, Ensemble([member]), settings, proposer.multibox)
 
 

@@ -16,7 +16,16 @@ from PIL import Image
 from skimage import data
 
 from inception_rcnn.backbones import InputSpec
-from inception_rcnn.detector import DetectionSettings, Detector, Ensemble, RegionClassifier, Runtime, StageClock
+from inception_rcnn.backbones.runtime import leaves_processors
+from inception_rcnn.detector import (
+    DetectionSettings,
+    Detector,
+    Ensemble,
+    PooledClassifier,
+    RegionClassifier,
+    Runtime,
+    StageClock,
+)
 from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.structures import Detections, ImageError, Proposals
@@ -128,6 +137,72 @@ def test_a_callers_own_way_to_propose_is_called_on_the_callers_thread(detector: 
     assert found == [content(own(image)) for image in images[:4]]
 
 
+@pytest.mark.parametrize("way", ["warp", "pool", "both"])
+def test_selective_search_beside_the_networks_changes_nothing(
+    way: str,
+    detector: Detector,
+    pooled: PooledClassifier,
+    images: list[Pixels],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    members = {"warp": detector.ensemble.members, "pool": (pooled,), "both": (*detector.ensemble.members, pooled)}[way]
+    one = Detector(detector.propose, Ensemble(members), detector.settings, detector.multibox)
+    looks: list[threading.Thread] = []
+    searches: list[threading.Thread] = []
+    for whose, name, calls in (
+        (MultiBox, "look", looks),
+        (PooledClassifier, "look", looks),
+        (Proposer, "search", searches),
+    ):
+        monkeypatch.setattr(whose, name, noting(getattr(whose, name), calls))
+    found, counts = [], []
+    for beside in (False, True):
+        monkeypatch.setattr("inception_rcnn.detector.pipeline.leaves_processors", lambda runtime, beside=beside: beside)
+        looks.clear()
+        searches.clear()
+        clock = StageClock()
+        found.append([content(one(images[0], clock=clock)), content(one.postprocess(one.score(images[1])))])
+        counts.append((len(looks), len(searches)))
+        assert list(clock.seconds)[:2] == ["decode", "proposals"] and list(clock.seconds)[-1] == "rest"
+        assert set(looks) <= {threading.current_thread()}
+        assert (threading.current_thread() in searches) != beside
+    assert found[0] == found[1] and counts[0] == counts[1]
+    assert counts[0] == (2 if way == "warp" else 4, 2)  # one look of each network at each image
+
+
+def noting(method: Any, calls: list[threading.Thread]) -> Any:
+    """The method, which notes the thread of each call."""
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        calls.append(threading.current_thread())
+        return method(*arguments, **named)
+
+    return noted
+
+
+def test_searching_beside_takes_a_gpu_or_processors_to_spare(cpu: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Runtime(torch.device("cuda"), torch.float32, 4)
+    answers = []
+    for processors in (1, 2, 4, 16):
+        monkeypatch.setattr("inception_rcnn.backbones.runtime.available_processors", lambda count=processors: count)
+        answers.append((leaves_processors(cpu), leaves_processors(gpu)))
+    assert answers == [(False, True), (False, True), (True, True), (True, True)]
+
+
+def test_an_error_while_both_are_at_work_leaves_no_thread(
+    detector: Detector, images: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inception_rcnn.detector.pipeline.leaves_processors", lambda runtime: True)
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no more")
+
+    for whose, name in ((Proposer, "search"), (Ensemble, "look")):
+        with monkeypatch.context() as patch, pytest.raises(MemoryError, match="no more"):
+            patch.setattr(whose, name, fail)
+            detector(images[0])
+
+
 @pytest.mark.parametrize("workers", WORKERS)
 def test_an_image_that_cannot_be_read_is_raised_at_its_place(
     detector: Detector, images: list[Pixels], tmp_path: Path, workers: int
@@ -196,9 +271,3 @@ def test_the_workers_share_the_processors(detector: Detector, monkeypatch: pytes
     assert [detector.workers_ahead(n) for n in (1, 2, 3, 8, 20)] == [(1, 8), (2, 4), (3, 2), (8, 1), (20, 1)]
     monkeypatch.setattr(detector.ensemble, "runtime", Runtime(torch.device("cuda"), torch.float32, 4))
     assert detector.workers_ahead() == (8, 1)
-
-
-def test_the_clock_knows_every_stage(detector: Detector, images: list[Pixels]) -> None:
-    clock = StageClock()
-    detector(images[0], clock=clock)
-    assert list(clock.seconds)[:2] == ["decode", "proposals"] and list(clock.seconds)[-1] == "rest"
