@@ -130,6 +130,19 @@ class _Choices:
         return cls(*(part.astype(np.int32) for part in parts))
 
 
+def stored_side(short_side: int, scales: Sequence[float]) -> int:
+    """Return the long side of stored photographs at which 3:4 ones, enlarged by the middle scale, have a short side.
+
+    Args:
+        short_side: That short side, in pixels; the answer is the nearest multiple of 64.
+        scales: By which photographs are enlarged.
+
+    >>> stored_side(480, (1.0, 1.25, 1.5)), stored_side(480, (1.0,)), stored_side(600, (1.0, 1.25, 1.5))
+    (512, 640, 640)
+    """
+    return max(64, 64 * round(short_side * 4 / 3 / float(np.median(scales)) / 64))
+
+
 def canvas_shape(height: int, width: int, stored_side: int) -> tuple[int, int]:
     """Return (height, width) of the padded form of a photograph: landscape, portrait or square.
 

@@ -227,8 +227,8 @@ def region_loss(
         logits: (R, C + 1).
         offsets: (R, 4); None: no box regression, and that loss is 0.
         batch: What should come out.
-        smoothing: Share of the wanted probability that is spread over all outputs; for labelled foreground only where
-            classes are unknown.
+        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
+            be of an unknown class.
     """
     log = logits.float().log_softmax(dim=1)
     background = logits.shape[1] - 1
@@ -237,11 +237,11 @@ def region_loss(
         wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
     is_background = batch.labels == background
     if batch.unknown is not None:
-        # Background and the unknown classes together; where all classes are known this is background alone.
         maybe = batch.unknown[batch.boxes[:, 0].long()].clone()
+        is_open = is_background & maybe.any(dim=1)
         maybe[:, background] = True
         either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
-        wanted = torch.where(is_background, either, wanted)
+        wanted = torch.where(is_open, either, wanted)
     classes = -wanted.mean()
     if offsets is None:
         return classes, classes.new_zeros(())

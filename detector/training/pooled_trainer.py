@@ -53,7 +53,7 @@ Drawn = tuple[PooledBatch, NDArray[np.uint8] | None]  # a batch, and its photogr
 
 
 def _pooled_schedule() -> TrainingSettings:
-    return TrainingSettings(learning_rate=0.01, warm_up=200, train_from="3a")
+    return TrainingSettings(warm_up=200, train_from="3a")
 
 
 @dataclass(frozen=True, kw_only=True)
