@@ -1,7 +1,7 @@
 """The part of a training that is the same for every network: the loop, the step, the running average of weights, and a
 state that can be resumed by the same run only.
 
-    for each iteration:  draw (one batch ahead, in a thread) -> step: loss, update, average -> progress -> save
+    for each iteration:  draw (ahead, in threads) -> step: loss, update, average -> progress -> save
 
 Source of the average: "Going deeper with convolutions", section 6 (Polyak averaging for the model used at inference).
 """
@@ -12,8 +12,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from inception_rcnn.backbones.checkpoints import (
     write_checkpoint,
 )
 from inception_rcnn.structures import CheckpointError, InceptionError, progress_bar
+from inception_rcnn.structures.ahead import run_ahead
 
 Batch = TypeVar("Batch")
 
@@ -266,13 +266,14 @@ def run_training(
     save_every: int,
     title: str,
     after_step: Callable[[int], Mapping[str, float]] | None = None,
+    workers: int = 1,
     quiet: bool = False,
 ) -> None:
     """Train until `iterations` steps are done, from where the state left off if there is one.
 
     Args:
         training: What `step` updates.
-        draw: Number of an iteration -> its batch, the same at every call; called one iteration ahead, in a thread.
+        draw: Number of an iteration -> its batch, the same at every call; called ahead, in threads.
         step: Takes one iteration on a batch; what it returns is shown, averaged over the last steps.
         run: What decides the result.
         state: File of the state, written every `save_every` iterations and at the end.
@@ -280,6 +281,7 @@ def run_training(
         save_every: Iterations between two states.
         title: Stands before the progress.
         after_step: Called with the number of iterations done, before the state is saved; what it returns is shown.
+        workers: Threads that draw, each one iteration ahead.
         quiet: Show no progress.
 
     Raises:
@@ -290,29 +292,17 @@ def run_training(
         training.resume(state, run)
     recent: deque[Mapping[str, float]] = deque(maxlen=_SHOWN_STEPS)
     moments = deque([time.monotonic()], maxlen=_SHOWN_STEPS)
-    batches = _drawn_ahead(draw, range(training.iteration, iterations))
+    batches = run_ahead(draw, range(training.iteration, iterations), workers=workers)
     with closing(batches), progress_bar(iterations, title, quiet=quiet) as bar:
         bar.advance(training.iteration)
         for batch in batches:
-            recent.append(step(batch))
+            recent.append(step(batch.result()))
             moments.append(time.monotonic())
             bar.advance(1, **_shown(recent), **{"batches/s": f"{_rate(moments):.1f}"})
             if after_step is not None:
                 bar.advance(0, **{name: f"{value:.3f}" for name, value in after_step(training.iteration).items()})
             if training.iteration % save_every == 0 or training.iteration == iterations:
                 training.save(state, run)
-
-
-def _drawn_ahead(draw: Callable[[int], Batch], numbers: range) -> Generator[Batch, None, None]:
-    """Yield the batch of each number, while the next one is drawn in a thread."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(draw, number) for number in numbers[:1])
-        for number in numbers[1:]:
-            batch = waiting.popleft().result()
-            waiting.append(pool.submit(draw, number))
-            yield batch
-        for last in waiting:
-            yield last.result()
 
 
 def _shown(recent: deque[Mapping[str, float]]) -> dict[str, str]:

@@ -122,12 +122,34 @@ def load_region_classifier(weights: str | Path, runtime: Runtime) -> AnyClassifi
     Raises:
         CheckpointError: Missing, damaged, of another kind, or at odds with itself.
     """
+    return classifier_of(*read_region_network(weights), runtime)
+
+
+def read_region_network(weights: str | Path) -> tuple[GoogLeNet | PooledNetwork, ClassifierDescription]:
+    """Return the network in a file, or the shipped one of that name, in float32 on the CPU, and its description.
+
+    Raises:
+        CheckpointError: As `load_region_classifier`.
+    """
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
     description = _from_json(checkpoint.description, path)
     network = network_for(description)
     load_into(network, checkpoint)
-    return classifier_of(network, description, runtime)
+    return network, description
+
+
+def read_classifier_description(weights: str | Path) -> ClassifierDescription:
+    """Return what a region classifier's file says of it; the header alone is read.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another kind, or its header is at odds with itself.
+    """
+    path = weights_path(weights)
+    description = read_description(path)
+    if description.get("kind") != KIND:
+        raise CheckpointError(f"{path} is of kind {description.get('kind')!r}; {KIND!r} is needed here")
+    return _from_json(description, path)
 
 
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
@@ -153,26 +175,16 @@ def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[
         raise InputError(f"regions should be pool or warp, got {regions!r}")
     if weights is None:
         for shipped in (DEFAULT_WEIGHTS, *SHIPPED):
-            if regions is None or _regions_of(shipped) == regions:
+            if regions is None or read_classifier_description(shipped).regions == regions:
                 return [shipped]
         raise InputError(f"no model that travels with the package has regions={regions}; name weights that have")
     names = [weights] if isinstance(weights, str | Path) else list(weights)
     for name in names:
-        if regions is not None and _regions_of(name) != regions:
+        if regions is not None and (found := read_classifier_description(name).regions) != regions:
             raise InputError(
-                f"{name} has regions={_regions_of(name)}, regions={regions} was asked for; leave that out, or name "
-                "other weights"
+                f"{name} has regions={found}, regions={regions} was asked for; leave that out, or name other weights"
             )
     return names
-
-
-def _regions_of(weights: str | Path) -> str:
-    """Return what weights do with regions; their header alone is read."""
-    path = weights_path(weights)
-    description = read_description(path)
-    if description.get("kind") != KIND:
-        raise CheckpointError(f"{path} is of kind {description.get('kind')!r}; {KIND!r} is needed here")
-    return _from_json(description, path).regions
 
 
 def with_score_threshold(path: str | Path, threshold: float) -> None:

@@ -146,19 +146,20 @@ class PooledNetwork(nn.Module):
             return PooledMaps(coarse, None, mean)
         return PooledMaps(self.mix_coarse(coarse), self.lateral(found[FINE]), mean)
 
-    def cells(self, maps: PooledMaps, boxes: Tensor) -> Tensor:
+    def cells(self, maps: PooledMaps, boxes: Tensor, across: int | None = None) -> Tensor:
         """Return what the head reads of each region: (R, 832, cells, cells).
 
         Args:
             maps: Of a batch of images.
             boxes: (R, 5) float32, number of the image in the batch, then x1 y1 x2 y2 in pixels of the batch.
+            across: Cells across and down; None: as many as the specification says.
         """
-        return self.join(*self.pool(maps, boxes))
+        return self.join(*self.pool(maps, boxes, across))
 
-    def pool(self, maps: PooledMaps, boxes: Tensor) -> tuple[Tensor, Tensor | None]:
+    def pool(self, maps: PooledMaps, boxes: Tensor, across: int | None = None) -> tuple[Tensor, Tensor | None]:
         """Return what the coarse and the fine map show of each region, (R, channels, cells, cells). See `cells`."""
-        fine = None if maps.fine is None else self._pool(maps.fine, boxes, FINE)
-        return self._pool(maps.coarse, boxes, COARSE), fine
+        fine = None if maps.fine is None else self._pool(maps.fine, boxes, FINE, across)
+        return self._pool(maps.coarse, boxes, COARSE, across), fine
 
     def join(self, coarse: Tensor, fine: Tensor | None) -> Tensor:
         """Return what the head reads, (R, 832, cells, cells), from what `pool` gave; that may be written over."""
@@ -179,18 +180,20 @@ class PooledNetwork(nn.Module):
         read = self.dropout(read)
         return self.classifier(read), None if self.regressor is None else self.regressor(read)
 
-    def forward(self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, images: Tensor, boxes: Tensor, sizes: Tensor | None = None, across: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return class logits (R, C + 1) and box offsets (R, 4) of regions. See `maps` and `cells`."""
         maps = self.maps(images, sizes)
         mean = None if maps.mean is None else maps.mean[boxes[:, 0].long()]
-        return self.head(self.cells(maps, boxes), mean)
+        return self.head(self.cells(maps, boxes, across), mean)
 
-    def _pool(self, x: Tensor, boxes: Tensor, stage: str) -> Tensor:
+    def _pool(self, x: Tensor, boxes: Tensor, stage: str, across: int | None = None) -> Tensor:
         stride = STRIDES[stage]
         if self.spec.centred:
             shift = FIRST_CENTRES[stage] - (stride - 1) / 2
             boxes = torch.cat([boxes[:, :1], boxes[:, 1:] - shift], dim=1)
-        return align_regions(x, boxes, self.spec.cells, 1 / stride)
+        return align_regions(x, boxes, across or self.spec.cells, 1 / stride)
 
     @torch.no_grad()
     def _initialise(self) -> None:

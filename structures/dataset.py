@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -150,7 +151,7 @@ def dataset_checksum(dataset: DetectionDataset) -> str:
 
 
 class ImageCache:
-    """Photographs by number; the least recently used ones are forgotten beyond `limit` bytes.
+    """Photographs by number, for any thread; the least recently used ones are forgotten beyond `limit` bytes.
 
     Args:
         load: Number -> (H, W, 3) uint8.
@@ -163,15 +164,19 @@ class ImageCache:
         self._limit = limit
         self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         self._bytes = 0
+        self._lock = Lock()
 
     def __getitem__(self, index: int) -> NDArray[np.uint8]:
         """Return the photograph of that number."""
-        if index in self._kept:
-            self._kept.move_to_end(index)
-            return self._kept[index]
-        image = self._load(index)
-        self._kept[index] = image
-        self._bytes += image.nbytes
-        while self._bytes > self._limit and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        with self._lock:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        image = self._load(index)  # by several threads at a time, now and then the same photograph
+        with self._lock:
+            if index not in self._kept:
+                self._kept[index] = image
+                self._bytes += image.nbytes
+            while self._bytes > self._limit and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return image

@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 import inception_rcnn
 
@@ -93,8 +94,22 @@ def _add_command(
     application: typer.Typer, function: Callable[..., None], *, name: str | None, text: str, debug: bool
 ) -> None:
     short = _first_paragraph(text.partition("\n\n")[2])
-    add = application.command(name, help=_as_written(text), short_help=short, epilog=_EPILOG)
+    add = application.command(name, cls=_Command, help=_as_written(text), short_help=short, epilog=_EPILOG)
     add(_with_short_errors(function, debug=debug))
+
+
+class _Command(TyperCommand):
+    """A command whose help has its options under the headings they were given, `rich_help_panel`, in plain text."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, those without a heading last."""
+        headings: dict[str | None, list[Any]] = {}
+        for option in self.get_params(ctx):
+            if (record := option.get_help_record(ctx)) is not None:
+                headings.setdefault(getattr(option, "rich_help_panel", None), []).append(record)
+        for heading, records in sorted(headings.items(), key=lambda item: item[0] is None):
+            with formatter.section(heading or "Options"):
+                formatter.write_dl(records)
 
 
 def _only_listed() -> None:

@@ -1,21 +1,31 @@
 """inception-rcnn train --root coco --output runs/first
 
-Fine-tunes the region classifier on a data set, the R-CNN way.
+Fine-tunes the region classifier on one data set or several.
+
+--regions pool: the trunk sees a photograph once, and some dozens of its regions are read off its maps; the network
+learns how boxes should be moved, too. --regions warp, the R-CNN way: every region is stretched and seen by itself. The
+default is what the pre-trained weights do, and pool from GoogLeNet's own.
 
 Proposals are computed once and kept in the output folder; a run that is killed goes on where it was when the same
 command is given again, with the same images, annotations, classes, proposals and pre-trained weights. The result is
 OUTPUT/model.safetensors, to be given to `detect --weights`. Its score threshold is measured at the end, on images that
-were not trained on: up to 100 of --val-split, or one in 20 of the data set, at least 10 and at most 100, held out by
-the seed; of fewer than 50 images none are held out, and the threshold is 0.1.
+were not trained on: up to 100 of --val-split, or one in 20 of the first data set, at least 10 and at most 100, held out
+by the seed; of fewer than 50 images none are held out, and the threshold is 0.1.
+
+Several data sets: --data coco:coco --data voc:VOC2012 --split train --split trainval. Their labels are matched by name
+with the first one's classes, or with the pre-trained detector's if it has them all. What a data set does not label
+counts on its photographs as unknown, neither object nor background. docs/training.md has the whole of it, with the
+command that trains the shipped model.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 # Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -26,127 +36,447 @@ import typer
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
 
 if TYPE_CHECKING:
+    from inception_rcnn.backbones.runtime import Runtime
+    from inception_rcnn.detector.region_classifier import ClassifierDescription
+    from inception_rcnn.detector.region_pooling import PoolingSpec
+    from inception_rcnn.detector.training.run import FineTuned
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
+Value = TypeVar("Value")
+
+# Where the help has an option, and which options are of what.
+_DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
+_POOL, _BATCH, _WARP = "Network of pooled regions", "Batches of pooled regions", "Warped regions"
+_OF_SCHEDULE = ("iterations", "learning_rate", "warm_up", "train_from", "averaging")
+_OF_POOLING = ("short_side", "fine_channels")
+_OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", "repeat_below")
+_OF_RUN = ("minutes", "best", "jitter", "smoothing")
+_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
+_OF_WARP = ("linear_batches",)
+
+
+def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **rest)
+
 
 def main(
-    root: Annotated[Path, typer.Option(help="Folder of the data set; for COCO with <split>.json and <split>/.")],
-    output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
-    pretrained: Annotated[
-        str,
-        typer.Option(
-            help="Where to start: a region classifier (.safetensors, or a shipped name), or GoogLeNet trained on "
-            "ImageNet (.npz of Caffe arrays, or .safetensors)."
-        ),
-    ] = "coco-mini",
-    dataset: Annotated[str, typer.Option(help="Format: coco, voc, ilsvrc or folder.")] = "coco",
+    output: Annotated[Path, _option(_DATA, "Folder for the result and everything needed to resume.")],
+    data: Annotated[
+        list[str] | None, _option(_DATA, "Data set, [FORMAT:]DIR; of several, each has an option of its own.")
+    ] = None,
+    root: Annotated[
+        Path | None, _option(_DATA, "The one data set's folder; for COCO with <split>.json and <split>/.")
+    ] = None,
+    dataset: Annotated[
+        str, _option(_DATA, "Format where none is named before DIR: coco, voc, ilsvrc or folder.")
+    ] = "coco",
     split: Annotated[
-        str | None, typer.Option(help="Part to train on. Default: train; a plain folder may have none.")
+        list[str] | None,
+        _option(
+            _DATA,
+            "Part to train on: once for all data sets, or once for each. Default: train; a plain folder may have none.",
+        ),
     ] = None,
     val_split: Annotated[
-        str | None, typer.Option(help="Part to measure the score threshold on. Default: held out from the other.")
-    ] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data set, and count it.")
-    ] = False,
-    proposals_file: Annotated[
-        Path | None, typer.Option("--proposals", help="File made by `propose`. Default: made in OUTPUT.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option(help="What proposes: selective-search, multibox or both; the result will be used with it.")
-    ] = "both",
-    multibox: Annotated[str | None, typer.Option(help="Weights of MultiBox. Default: the shipped network.")] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="Batches of 32 foreground and 96 background regions.")] = 2000,
-    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 0.002,
-    train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "4a",
-    linear_batches: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Batches for the linear softmax that the new layer starts from; 0: no such start. Default: 200, or 0 "
-            "where the pre-trained classifier has the same classes and keeps its last layer.",
+        str | None,
+        _option(
+            _DATA, "Part of the first data set to measure the score threshold on. Default: held out from the other."
         ),
     ] = None,
-    averaging: Annotated[float, typer.Option(help="Decay of the running average of the weights; 0: none.")] = 0.998,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="Draw windows uniformly, as R-CNN did; no shaken copies.")
+    skip_broken: Annotated[
+        bool, _option(_DATA, "Leave out what is broken in the data sets, and count it.", "--skip-broken")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of batches, mirroring, dropout, a fresh layer, held-out images.")] = 0,
+    proposals_file: Annotated[
+        list[Path] | None,
+        _option(_DATA, "File made by `propose`, once for each data set. Default: made in OUTPUT.", "--proposals"),
+    ] = None,
+    source: Annotated[
+        str,
+        _option(_DATA, "What proposes: selective-search, multibox or both; the result will be used with it."),
+    ] = "both",
+    multibox: Annotated[str | None, _option(_DATA, "Weights of MultiBox. Default: the shipped network.")] = None,
+    pretrained: Annotated[
+        str | None,
+        _option(
+            _START,
+            "Where to start: a region classifier (.safetensors, or a shipped name), or GoogLeNet trained on ImageNet "
+            "(.npz of Caffe arrays, or .safetensors). Default: the shipped model that does --regions.",
+        ),
+    ] = None,
+    regions: Annotated[
+        str | None, _option(_START, "pool or warp. Default: what the pre-trained weights do, else pool.")
+    ] = None,
+    paper: Annotated[
+        bool, _option(_START, "R-CNN's way: regions warped and drawn uniformly; no shaken copies.", "--paper")
+    ] = False,
+    own_classes: Annotated[
+        bool | None,
+        _option(_START, "The first data set's classes, though the detector has them and more.", "--own-classes"),
+    ] = None,
+    seed: Annotated[int, _option(_START, "Of batches, mirroring, dropout, fresh layers, held-out images.")] = 0,
+    iterations: Annotated[int | None, _option(_SCHEDULE, "Batches. Default: 2000.", min=1)] = None,
+    minutes: Annotated[
+        float | None, _option(_SCHEDULE, "As many batches as take so long, instead (pooled regions only).")
+    ] = None,
+    learning_rate: Annotated[float | None, _option(_SCHEDULE, "Highest learning rate. Default: 0.002.")] = None,
+    warm_up: Annotated[
+        int | None, _option(_SCHEDULE, "Batches in which the rate rises. Default: 50; pool 200.", min=0)
+    ] = None,
+    train_from: Annotated[
+        str | None, _option(_SCHEDULE, "First stage that learns: conv1, conv2, 3a ... 5b. Default: 4a; pool 3a.")
+    ] = None,
+    averaging: Annotated[
+        float | None, _option(_SCHEDULE, "Decay of the running average of the weights; 0: none. Default: 0.998.")
+    ] = None,
+    photographs: Annotated[int | None, _option(_BATCH, "Photographs of a batch. Default: 2.", min=1)] = None,
+    regions_each: Annotated[int | None, _option(_BATCH, "Regions of each photograph. Default: 64.", min=1)] = None,
+    best: Annotated[
+        int | None, _option(_BATCH, "Drawn from so many of its proposals, the first ones. Default: 600.", min=1)
+    ] = None,
+    scales: Annotated[
+        str | None, _option(_BATCH, "By one of which each batch is enlarged. Default: 1,1.25,1.5.")
+    ] = None,
+    cells: Annotated[
+        str | None, _option(_BATCH, "Cells across and down a region, in turn: 7,6,5. Default: the network's own.")
+    ] = None,
+    photometric: Annotated[
+        float | None, _option(_BATCH, "Random contrast, brightness and saturation, 0 to 1. Default: 0.")
+    ] = None,
+    repeat_below: Annotated[
+        float | None, _option(_BATCH, "Classes on a smaller share of photographs come more often. Default: 0.")
+    ] = None,
+    jitter: Annotated[int | None, _option(_BATCH, "Shaken copies of each object. Default: 4.", min=0)] = None,
+    smoothing: Annotated[float | None, _option(_BATCH, "Of labels, 0 to 1. Default: 0.")] = None,
+    short_side: Annotated[
+        int | None,
+        _option(
+            _POOL,
+            "Pixels of a photograph's short side in use; in training at the middle one of --scales. Default: 480.",
+        ),
+    ] = None,
+    fine_channels: Annotated[
+        int | None, _option(_POOL, "Of the map behind 3b that are joined in; 0: none. Default: 256.")
+    ] = None,
+    box_regression: Annotated[bool | None, _option(_POOL, "Learn to move boxes. Default: yes.")] = None,
+    objectness_power: Annotated[
+        float | None, _option(_POOL, "Power of the objectness in the result's scores, 0 to 4. Default: 0.5.")
+    ] = None,
+    linear_batches: Annotated[
+        int | None,
+        _option(
+            _WARP,
+            "Batches for the linear softmax that the new layer starts from; 0: no such start. Default: 200, or 0 where "
+            "the pre-trained classifier has the same classes and keeps its last layer.",
+            min=0,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
+    given = {name: value for name, value in locals().items() if value is not None}
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
+    from inception_rcnn.detector.checkpoints import chosen_weights
+    from inception_rcnn.detector.training.initial_weights import classifier_behind
+    from inception_rcnn.proposals import ProposalSettings, Proposer
+
+    if regions is not None:
+        check_known("--regions", regions, ("pool", "warp"))
+    weights = pretrained or str(chosen_weights(None, "warp" if paper else regions)[0])
+    described = classifier_behind(weights)
+    way = _way(described, given)
+    keep_freed_memory()
+    runtime = choose_runtime(device)
+    sets = _open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
+    if way == "warp" and len(sets) > 1:
+        raise typer.BadParameter("warped regions are trained on one data set; or give --regions pool")
+    files = _one_for_each("--proposals", proposals_file or [], len(sets))
+    val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
+    proposer = Proposer.load(ProposalSettings(**_picked(given, ("source", "multibox"))), runtime)
+    propose_sets = [
+        partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
+        for one, file, stored in zip(sets, files, _stored_names(sets), strict=True)
+    ]
+    job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, quiet)
+    made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
+    typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
+    typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A part of a data set to train on.
+
+    Args:
+        format: Its format.
+        root: Its folder.
+        part: Which part; None: all of it.
+        dataset: The part, opened.
+    """
+
+    format: str
+    root: Path
+    part: str | None
+    dataset: DetectionDataset
+
+    @property
+    def name(self) -> str:
+        """The folder's own name and the part: where it lies concerns nobody."""
+        folder = self.root.name or self.root.resolve().name
+        return f"{folder}/{self.part}" if self.part else folder
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What both ways of training need; `propose_sets` are called once each, for the proposals of every image."""
+
+    sets: Sequence[_Set]
+    propose_sets: Sequence[Callable[[], Sequence[Proposals]]]
+    proposer: Proposer
+    weights: str
+    described: ClassifierDescription | None
+    val: DetectionDataset | None
+    runtime: Runtime
+    output: Path
+    licence: str
+    seed: int
+    quiet: bool
+
+
+def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTuned:
+    """Fine-tune a classifier whose regions are warped."""
     from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.training.initial_weights import pretrained_network
     from inception_rcnn.detector.training.sampling import SamplingSettings
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
-    from inception_rcnn.proposals import ProposalSettings, Proposer
 
-    keep_freed_memory()
-    runtime = choose_runtime(device)
-    part = split or (None if dataset == "folder" else "train")
-    if val_split is not None and val_split == part:
-        raise typer.BadParameter(f"{val_split!r} is trained on; name another part", param_hint="--val-split")
-    images = _open(dataset, root, part, skip_broken=skip_broken)
-    val = None if val_split is None else _open(dataset, root, val_split, skip_broken=skip_broken)
-    start = pretrained_network(pretrained, images.class_names, seed=seed)
-    if linear_batches is None:
-        linear_batches = 0 if start.knows_classes else 200
+    images = job.sets[0].dataset
+    start = pretrained_network(job.weights, images.class_names, seed=job.seed)
+    linear_batches = given.get("linear_batches", 0 if start.knows_classes else 200)
     settings = FineTuneSettings(
         training=TrainingSettings(
-            iterations=iterations,
-            learning_rate=learning_rate,
             # R-CNN's 10 is meant for a random start.
             new_layer_factor=2.0 if linear_batches or start.knows_classes else 10.0,
-            train_from=train_from,
-            averaging=averaging,
-            seed=seed,
+            seed=job.seed,
+            **_picked(given, _OF_SCHEDULE),
         ),
-        sampling=SamplingSettings(uniform=paper, seed=seed),
+        sampling=SamplingSettings(uniform=paper, seed=job.seed),
         linear_batches=linear_batches,
         jitter=0 if paper else 4,
     )
-    proposing = (
-        ProposalSettings(source=source) if multibox is None else ProposalSettings(source=source, multibox=multibox)
-    )
-    proposer = Proposer.load(proposing, runtime)
-    stored = output / f"proposals-{part or root.name}.safetensors"
     description = ClassifierDescription(
         class_names=images.class_names,
         input_spec=REGION_INPUT,
-        proposal_settings=proposer.settings.to_dict(),
-        training={"data": f"{root.name}/{part}" if part else root.name},
-        licence=licence,
+        proposal_settings=job.proposer.settings.to_dict(),
+        training={"data": job.sets[0].name},
+        licence=job.licence,
     )
-    result = fine_tune(
+    return fine_tune(
         images,
-        partial(_proposals, images, proposer, proposals_file, stored, quiet=quiet),
-        proposer,
+        job.propose_sets[0],
+        job.proposer,
         start,
         description,
         settings,
-        runtime,
-        output,
-        val=val,
-        quiet=quiet,
+        job.runtime,
+        job.output,
+        val=job.val,
+        quiet=job.quiet,
     )
-    typer.echo(f"score threshold {result.threshold.value:.3f} ({result.threshold.origin})")
-    typer.echo(f"wrote {result.path}; try it with: inception-rcnn detect --weights {result.path} image.jpg")
+
+
+def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
+    """Train a classifier whose regions are read off one map."""
+    from inception_rcnn.detector.region_pooling import PoolingSpec
+    from inception_rcnn.detector.training.initial_weights import pretrained_pooled
+    from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings, stored_side
+    from inception_rcnn.detector.training.pooled_trainer import PooledTrainingSettings, train_pooled
+    from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train
+
+    before = job.described if job.described is not None and job.described.pooling is not None else None
+    known = None if before is None or "own_classes" in given else before.class_names
+    names = classes_to_train([one.dataset for one in job.sets], known)
+    spec = replace((before and before.pooling) or PoolingSpec(), **_picked(given, _OF_POOLING))
+    description = _pooled_description(job, given, before, names, spec)
+    start = pretrained_pooled(job.weights, names, spec, box_regression=description.box_regression, seed=job.seed)
+    batches = _picked(given, _OF_BATCHES)
+    for name, kind in (("scales", float), ("cells", int)):
+        if name in batches:
+            batches[name] = _numbers(name, batches[name], kind)
+    if "regions_each" in batches:
+        batches["regions"] = batches.pop("regions_each")
+    sampling = PooledSamplingSettings(seed=job.seed, **batches)
+    defaults = PooledTrainingSettings()
+    settings = replace(
+        defaults,
+        training=replace(
+            defaults.training,
+            new_layer_factor=2.0 if start.knows_classes else 5.0,
+            seed=job.seed,
+            **_picked(given, _OF_SCHEDULE),
+        ),
+        sampling=replace(sampling, stored_side=stored_side(spec.short_side, sampling.scales)),
+        save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
+        **_picked(given, _OF_RUN),
+    )
+    sources = [
+        TrainingSource(one.name, one.dataset, propose) for one, propose in zip(job.sets, job.propose_sets, strict=True)
+    ]
+    if names != job.sets[0].dataset.class_names:
+        typer.echo(f"the {len(names)} classes of {job.weights}; --own-classes for those of {job.sets[0].name} alone")
+    return train_pooled(
+        sources,
+        job.proposer,
+        start,
+        description,
+        settings,
+        job.runtime,
+        job.output,
+        val=job.val,
+        quiet=job.quiet,
+    )
+
+
+def _pooled_description(
+    job: _Job,
+    given: Mapping[str, Any],
+    before: ClassifierDescription | None,
+    class_names: tuple[str, ...],
+    spec: PoolingSpec,
+) -> ClassifierDescription:
+    """Return what the classifier will say of itself: as asked for, as the one it starts from, or as measured."""
+    from inception_rcnn.backbones import CAFFE_INPUT
+    from inception_rcnn.detector.region_classifier import ClassifierDescription
+
+    moves = given.get("box_regression", True if before is None else before.box_regression)
+    # From bench_regions: moved boxes fall together more closely than proposals.
+    measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 200}
+    suits = measured if before is None else {name: getattr(before, name) for name in measured}
+    return ClassifierDescription(
+        class_names=class_names,
+        input_spec=CAFFE_INPUT if job.described is None else replace(job.described.input_spec, context=0),
+        proposal_settings=job.proposer.settings.to_dict(),
+        licence=job.licence,
+        pooling=spec,
+        box_regression=moves,
+        **{**suits, **_picked(given, ("objectness_power",))},
+    )
+
+
+def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> str:
+    """Return what is done with regions, "pool" or "warp".
+
+    Raises:
+        typer.BadParameter: Two options do not go together.
+    """
+    regions, paper = given.get("regions"), given["paper"]
+    if paper and regions == "pool":
+        raise typer.BadParameter("--paper means warped regions; leave one of the two out", param_hint="--regions")
+    way = "warp" if paper else regions or ("pool" if described is None else described.regions)
+    for name in _OF_POOL if way == "warp" else _OF_WARP:
+        if name in given:
+            other = "pool" if way == "warp" else "warp"
+            raise typer.BadParameter(
+                f"is for --regions {other}, and this is --regions {way}; leave it out", param_hint=_option_name(name)
+            )
+    if "minutes" in given and "iterations" in given:
+        raise typer.BadParameter("--iterations says how many batches; leave one of the two out", param_hint="--minutes")
+    return str(way)
+
+
+def _open_sets(
+    data: Sequence[str], root: Path | None, dataset: str, split: Sequence[str], *, skip_broken: bool
+) -> list[_Set]:
+    """Return the parts of data sets to train on; what is left out of them is printed.
+
+    Raises:
+        typer.BadParameter: None or too many are named, one twice, or a format is unknown.
+    """
+    if bool(data) == (root is not None):
+        raise typer.BadParameter("name one data set with --root, or one or more with --data", param_hint="--data")
+    pairs = [(dataset, root)] if root is not None else [_format_and_folder(text, dataset) for text in data]
+    sets: list[_Set] = []
+    for (format, folder), asked in zip(pairs, _one_for_each("--split", split, len(pairs)), strict=True):
+        part = asked or (None if format == "folder" else "train")
+        if any((folder.resolve(), part) == (one.root.resolve(), one.part) for one in sets):
+            raise typer.BadParameter(f"{folder}, part {part}, is there twice", param_hint="--data")
+        sets.append(_Set(format, folder, part, _open(format, folder, part, skip_broken=skip_broken)))
+    return sets
+
+
+def _format_and_folder(text: str, dataset: str) -> tuple[str, Path]:
+    """Return format and folder of "coco:photographs/coco", or of a folder alone in the format `dataset`."""
+    format, colon, folder = text.partition(":")
+    return (format, Path(folder)) if colon else (dataset, Path(text))
 
 
 def _open(format: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
-    """Return a part of the data set; what is left out is printed."""
+    """Return a part of a data set; what is left out is printed."""
     from inception_rcnn.datasets import FORMATS, open_dataset
 
     check_known("--dataset", format, FORMATS)
     dataset = open_dataset(format, root, split, skip_broken=skip_broken)
     print_problems(dataset.problems)
     return dataset
+
+
+def _val_part(first: _Set, part: str, *, skip_broken: bool) -> DetectionDataset:
+    """Return the part to measure the score threshold on.
+
+    Raises:
+        typer.BadParameter: It is trained on.
+    """
+    if part == first.part:
+        raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
+    return _open(first.format, first.root, part, skip_broken=skip_broken)
+
+
+def _one_for_each(option: str, values: Sequence[Value], count: int) -> list[Value | None]:
+    """Return one of an option's values for each data set; None where the option was not given.
+
+    Raises:
+        typer.BadParameter: Neither one nor as many as data sets.
+    """
+    if len(values) not in (0, 1, count):
+        raise typer.BadParameter(
+            f"is there {len(values)} times for {count} data sets; once, or once for each", param_hint=option
+        )
+    return list(values) if len(values) == count else [values[0] if values else None] * count
+
+
+def _stored_names(sets: Sequence[_Set]) -> list[str]:
+    """Return the names of the files that keep the proposals of each data set."""
+    if len(sets) == 1:
+        return [f"proposals-{sets[0].part or sets[0].root.name}.safetensors"]
+    names = [one.name.replace("/", "-") for one in sets]
+    number = [names[:place].count(name) + 1 for place, name in enumerate(names)]
+    return [f"proposals-{name}{'' if n == 1 else f'-{n}'}.safetensors" for name, n in zip(names, number, strict=True)]
+
+
+def _picked(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}
+
+
+def _numbers(name: str, text: str, kind: Callable[[str], float]) -> tuple[float, ...]:
+    """Return the numbers of "1,1.25,1.5".
+
+    Raises:
+        typer.BadParameter: A part is no such number.
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"should be numbers with commas between them, got {text!r}", param_hint=_option_name(name)
+        ) from None
+
+
+def _option_name(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _proposals(

@@ -14,10 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_checkpoint, read_description
+from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import seeded
-from inception_rcnn.detector.checkpoints import KIND, SHIPPED, weights_path
+from inception_rcnn.detector.checkpoints import (
+    KIND,
+    SHIPPED,
+    read_classifier_description,
+    read_region_network,
+    weights_path,
+)
+from inception_rcnn.detector.region_classifier import ClassifierDescription
+from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
@@ -45,8 +53,8 @@ class PretrainedNetwork:
 def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, seed: int = 0) -> PretrainedNetwork:
     """Return GoogLeNet with the given weights and an output for each of `class_names` and one for background.
 
-    A region classifier of the same classes in the same order keeps its last layer; of any other weights all but the
-    last layer is taken.
+    A warping region classifier of the same classes in the same order keeps its last layer; of any other weights all but
+    the last layer is taken, of a pooled classifier its trunk.
 
     Args:
         weights: A region classifier, as a file or by the name of a shipped one; or GoogLeNet's weights in one of the
@@ -59,16 +67,90 @@ def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, see
         CheckpointError: The file is missing, damaged or of another network.
     """
     outputs, name = len(class_names) + 1, Path(weights).name
+    described = classifier_behind(weights)
     with seeded(seed, torch.device("cpu")):
-        is_file_of_ours = str(weights) in SHIPPED or Path(weights).suffix == ".safetensors"
-        if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
+        if described is None:
             return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
-        checkpoint = read_checkpoint(weights_path(weights), KIND)
-        described = checkpoint.description
-        known = described.get("class_names") == list(class_names)
-        kept = {key: value for key, value in checkpoint.tensors.items() if known or not key.startswith("classifier.")}
-        origin = {"pretrained": name, "pretrained_training": described.get("training", {})}
-        return PretrainedNetwork(googlenet(weights=kept, num_classes=outputs), known, origin)
+        old, _ = read_region_network(weights)
+        known = described.class_names == class_names and isinstance(old, GoogLeNet)
+        tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
+        kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
+        network = googlenet(weights=kept, num_classes=outputs)
+        return PretrainedNetwork(network, known, _origin(name, described))
+
+
+@dataclass(frozen=True, eq=False)
+class PooledStart:
+    """Where a pooled training starts.
+
+    Args:
+        network: With an output for each class and one for background, float32.
+        knows_classes: The last layers already tell these classes apart; False: they are fresh.
+        origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
+    """
+
+    network: PooledNetwork
+    knows_classes: bool
+    origin: dict[str, Any]
+
+
+def pretrained_pooled(
+    weights: str | Path,
+    class_names: tuple[str, ...],
+    spec: PoolingSpec,
+    *,
+    box_regression: bool = True,
+    seed: int = 0,
+) -> PooledStart:
+    """Return a pooled network with the given weights and an output for each of `class_names` and one for background.
+
+    A pooled classifier of the same classes in the same order keeps all layers; one of other classes all but the last
+    for classes, box offsets included, since these are the same for all classes. Of a warping classifier, and of
+    GoogLeNet's own weights, the trunk is taken. Layers that the specification gives another shape are fresh.
+
+    Args:
+        weights: A region classifier, as a file or by the name of a shipped one; or GoogLeNet's weights in one of the
+            files that `googlenet` reads.
+        class_names: Of the detector to be.
+        spec: How it pools regions.
+        box_regression: Whether it has box offsets.
+        seed: Of fresh layers. torch's own generator is left as it was.
+
+    Raises:
+        InputError: A file of a kind that is not read.
+        CheckpointError: The file is missing, damaged or of another network.
+    """
+    described, name = classifier_behind(weights), Path(weights).name
+    with seeded(seed, torch.device("cpu")):
+        network = PooledNetwork(len(class_names), spec, box_regression=box_regression)
+    if described is None:
+        network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
+        return PooledStart(network, False, {"pretrained": name})
+    old, _ = read_region_network(weights)
+    prefix = "" if isinstance(old, PooledNetwork) else "trunk."
+    own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
+    same_classes = described.class_names == class_names
+    fits = {key for key, value in given.items() if key in own and own[key].shape == value.shape}
+    if not same_classes:
+        fits = {key for key in fits if not key.startswith("classifier.")}
+    network.load_state_dict({**own, **{key: given[key] for key in fits}})
+    return PooledStart(network, "classifier.weight" in fits, _origin(name, described))
+
+
+def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
+    """Return what a region classifier's file says of it; None for other weights, which may be GoogLeNet's.
+
+    Raises:
+        CheckpointError: A checkpoint is missing, damaged, or at odds with itself.
+    """
+    is_file_of_ours = str(weights) in SHIPPED or Path(weights).suffix == ".safetensors"
+    if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
+        return None
+    return read_classifier_description(weights)
+
+
+def _origin(name: str, described: ClassifierDescription) -> dict[str, Any]:
+    return {"pretrained": name, "pretrained_training": described.training}
 
 
 def start_linear(

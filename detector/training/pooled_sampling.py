@@ -34,6 +34,8 @@ class PooledSamplingSettings:
         hard_background: Share of the background drawn among regions that overlap an object by an IoU of 0.1 to 0.5.
         stored_side: Long side, in pixels, beyond which photographs are reduced when they are read.
         scales: Photographs are enlarged by one of these factors, drawn for each batch.
+        cells: Regions are read off as so many cells across and down, in each iteration the next of these numbers, so
+            that the network can be used with any of them; empty: as many as its specification says.
         mirror: Whether half of the photographs are mirrored.
         photometric: Strength of random contrast, brightness and saturation, 0 to 1; 0: none.
         repeat_below: Photographs with a class that fewer than this share of all photographs show come more often, by
@@ -50,6 +52,7 @@ class PooledSamplingSettings:
     hard_background: float = 0.5
     stored_side: int = 512
     scales: tuple[float, ...] = (1.0, 1.25, 1.5)
+    cells: tuple[int, ...] = ()
     mirror: bool = True
     photometric: float = 0.0
     repeat_below: float = 0.0
@@ -66,6 +69,8 @@ class PooledSamplingSettings:
             raise InputError(f"stored_side should lie in 64..4096 px, got {self.stored_side}")
         if not self.scales or not all(0.25 <= scale <= 4 for scale in self.scales):
             raise InputError(f"scales should be factors in 0.25..4, got {self.scales}")
+        if not all(type(cells) is int and 1 <= cells <= 14 for cells in self.cells):
+            raise InputError(f"cells should be whole numbers in 1..14, got {self.cells}")
         if self.seed < 0:
             raise InputError(f"seed should be 0 or more, got {self.seed}")
 
@@ -83,6 +88,7 @@ class PooledBatch:
             photograph, not mirrored and not enlarged.
         labels: (R,) int64, 0..C-1, or C for background.
         offsets: (R, 4) float32, to the object of a foreground region, not mirrored; 0 for background.
+        cells: Across and down each region; None: as many as the network's specification says.
     """
 
     images: NDArray[np.int64]
@@ -92,6 +98,49 @@ class PooledBatch:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     offsets: NDArray[np.float32]
+    cells: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Choices:
+    """Rows of a photograph's regions by what they are drawn as; found once, so that a draw is a few lookups.
+
+    Args:
+        foreground: Those that show an object, in the order of their objects.
+        first: Where each object's rows begin among them.
+        count: How many rows each object has.
+        near: Background that overlaps an object.
+        far: Other background.
+    """
+
+    foreground: NDArray[np.int32]
+    first: NDArray[np.int32]
+    count: NDArray[np.int32]
+    near: NDArray[np.int32]
+    far: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, one: LabelledRegions, num_classes: int) -> _Choices:
+        """Return the choices among labelled regions."""
+        found = one.labels < num_classes
+        rows, hard = np.flatnonzero(found), one.overlap >= HARD_OVERLAP
+        rows = rows[np.argsort(one.objects[rows], kind="stable")]
+        _, first, count = np.unique(one.objects[rows], return_index=True, return_counts=True)
+        parts = (rows, first, count, np.flatnonzero(~found & hard), np.flatnonzero(~found & ~hard))
+        return cls(*(part.astype(np.int32) for part in parts))
+
+
+def stored_side(short_side: int, scales: Sequence[float]) -> int:
+    """Return the long side of stored photographs at which 3:4 ones, enlarged by the middle scale, have a short side.
+
+    Args:
+        short_side: That short side, in pixels; the answer is the nearest multiple of 64.
+        scales: By which photographs are enlarged.
+
+    >>> stored_side(480, (1.0, 1.25, 1.5)), stored_side(480, (1.0,)), stored_side(600, (1.0, 1.25, 1.5))
+    (512, 640, 640)
+    """
+    return max(64, 64 * round(short_side * 4 / 3 / float(np.median(scales)) / 64))
 
 
 def canvas_shape(height: int, width: int, stored_side: int) -> tuple[int, int]:
@@ -141,6 +190,7 @@ class PooledSampler:
         self._kind = np.array([kinds.index(shape) for shape in shapes])
         usable = np.array([len(one) > 0 for one in regions])
         self._groups = [np.flatnonzero((self._kind == kind) & usable) for kind in range(len(kinds))]
+        self._choices = [_Choices.of(one, num_classes) for one in regions]
         self._repeats = self._repeat_factors(usable)
         self._pass = lru_cache(maxsize=2)(self._draw_pass)
         self.batches_per_pass = len(self._pass(0))
@@ -158,35 +208,48 @@ class PooledSampler:
         scale = float(rng.choice(np.array(settings.scales)))
         mirror = rng.random(len(images)) < (0.5 if settings.mirror else 0.0)
         colour = _colours(len(images), settings.photometric, rng) if settings.photometric else None
-        parts = [self._regions_of(image, rng) for image in images]
-        boxes, labels, offsets = (np.concatenate([part[n] for part in parts]) for n in range(3))
-        position = np.repeat(np.arange(len(images), dtype=np.float32), [len(part[0]) for part in parts])
+        rows = [self._rows_of(image, rng) for image in images]
+        regions = [self.regions[image] for image in images]
+        boxes = np.concatenate([one.boxes[row] for one, row in zip(regions, rows, strict=True)])
+        labels = np.concatenate([one.labels[row] for one, row in zip(regions, rows, strict=True)])
+        position = np.repeat(np.arange(len(images), dtype=np.float32), settings.regions)
         return PooledBatch(
-            images, scale, mirror, colour, np.column_stack([position, boxes]).astype(np.float32), labels, offsets
+            images=images,
+            scale=scale,
+            mirror=mirror,
+            colour=colour,
+            boxes=np.column_stack([position, boxes]).astype(np.float32),
+            labels=labels,
+            offsets=self._offsets(images, rows, boxes, labels),
+            cells=settings.cells[iteration % len(settings.cells)] if settings.cells else None,
         )
 
-    def _regions_of(
-        self, image: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-        """Return boxes, labels and offsets of exactly `regions` regions of a photograph, drawn with repetition."""
-        one, count = self.regions[image], self.settings.regions
-        is_foreground = one.labels < self.num_classes
-        wanted = round(count * self.settings.foreground)
-        near = np.flatnonzero(~is_foreground & (one.overlap >= HARD_OVERLAP))
-        far = np.flatnonzero(~is_foreground & (one.overlap < HARD_OVERLAP))
-        foreground = _one_of_each_object(one, np.flatnonzero(is_foreground), wanted, rng)
-        if len(near) + len(far) == 0:  # nothing but objects: more of them
-            foreground = _one_of_each_object(one, np.flatnonzero(is_foreground), count, rng)
-        rest = count - len(foreground)
-        first = round(rest * self.settings.hard_background) if len(far) else rest
-        hard = rng.choice(near, first) if len(near) else near[:0]
-        easy = rng.choice(far, rest - len(hard)) if len(far) and rest > len(hard) else far[:0]
-        rows = np.concatenate([foreground, hard, easy]).astype(np.int64)
-        offsets = np.zeros((len(rows), 4), np.float32)
-        found = rows[: len(foreground)]
-        if len(found):
-            offsets[: len(found)] = encode_boxes(one.boxes[found], self.truths[image][one.objects[found]])
-        return one.boxes[rows], one.labels[rows], offsets
+    def _rows_of(self, image: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return rows of exactly `regions` regions of a photograph, drawn with repetition, foreground first."""
+        one, count = self._choices[image], self.settings.regions
+        objects = min(round(count * self.settings.foreground), len(one.foreground))
+        if len(one.near) + len(one.far) == 0:  # nothing but objects: more of them
+            objects = count
+        rest = count - objects
+        hard = round(rest * self.settings.hard_background) if len(one.far) else rest
+        chance = rng.random(count)
+        of_objects, of_near, of_far = np.split(chance, [objects, objects + (hard if len(one.near) else 0)])
+        foreground = _one_of_each_object(one, of_objects, rng)
+        return np.concatenate([foreground, _picked(one.near, of_near), _picked(one.far, of_far)]).astype(np.int64)
+
+    def _offsets(
+        self,
+        images: NDArray[np.int64],
+        rows: list[NDArray[np.int64]],
+        boxes: NDArray[np.float32],
+        labels: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Return (R, 4) what leads from each foreground region to its object; 0 for background."""
+        numbers = [self.regions[image].objects[row] for image, row in zip(images, rows, strict=True)]
+        targets = [self.truths[image][one[one >= 0]] for image, one in zip(images, numbers, strict=True)]
+        offsets, found = np.zeros((len(boxes), 4), np.float32), labels < self.num_classes
+        offsets[found] = encode_boxes(boxes[found], np.concatenate(targets))
+        return offsets
 
     def _repeat_factors(self, usable: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return how often each photograph comes in a pass, on average."""
@@ -222,19 +285,20 @@ class PooledSampler:
         return [batches[place] for place in rng.permutation(len(batches))]
 
 
-def _one_of_each_object(
-    one: LabelledRegions, foreground: NDArray[np.int64], wanted: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return rows of foreground regions: objects in turn, in a drawn order, one of each object's regions at a time."""
-    if len(foreground) == 0 or wanted == 0:
-        return foreground[:0]
-    order = np.argsort(one.objects[foreground], kind="stable")
-    sorted_rows = foreground[order]
-    _, first, count = np.unique(one.objects[sorted_rows], return_index=True, return_counts=True)
-    wanted = min(wanted, len(foreground))
-    turns = np.resize(rng.permutation(len(first)), wanted)
-    rows: NDArray[np.int64] = sorted_rows[first[turns] + rng.integers(0, count[turns])]
-    return rows
+def _one_of_each_object(one: _Choices, chance: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int32]:
+    """Return a row of foreground regions for each number in [0, 1).
+
+    Objects in turn, in a drawn order, one of each object's regions at a time.
+    """
+    if len(chance) == 0:
+        return one.foreground[:0]
+    turns = np.resize(rng.permutation(len(one.first)), len(chance))
+    return one.foreground[one.first[turns] + (chance * one.count[turns]).astype(np.int32)]
+
+
+def _picked(rows: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.int32]:
+    """Return one of the rows for each number in [0, 1)."""
+    return rows[(chance * len(rows)).astype(np.int64)] if len(chance) else rows[:0]
 
 
 def _colours(count: int, strength: float, rng: np.random.Generator) -> NDArray[np.float32]:

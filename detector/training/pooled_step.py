@@ -9,7 +9,7 @@ Source: Girshick 2015, "Fast R-CNN", section 2.3 (both losses, weight 1, offsets
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, InputSpec, stages_between
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.pooled_sampling import PooledBatch, canvas_shape
 from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.structures import InputError, progress_bar
+from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.jobs import available_processors
 
@@ -33,18 +34,23 @@ NEW_LAYERS = ("lateral", "mix_fine", "classifier", "regressor")
 
 
 class StoredPhotographs:
-    """Photographs as uint8 where the network computes, padded to a few shapes.
+    """Photographs as uint8, padded to a few shapes.
 
-    On a GPU all are read at once and stay there (10,000 of VOC and COCO take 6 GB); on the CPU they are read when they
-    are asked for, and those used last are kept.
+    Those that are resident live where the network computes, and nothing is read or copied after the start: 10,000 of
+    VOC and COCO take 6 GB. Others are read when they are asked for, and those used last are kept in memory.
 
     Args:
-        load: Number -> (H, W, 3) uint8 RGB, of the size said here.
+        load: Number -> (H, W, 3) uint8 RGB, of the size said here; called by several threads.
         sizes: (height, width) of each.
         stored_side: See `canvas_shape`.
         fill: The RGB colour that becomes zero, for the padding.
-        device: Where they are kept.
+        device: Where the network computes.
+        resident: Whether all of them live there. None: on a GPU, unless they would take more than half of what it has
+            free.
         quiet: Show no progress.
+
+    Raises:
+        InputError: A photograph is not of the size said.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class StoredPhotographs:
         fill: tuple[float, float, float],
         device: torch.device,
         *,
+        resident: bool | None = None,
         quiet: bool = False,
     ) -> None:
         self.sizes = np.array(sizes, np.int64).reshape(-1, 2)
@@ -63,24 +70,42 @@ class StoredPhotographs:
         self._device = device
         self._cache = ImageCache(load)
         self._stacks: dict[tuple[int, int], Tensor] = {}
-        if device.type == "cuda":
+        size = sum(3 * height * width for height, width in self.shapes)
+        self.resident = _is_room_for(size, device) if resident is None else resident
+        if self.resident:
             self._read_all(load, quiet)
+
+    def read(self, images: NDArray[np.int64]) -> NDArray[np.uint8] | None:
+        """Return photographs of one shape, (B, H, W, 3); None where they are resident. Threads may call it ahead."""
+        if self.resident:
+            return None
+        return np.stack([self._canvas(self._cache[int(one)], int(one)) for one in images])
+
+    def batch(self, images: NDArray[np.int64], read: NDArray[np.uint8] | None = None) -> Tensor:
+        """Return photographs of one shape, (B, H, W, 3) uint8, on the device.
+
+        Args:
+            images: Numbers of photographs.
+            read: What `read` returned for them, if it was called.
+        """
+        if self.resident:
+            return self._stacks[self.shapes[int(images[0])]][upload(self._place[images], self._device)]
+        return upload(np.asarray(self.read(images) if read is None else read), self._device)
 
     def _read_all(self, load: Callable[[int], NDArray[np.uint8]], quiet: bool) -> None:
         """Put all photographs on the device, those of one shape in one tensor."""
         self._place = np.zeros(len(self.shapes), np.int64)
-        groups = {shape: [i for i, one in enumerate(self.shapes) if one == shape] for shape in set(self.shapes)}
-        with (
-            ThreadPoolExecutor(available_processors()) as pool,
-            progress_bar(len(self.shapes), "photographs", quiet=quiet) as bar,
-        ):
-            for shape, rows in groups.items():
+        with progress_bar(len(self.shapes), "photographs", quiet=quiet) as bar:
+            for shape in dict.fromkeys(self.shapes):
+                rows = [row for row, one in enumerate(self.shapes) if one == shape]
                 stack = torch.empty((len(rows), *shape, 3), dtype=torch.uint8, device=self._device)
-                canvases = pool.map(lambda row: self._canvas(load(row), row), rows)
-                for place, (row, canvas) in enumerate(zip(rows, canvases, strict=True)):
-                    stack[place] = torch.from_numpy(canvas).to(self._device)
-                    self._place[row] = place
-                    bar.advance(1)
+                threads = available_processors()
+                canvases = run_ahead(lambda row: self._canvas(load(row), row), rows, workers=threads, most=2 * threads)
+                with closing(canvases):
+                    for place, (row, canvas) in enumerate(zip(rows, canvases, strict=True)):
+                        stack[place] = upload(canvas.result(), self._device)
+                        self._place[row] = place
+                        bar.advance(1)
                 self._stacks[shape] = stack
 
     def _canvas(self, image: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
@@ -88,21 +113,20 @@ class StoredPhotographs:
         height, width = self.sizes[number].tolist()
         if image.shape[:2] != (height, width):
             raise InputError(
-                f"photograph {number} should be {width}x{height}, as its annotation says, and is "
-                f"{image.shape[1]}x{image.shape[0]}"
+                f"photograph {number} should be {width}x{height}, and is {image.shape[1]}x{image.shape[0]}"
             )
         canvas = np.empty((*self.shapes[number], 3), np.uint8)
         canvas[:] = self._fill
         canvas[:height, :width] = image
         return canvas
 
-    def batch(self, images: NDArray[np.int64]) -> Tensor:
-        """Return photographs of one shape: (B, H, W, 3) uint8, on the device."""
-        shape = self.shapes[int(images[0])]
-        if shape in self._stacks:
-            places = torch.from_numpy(self._place[images]).pin_memory()
-            return self._stacks[shape][places.to(self._device, non_blocking=True)]
-        return torch.from_numpy(np.stack([self._canvas(self._cache[int(one)], int(one)) for one in images]))
+
+def _is_room_for(size: int, device: torch.device) -> bool:
+    """Return whether so many bytes are less than half of what a GPU has free; False for the CPU."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return size < free / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +140,7 @@ class DeviceBatch:
         labels: (R,) int64.
         offsets: (R, 4) float32.
         unknown: (B, C + 1) bool, classes that are not labelled on a photograph; None: all are labelled everywhere.
+        cells: Across and down each region; None: as many as the network's specification says.
     """
 
     images: Tensor
@@ -124,6 +149,7 @@ class DeviceBatch:
     labels: Tensor
     offsets: Tensor
     unknown: Tensor | None
+    cells: int | None = None
 
 
 def to_device(
@@ -132,15 +158,17 @@ def to_device(
     spec: InputSpec,
     device: torch.device,
     unknown: NDArray[np.bool_] | None = None,
+    read: NDArray[np.uint8] | None = None,
 ) -> DeviceBatch:
     """Return a drawn batch as the step needs it; nothing here waits for the device.
 
     Args:
         batch: What was drawn.
-        photographs: Already on the device.
+        photographs: All of them.
         spec: How pixels become the network's input.
         device: Where to compute.
         unknown: (B, C + 1) classes that are not labelled on each of the batch's photographs.
+        read: The batch's photographs, if they were read ahead; see `StoredPhotographs.read`.
     """
     sizes = photographs.sizes[batch.images]
     position = batch.boxes[:, 0].astype(np.int64)
@@ -151,15 +179,11 @@ def to_device(
     offsets[mirrored, 0] *= -1
     columns = _columns(sizes[:, 1], batch.mirror, photographs.shapes[int(batch.images[0])][1])
 
-    def move(array: NDArray[Any]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-    pixels = photographs.batch(batch.images)  # (B, H, W, 3)
-    pixels = pixels.gather(2, move(columns)[:, None, :, None].expand(pixels.shape))
+    pixels = photographs.batch(batch.images, read)  # (B, H, W, 3)
+    pixels = pixels.gather(2, upload(columns, device)[:, None, :, None].expand(pixels.shape))
     x = pixels.float()
     if batch.colour is not None:
-        x = _recoloured(x, move(batch.colour), move(sizes))
+        x = _recoloured(x, upload(batch.colour, device), upload(sizes, device))
     x = spec.shift(x).permute(0, 3, 1, 2)
     if batch.scale != 1:
         size = [round(side * batch.scale) for side in x.shape[2:]]
@@ -167,11 +191,12 @@ def to_device(
     factor = np.array([1, *[x.shape[3] / pixels.shape[2], x.shape[2] / pixels.shape[1]] * 2], np.float32)
     return DeviceBatch(
         x.contiguous(memory_format=torch.channels_last),
-        move(np.round(sizes * batch.scale).astype(np.int64)),
-        move(boxes * factor),
-        move(batch.labels),
-        move(offsets),
-        None if unknown is None else move(unknown),
+        upload(np.round(sizes * batch.scale).astype(np.int64), device),
+        upload(boxes * factor, device),
+        upload(batch.labels, device),
+        upload(offsets, device),
+        None if unknown is None else upload(unknown, device),
+        batch.cells,
     )
 
 
@@ -202,8 +227,8 @@ def region_loss(
         logits: (R, C + 1).
         offsets: (R, 4); None: no box regression, and that loss is 0.
         batch: What should come out.
-        smoothing: Share of the wanted probability that is spread over all outputs; for labelled foreground only where
-            classes are unknown.
+        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
+            be of an unknown class.
     """
     log = logits.float().log_softmax(dim=1)
     background = logits.shape[1] - 1
@@ -212,11 +237,11 @@ def region_loss(
         wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
     is_background = batch.labels == background
     if batch.unknown is not None:
-        # Background and the unknown classes together; where all classes are known this is background alone.
         maybe = batch.unknown[batch.boxes[:, 0].long()].clone()
+        is_open = is_background & maybe.any(dim=1)
         maybe[:, background] = True
         either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
-        wanted = torch.where(is_background, either, wanted)
+        wanted = torch.where(is_open, either, wanted)
     classes = -wanted.mean()
     if offsets is None:
         return classes, classes.new_zeros(())
@@ -260,8 +285,20 @@ class PooledTuning:
         """Take one iteration on a batch, and return its losses by name.
 
         Raises:
+            InputError: A GPU's memory does not hold the batch.
             InceptionError: Loss or gradient is not finite.
         """
+        try:
+            return {"loss": self._update(batch)}
+        except torch.OutOfMemoryError as error:
+            count, _, height, width = batch.images.shape
+            raise InputError(
+                f"{self.runtime.device} has no memory for {count} photographs of {width}x{height} with "
+                f"{len(batch.boxes)} regions together; ask for fewer photographs or regions"
+            ) from error
+
+    def _update(self, batch: DeviceBatch) -> float:
+        """Take one iteration on a batch, and return its loss."""
         iteration, device = self.averaged.iteration, self.runtime.device
         self.network.train()
         # Dropout is a function of seed and iteration, the same after a resume.
@@ -269,10 +306,9 @@ class PooledTuning:
             seeded(self.settings.seed * 1_000_003 + iteration, device),
             torch.autocast(device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16),
         ):
-            logits, offsets = self.network(batch.images, batch.boxes, batch.sizes)
+            logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
         classes, moved = region_loss(logits, offsets, batch, smoothing=self.smoothing)
-        loss = self.averaged.update(classes + moved, self.settings.rate_at(iteration))
-        return {"loss": loss}
+        return self.averaged.update(classes + moved, self.settings.rate_at(iteration))
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups: rate and decay differ between weights and biases, old layers and new."""

@@ -6,7 +6,9 @@ these classes the photograph's annotations do not name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.structures import GroundTruth, InputError, Proposals, load_image
+from inception_rcnn.structures import GroundTruth, InputError, Proposals, load_image, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.images import resize_image
+from inception_rcnn.structures.proposals import boxes_checksum
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,22 +29,14 @@ class TrainingSource:
     Args:
         name: For messages and the summary of the training, such as "voc2007/train".
         dataset: Photographs and objects.
-        proposals: Of each photograph.
-
-    Raises:
-        InputError: Not as many proposals as photographs.
+        propose_set: Called once for the proposals of each photograph, when it is clear that they are needed.
+        rows: Which of its photographs to train on; None: all.
     """
 
     name: str
     dataset: DetectionDataset
-    proposals: Sequence[Proposals]
-
-    def __post_init__(self) -> None:
-        if len(self.proposals) != len(self.dataset):
-            raise InputError(
-                f"{self.name}: there are proposals of {len(self.proposals)} images, the data set has "
-                f"{len(self.dataset)}"
-            )
+    propose_set: Callable[[], Sequence[Proposals]]
+    rows: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +46,7 @@ class TrainingPhotograph:
     Args:
         source: Which data set it is from.
         row: Its position there.
+        original: (height, width) of the data set's photograph.
         size: (height, width) in which it is stored.
         regions: In pixels of that form.
         truths: (K, 4) boxes of its objects, likewise.
@@ -58,6 +54,7 @@ class TrainingPhotograph:
 
     source: int
     row: int
+    original: tuple[int, int]
     size: tuple[int, int]
     regions: LabelledRegions
     truths: NDArray[np.float32]
@@ -70,11 +67,16 @@ class TrainingPhotographs:
         sources: The data sets.
         class_names: Of the detector. An object of another class is neither foreground nor background.
         stored_side: Long side beyond which photographs are reduced, in pixels.
+        best: Of each photograph's proposals so many, the first ones, are regions to draw from; None: all.
         jitter: Shaken copies of each object among the foreground regions.
         seed: Of the shaking.
+        quiet: Show no progress.
+
+    Attributes:
+        proposals_checksum: Of all proposals, as 64 hexadecimal digits.
 
     Raises:
-        InputError: A data set has none of the classes.
+        InputError: A data set has none of the classes, or not as many proposals as photographs.
     """
 
     def __init__(
@@ -83,25 +85,50 @@ class TrainingPhotographs:
         class_names: tuple[str, ...],
         *,
         stored_side: int,
+        best: int | None = None,
         jitter: int = 4,
         seed: int = 0,
+        quiet: bool = True,
     ) -> None:
         self.sources, self.class_names, self.stored_side = tuple(sources), class_names, stored_side
-        self.jitter, self.seed = jitter, seed
-        self._position = [_positions(source, class_names) for source in sources]
-        self._numbers = [(number, row) for number, one in enumerate(sources) for row in range(len(one.dataset))]
-        self.photographs = [self._photograph(*number) for number in self._numbers]
+        self.best, self.jitter, self.seed = best, jitter, seed
+        self._position = [_known_positions(source, class_names) for source in sources]
+        self.photographs: list[TrainingPhotograph] = []
+        checksums = []
+        rows = [range(len(one.dataset)) if one.rows is None else one.rows for one in sources]
+        with progress_bar(sum(map(len, rows)), "regions", quiet=quiet) as bar:
+            for number, source in enumerate(sources):
+                proposals = source.propose_set()
+                if len(proposals) != len(source.dataset):
+                    raise InputError(
+                        f"{source.name}: there are proposals of {len(proposals)} images, the data set has "
+                        f"{len(source.dataset)}"
+                    )
+                checksums.append(boxes_checksum(proposals))
+                for row in rows[number]:
+                    self.photographs.append(self._photograph(number, row, proposals[row]))
+                    bar.advance(1)
+        self.proposals_checksum = hashlib.sha256(json.dumps(checksums).encode()).hexdigest()
 
     def __len__(self) -> int:
         """Return how many photographs there are."""
         return len(self.photographs)
 
     def load(self, number: int) -> NDArray[np.uint8]:
-        """Return a photograph in the form in which it is stored, uint8 RGB (H, W, 3)."""
-        one = self.photographs[number]
-        image = self.sources[one.source].dataset.load_image(one.row)
+        """Return a photograph in the form in which it is stored, uint8 RGB (H, W, 3).
+
+        Raises:
+            InputError: It has another size than its annotation says, so that the boxes would be elsewhere.
+        """
+        one, dataset = self.photographs[number], self.sources[self.photographs[number].source].dataset
+        image = dataset.load_image(one.row)
+        if image.shape[:2] != one.original:
+            raise InputError(
+                f"{dataset.path(one.row)} should be {one.original[1]}x{one.original[0]}, as its annotation says, and "
+                f"is {image.shape[1]}x{image.shape[0]}; correct or leave out the annotation"
+            )
         height, width = one.size
-        return image if image.shape[:2] == (height, width) else resize_image(image, width, height)
+        return image if one.size == one.original else resize_image(image, width, height)
 
     def unknown(self) -> NDArray[np.bool_] | None:
         """Return (photographs, C + 1) which classes its annotations do not name; None where they name all."""
@@ -114,27 +141,48 @@ class TrainingPhotographs:
         result: NDArray[np.bool_] = table[[one.source for one in self.photographs]]
         return result
 
-    def _photograph(self, source: int, row: int) -> TrainingPhotograph:
-        one = self.sources[source]
-        truth = _renamed(one.dataset.ground_truth(row), self._position[source], self.class_names)
+    def _photograph(self, source: int, row: int, proposals: Proposals) -> TrainingPhotograph:
+        dataset = self.sources[source].dataset
+        truth = _renamed(dataset.ground_truth(row), self._position[source], self.class_names)
         width, height = truth.width, truth.height
         if width is None or height is None:
-            height, width = load_image(one.dataset.path(row)).shape[:2]
+            height, width = load_image(dataset.path(row)).shape[:2]
         factor = min(1.0, self.stored_side / max(height, width))
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)
         truth = replace(truth, boxes=truth.boxes * scale, width=size[1], height=size[0])
         rng = np.random.default_rng([self.seed, source, row])
-        regions = with_truths(label_regions(one.proposals[row].boxes * scale, truth), truth, self.jitter, rng)
-        return TrainingPhotograph(source, row, size, regions, truth.boxes)
+        regions = label_regions(proposals.boxes[: self.best] * scale, truth)
+        regions = with_truths(regions, truth, self.jitter, rng)
+        return TrainingPhotograph(source, row, (height, width), size, regions, truth.boxes)
 
 
-def _positions(source: TrainingSource, class_names: tuple[str, ...]) -> NDArray[np.int32]:
+def classes_to_train(datasets: Sequence[DetectionDataset], known: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """Return the classes of a detector that is trained on some data sets: the first one's, or those known before.
+
+    Args:
+        datasets: At least one.
+        known: What the pre-trained detector tells apart; kept if it has every class of every data set.
+    """
+    if known is not None and all((_positions(one, known) >= 0).all() for one in datasets):
+        return known
+    return datasets[0].class_names
+
+
+def _positions(dataset: DetectionDataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
     """Return for each class of a data set its position among the detector's, -1 for those it lacks."""
-    position = class_positions(source.dataset.class_names, class_names)
-    if (position < 0).any():
-        by_display = class_positions(source.dataset.display_names, class_names)
-        position = np.where(position < 0, by_display, position)
+    named = dataset.class_names, dataset.display_names
+    by_name, by_display = (class_positions(names, class_names) for names in named)
+    return np.where(by_name < 0, by_display, by_name)
+
+
+def _known_positions(source: TrainingSource, class_names: tuple[str, ...]) -> NDArray[np.int32]:
+    """Return the positions of a source's classes among the detector's.
+
+    Raises:
+        InputError: There is none.
+    """
+    position = _positions(source.dataset, class_names)
     if not (position >= 0).any():
         raise InputError(
             f"{source.name} has none of the detector's {len(class_names)} classes "

@@ -46,6 +46,23 @@ def held_out_rows(count: int, seed: int) -> tuple[int, ...]:
     return _some_rows(count, min(max(count // ONE_IN, LEAST_HELD_OUT), MOST_HELD_OUT), seed)
 
 
+def split_rows(
+    dataset: DetectionDataset, val: DetectionDataset | None, seed: int
+) -> tuple[tuple[int, ...], DetectionDataset]:
+    """Return which rows of a data set to train on, and the images to measure the threshold on.
+
+    Args:
+        dataset: To train on.
+        val: Images that are not trained on; None: some rows are held out, see `held_out_rows`.
+        seed: Decides which.
+    """
+    if val is not None:
+        return tuple(range(len(dataset))), some_images(val, seed)
+    held_out = held_out_rows(len(dataset), seed)
+    kept_out = set(held_out)
+    return tuple(row for row in range(len(dataset)) if row not in kept_out), Subset(dataset, held_out)
+
+
 def some_images(dataset: DetectionDataset, seed: int) -> DetectionDataset:
     """Return the images to measure with: at most 100 of a set that is not trained on."""
     return dataset if len(dataset) <= MOST_HELD_OUT else Subset(dataset, _some_rows(len(dataset), MOST_HELD_OUT, seed))

@@ -1,12 +1,11 @@
 """From a data set to a region classifier: pools of regions, the new layer's start, the loop, the score threshold.
 
 fine_tune: dataset + proposals --region_pool--> RegionSampler --draw, cut_batch--> FineTuning.step
-           --run_training (backbones/training.py)--> averaged weights --measure_threshold--> model.safetensors
+           --run_training (backbones/training.py)--> averaged weights --measured_and_saved--> model.safetensors
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,27 +18,17 @@ from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import TrainingRun, run_training
-from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
-from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.postprocessing import DetectionSettings
-from inception_rcnn.detector.region_classifier import ClassifierDescription, RegionClassifier
+from inception_rcnn.detector.checkpoints import save_region_classifier
+from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
+from inception_rcnn.detector.training.run import PHOTOGRAPHS, PROPOSALS, WEIGHTS, FineTuned, Propose, measured_and_saved
 from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.threshold import (
-    UNMEASURED,
-    MeasuredThreshold,
-    held_out_rows,
-    measure_threshold,
-    some_images,
-)
+from inception_rcnn.detector.training.threshold import UNMEASURED, split_rows
 from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
 from inception_rcnn.structures.proposals import boxes_checksum
-
-Propose = Callable[[NDArray[np.uint8]], Proposals]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +48,6 @@ class FineTuneSettings:
     linear_batches: int = 200
     jitter: int = 4
     save_every: int = 50
-
-
-@dataclass(frozen=True)
-class FineTuned:
-    """What a training leaves.
-
-    Args:
-        path: The model's file.
-        threshold: Its score threshold.
-    """
-
-    path: Path
-    threshold: MeasuredThreshold
 
 
 def fine_tune(
@@ -110,17 +86,15 @@ def fine_tune(
         CheckpointError: `output` holds the state of another run; the text names the difference.
     """
     _check_fit(dataset, start.network, description)
-    held_out = held_out_rows(len(dataset), settings.training.seed) if val is None else ()
-    kept_out = set(held_out)
-    rows = [row for row in range(len(dataset)) if row not in kept_out]
+    rows, images = split_rows(dataset, val, settings.training.seed)
     state = output / "state.safetensors"
-    how = _how(settings, len(held_out))
+    how = _how(settings, len(dataset) - len(rows))
     run = _run_of(dataset, start, description, how)
     run.check_state(state)  # before the proposals, which take long
     proposals = propose_set()
     if len(proposals) != len(dataset):
         raise InputError(f"there are proposals of {len(proposals)} images, the data set has {len(dataset)}")
-    run = replace(run, checksums={**run.checksums, "proposals (--proposals, --source)": boxes_checksum(proposals)})
+    run = replace(run, checksums={**run.checksums, PROPOSALS: boxes_checksum(proposals)})
     summary = {**description.training, **start.origin, "images": len(rows), **how}
     description = replace(description, score_threshold=UNMEASURED, training=summary)
     _train(
@@ -134,14 +108,8 @@ def fine_tune(
         state,
         quiet=quiet,
     )
-    images = Subset(dataset, held_out) if val is None else some_images(val, settings.training.seed)
-    threshold = measure_threshold(_detector(propose, start.network, description, runtime), images, quiet=quiet)
-    summary = {**summary, "score_threshold": threshold.origin}
     result = output / "model.safetensors"
-    save_region_classifier(
-        result, start.network, replace(description, score_threshold=threshold.value, training=summary)
-    )
-    return FineTuned(result, threshold)
+    return measured_and_saved(result, start.network, description, propose, images, runtime, quiet=quiet)
 
 
 def region_pool(
@@ -188,10 +156,7 @@ def _run_of(
     known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
     return TrainingRun(
         class_names=dataset.class_names,
-        checksums={
-            "pre-trained weights (--pretrained)": tensors_checksum(known),
-            "photographs or their annotations": dataset_checksum(dataset),
-        },
+        checksums={WEIGHTS: tensors_checksum(known), PHOTOGRAPHS: dataset_checksum(dataset)},
         settings={
             **how,
             "input_spec": description.input_spec.to_dict(),
@@ -239,13 +204,6 @@ def _train(
         quiet=quiet,
     )
     network.load_state_dict(tuning.averaged.result())
-
-
-def _detector(propose: Propose, network: GoogLeNet, description: ClassifierDescription, runtime: Runtime) -> Detector:
-    """Return a detector with a copy of the network, as the model's file will be used."""
-    classifier = RegionClassifier(copy.deepcopy(network), description, runtime)
-    settings = replace(settings_of(description), score_threshold=DetectionSettings().score_threshold)
-    return Detector(propose, Ensemble([classifier]), settings)
 
 
 def _linear_summary(summary: dict[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,10 @@ def test_a_pooled_detector_is_trunk_and_head(
 ) -> None:
     assert call("export", "--weights", pooled, "--output", tmp_path / "out") == 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {*(f"{part}.{end}" for part in ("trunk", "head") for end in ("onnx", "xml", "bin")), "export.json"}
+    assert written == {
+        *(f"{part}.{end}" for part in ("trunk", "head") for end in ("onnx", "xml", "bin")),
+        "export.json",
+    }
     about = json.loads((tmp_path / "out" / "export.json").read_text())
     assert about["trunk"]["inputs"] == {"images": ["images", 3, "height", "width"]}
     assert about["trunk"]["pooling"] == SPEC.to_dict() and about["trunk"]["input"]["channel_order"] == "bgr"

@@ -15,8 +15,8 @@ from inception_rcnn.backbones import googlenet, write_checkpoint
 from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.datasets import open_dataset, write_voc
 from inception_rcnn.detector import ClassifierDescription, load_region_classifier
+from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
-from inception_rcnn.detector.training.trainer import FineTuned
 from inception_rcnn.tools import cli
 
 
