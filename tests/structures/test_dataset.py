@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,6 +51,21 @@ def test_one_photograph_is_kept_however_small_the_limit() -> None:
     images = ImageCache(album.load, limit=1)
     images[1], images[1], images[2], images[2]
     assert album.loaded == [1, 2]
+
+
+def test_several_threads_read_at_once_and_keep_to_the_limit() -> None:
+    album, both = Album(), Barrier(2, timeout=20)
+
+    def load(index: int) -> NDArray[np.uint8]:
+        if index < 2:
+            both.wait()  # neither waits for the other to be loaded
+        return album.load(index)
+
+    images = ImageCache(load, limit=600)
+    with ThreadPoolExecutor(2) as pool:
+        assert [int(one[0, 0, 0]) for one in pool.map(images.__getitem__, (0, 1))] == [0, 1]
+        assert [int(one[0, 0, 0]) for one in pool.map(images.__getitem__, [2, 3] * 50)] == [2, 3] * 50
+    assert images._bytes == 600 and set(images._kept) == {2, 3}
 
 
 class Grey:

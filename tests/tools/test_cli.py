@@ -117,6 +117,20 @@ def test_file_runs_in_a_bare_checkout_beside_a_file_with_a_librarys_name(tmp_pat
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_options_with_a_heading_stand_under_it_the_others_last(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(
+        size: Annotated[int, typer.Option(help="Of it.")] = 1,
+        name: Annotated[str, typer.Option(help="Its name.", rich_help_panel="What it is")] = "a",
+        kind: Annotated[str, typer.Option(help="Its kind.", rich_help_panel="What it is")] = "b",
+    ) -> None:
+        """Do nothing."""
+
+    assert run_here(command, "--help") == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
+    after = lines[lines.index("What") :]
+    assert after[:5] == ["What", "--name", "--kind", "Options:", "--size"]
+
+
 def test_version() -> None:
     assert inception_rcnn("--version").stdout == f"inception-rcnn {__version__}\n"
 

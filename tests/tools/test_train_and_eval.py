@@ -89,7 +89,22 @@ def model(root: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
     """A model trained for two iterations by the command."""
     output = tmp_path_factory.mktemp("run")
     wanted = ("--root", root, "--split", "val", "--pretrained", pretrained, "--output", output, "--iterations", 2)
-    assert run("train", *wanted, "--linear-batches", 1, "--train-from", "5b", "--device", "cpu", "--quiet") == 0
+    assert (
+        run(
+            "train",
+            *wanted,
+            "--regions",
+            "warp",
+            "--linear-batches",
+            1,
+            "--train-from",
+            "5b",
+            "--device",
+            "cpu",
+            "--quiet",
+        )
+        == 0
+    )
     return output / "model.safetensors"
 
 
@@ -107,7 +122,7 @@ def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
 ) -> None:
     before = model.read_bytes()
     wanted = ("--root", root, "--split", "val", "--pretrained", pretrained, "--output", model.parent, "--iterations", 2)
-    rest = ("--linear-batches", 1, "--train-from", "5b", "--device", "cpu", "--quiet")
+    rest = ("--regions", "warp", "--linear-batches", 1, "--train-from", "5b", "--device", "cpu", "--quiet")
     assert run("train", *wanted, *rest) == 0
     assert model.read_bytes() == before
     printed = " ".join(capsys.readouterr().out.split())
@@ -144,7 +159,8 @@ def test_the_score_threshold_is_measured_on_another_part_and_printed(
 ) -> None:
     wanted = ("--root", root, "--split", "val", "--val-split", "cats", "--output", tmp_path, "--iterations", 1)
     rest = ("--proposals", model.parent / "proposals-val.safetensors", "--train-from", "5b", "--device", "cpu")
-    assert run("train", *wanted, *rest, "--quiet", "--linear-batches", 1) == 0  # on the features of the shipped model
+    # On the features of the shipped model.
+    assert run("train", *wanted, *rest, "--quiet", "--regions", "warp", "--linear-batches", 1) == 0
     threshold = described(tmp_path / "model.safetensors").score_threshold
     printed = " ".join(capsys.readouterr().out.split())
     assert f"score threshold {threshold:.3f} (best mean F1 1.000 on 2 images held out)" in printed
@@ -172,7 +188,7 @@ def test_every_format_can_be_trained_on(
         "--source",
         "selective-search",
     )
-    assert run("train", "--dataset", "voc", *where, "--device", "cpu") == 0
+    assert run("train", "--dataset", "voc", *where, "--regions", "warp", "--device", "cpu") == 0
     dataset, description, val = given
     assert set(dataset.class_names) >= {"person", "cat", "cup"} and len(dataset) == 4 and val is None
     assert description.training["data"] == "voc/train" and description.class_names == dataset.class_names

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
-from inception_rcnn.detector import ClassifierDescription, Runtime, load_region_classifier
+from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_region_classifier
 from inception_rcnn.detector.checkpoints import save_region_classifier
-from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network
+from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network, pretrained_pooled
 from inception_rcnn.structures import CheckpointError, InputError
 
 # --- pre-trained weights
@@ -81,6 +82,99 @@ def test_what_is_no_weights_is_refused(tmp_path: Path) -> None:
     write_checkpoint(other, "training-state", {}, {"x": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="kind 'training-state'"):
         pretrained_network(other, ("cat",))
+
+
+def test_of_a_pooled_classifier_a_warping_one_takes_the_trunk(
+    pooled_file: tuple[Path, PooledNetwork], description: ClassifierDescription
+) -> None:
+    start = pretrained_network(pooled_file[0], description.class_names)
+    assert not start.knows_classes and same(start.network, pooled_file[1].trunk, but="classifier")
+
+
+# --- pooled regions
+
+
+@pytest.fixture
+def pooled_file(
+    tmp_path: Path, make_pooled: Callable[..., PooledNetwork], pooled_description: ClassifierDescription
+) -> tuple[Path, PooledNetwork]:
+    """A pooled classifier's file, in full precision, and its network."""
+    network, path = make_pooled(4), tmp_path / "pooled.safetensors"
+    save_region_classifier(path, network, pooled_description, dtype=torch.float32)
+    return path, network
+
+
+def kept(network: PooledNetwork, other: nn.Module, prefix: str = "") -> set[str]:
+    """Which layers of a network have the other one's weights."""
+    own, theirs = network.state_dict(), other.state_dict()
+    same_as = {name for name, one in theirs.items() if torch.equal(own.get(prefix + name, torch.zeros(0)), one)}
+    return {".".join((prefix + name).split(".")[:-1]) for name in same_as}
+
+
+def layers(network: nn.Module, *starts: str) -> set[str]:
+    return {name for name, one in network.named_modules() if hasattr(one, "weight") and name.startswith(starts)}
+
+
+def test_a_pooled_classifier_of_the_same_classes_keeps_all_layers(
+    pooled_file: tuple[Path, PooledNetwork], pooled_description: ClassifierDescription
+) -> None:
+    path, network = pooled_file
+    start = pretrained_pooled(path, pooled_description.class_names, network.spec)
+    assert start.knows_classes and kept(start.network, network) == layers(network, "")
+    assert start.origin == {"pretrained": "pooled.safetensors", "pretrained_training": pooled_description.training}
+    finer = replace(network.spec, cells=5, short_side=200)
+    other = pretrained_pooled(path, pooled_description.class_names, finer).network
+    assert other.spec == finer and kept(other, network) == layers(network, "")
+
+
+def test_a_pooled_classifier_of_other_classes_keeps_its_box_offsets(pooled_file: tuple[Path, PooledNetwork]) -> None:
+    path, network = pooled_file
+    for names in (("cup", "cat", "person"), ("cat", "cup")):
+        start = pretrained_pooled(path, names, network.spec)
+        assert not start.knows_classes and start.network.num_classes == len(names)
+        assert layers(network, "") - kept(start.network, network) == {"classifier"}
+
+
+def test_layers_of_another_shape_are_fresh(
+    pooled_file: tuple[Path, PooledNetwork], pooled_description: ClassifierDescription
+) -> None:
+    path, network = pooled_file
+    names = pooled_description.class_names
+    wider = pretrained_pooled(path, names, replace(network.spec, fine_channels=24))
+    assert wider.knows_classes and layers(network, "") - kept(wider.network, network) == {"lateral", "mix_fine"}
+    without_mean = pretrained_pooled(path, names, replace(network.spec, image_mean=False))
+    assert not without_mean.knows_classes
+    assert layers(network, "") - kept(without_mean.network, network) == {"classifier", "regressor"}
+    without_offsets = pretrained_pooled(path, names, network.spec, box_regression=False)
+    assert without_offsets.knows_classes and without_offsets.network.regressor is None
+
+
+def test_of_a_warping_classifier_the_trunk_is_taken(
+    classifier: tuple[Path, GoogLeNet], description: ClassifierDescription
+) -> None:
+    start = pretrained_pooled(classifier[0], description.class_names, PoolingSpec(fine_channels=8))
+    assert not start.knows_classes and start.origin["pretrained"] == "three.safetensors"
+    trunk = {name for name, _ in start.network.named_modules() if name in kept(start.network, classifier[1], "trunk.")}
+    assert trunk == layers(start.network, "trunk.")
+
+
+def test_of_googlenet_s_own_weights_the_trunk_is_taken_and_the_rest_is_the_seed_s(tmp_path: Path) -> None:
+    network, path = googlenet(num_classes=7), tmp_path / "backbone.safetensors"
+    write_checkpoint(path, "googlenet", {"num_classes": 7}, network.state_dict())
+    torch.manual_seed(3)
+    first, second, other = (pretrained_pooled(path, ("cat", "cup"), PoolingSpec(), seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))  # left as it was
+    assert not first.knows_classes and first.origin == {"pretrained": "backbone.safetensors"}
+    assert layers(first.network, "trunk.") <= kept(first.network, network, "trunk.")
+    own, same_seed, another = (one.network.classifier.weight for one in (first, second, other))
+    assert torch.equal(own, same_seed) and not torch.equal(own, another)
+
+
+def test_what_is_no_weights_is_refused_for_pooled_regions_too(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no weights at .*missing\.safetensors"):
+        pretrained_pooled(tmp_path / "missing.safetensors", ("cat",), PoolingSpec())
+    with pytest.raises(InputError, match=r"weights\.pth: weights should be a \.npz or \.safetensors file"):
+        pretrained_pooled(tmp_path / "weights.pth", ("cat",), PoolingSpec())
 
 
 # --- the linear softmax: right on what can be separated, in the features' own units

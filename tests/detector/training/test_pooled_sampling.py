@@ -113,14 +113,35 @@ def test_colours_are_drawn_on_request_only() -> None:
     assert np.allclose(grey, grey[:, :1], rtol=1e-5) and np.all((grey > 115 / 1.31) & (grey < 115 * 1.31))
 
 
-def test_a_photograph_of_nothing_but_objects_gives_as_many_regions() -> None:
+@pytest.mark.parametrize("regions", [6, 40])
+def test_a_photograph_of_nothing_but_objects_or_without_any_gives_as_many_regions(regions: int) -> None:
     one, truths = labelled(np.random.default_rng(0), 2, 0)
     other, more = labelled(np.random.default_rng(1), 0, 5)
     drawn = PooledSampler(
-        [one, other], [truths, more], [(384, 512)] * 2, CLASSES, PooledSamplingSettings(photographs=2, regions=6)
+        [one, other], [truths, more], [(384, 512)] * 2, CLASSES, PooledSamplingSettings(photographs=2, regions=regions)
     )
     batch = drawn.draw(0)
-    assert len(batch.boxes) == 12
+    position = batch.boxes[:, 0]
+    for place, image in enumerate(batch.images):
+        labels = batch.labels[position == place]
+        assert len(labels) == regions and ((labels < CLASSES) == (image == 0)).all()
+    assert not batch.offsets[batch.labels == CLASSES].any()
+
+
+def test_near_misses_and_the_rest_share_the_background_unless_one_is_lacking() -> None:
+    one, truths = labelled(np.random.default_rng(0), 1, 50)
+    for least, expected in ((0.1, 24), (0.0, 48), (1.0, 0)):
+        one.overlap[3:] = np.where(np.arange(50) % 2, 0.3 if least < 1 else 0.0, 0.3 if least == 0 else 0.05)
+        drawn = PooledSampler([one], [truths], [(384, 512)], CLASSES, PooledSamplingSettings(photographs=1, regions=51))
+        batch = drawn.draw(0)
+        near = [bool((one.overlap[(one.boxes == box).all(axis=1)] >= 0.1).any()) for box in batch.boxes[:, 1:]]
+        assert (batch.labels == CLASSES).sum() == 48 and sum(near[3:]) == expected
+
+
+def test_cells_take_turns() -> None:
+    drawn = sampler(SHAPES, cells=(7, 6, 5))
+    assert [drawn.draw(number).cells for number in (0, 1, 2, 3, 40)] == [7, 6, 5, 7, 6]
+    assert sampler(SHAPES).draw(0).cells is None
 
 
 @pytest.mark.parametrize(("objects", "background"), [(0, 5), (3, 0)])
@@ -137,7 +158,15 @@ def test_too_few_photographs_of_every_shape_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("photographs", 0), ("regions", 0), ("foreground", 1.1), ("stored_side", 10), ("scales", ()), ("scales", (9.0,))],
+    [
+        ("photographs", 0),
+        ("regions", 0),
+        ("foreground", 1.1),
+        ("stored_side", 10),
+        ("scales", ()),
+        ("scales", (9.0,)),
+        ("cells", (7, 0)),
+    ],
 )
 def test_settings_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(InputError, match=name):

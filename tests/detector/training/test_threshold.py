@@ -14,10 +14,11 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import ClassifierDescription, load_region_classifier
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
+from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.sampling import SamplingSettings
 from inception_rcnn.detector.training.step import TrainingSettings
-from inception_rcnn.detector.training.threshold import held_out_rows, measure_threshold, some_images
-from inception_rcnn.detector.training.trainer import FineTuned, FineTuneSettings, fine_tune
+from inception_rcnn.detector.training.threshold import held_out_rows, measure_threshold, some_images, split_rows
+from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
 from inception_rcnn.structures import CheckpointError, Detections, GroundTruth, GroundTruthTable, Proposals
 from inception_rcnn.structures.files import write_whole
 
@@ -91,6 +92,16 @@ def test_of_another_split_at_most_a_hundred_are_looked_at(tmp_path: Path) -> Non
     many, few = Squares(tmp_path, 103), Squares(tmp_path, 100)
     assert some_images(few, 0) is few  # type: ignore[arg-type, comparison-overlap]
     assert len(some_images(many, 0)) == 100  # type: ignore[arg-type]
+
+
+def test_rows_to_train_on_are_those_not_held_out_or_all_where_another_part_is_named(tmp_path: Path) -> None:
+    many, few = Squares(tmp_path, 60), Squares(tmp_path, 7)
+    rows, images = split_rows(many, None, 3)  # type: ignore[arg-type]
+    held_out = held_out_rows(60, 3)
+    assert sorted([*rows, *held_out]) == list(range(60)) and list(rows) == sorted(rows)
+    assert [images.path(row) for row in range(len(images))] == [many.path(row) for row in held_out]
+    rows, images = split_rows(many, few, 3)  # type: ignore[arg-type]
+    assert rows == tuple(range(60)) and images is few  # type: ignore[comparison-overlap]
 
 
 # --- the measurement

@@ -1,0 +1,226 @@
+"""`train` with pooled regions, from several data sets to `detect`; which options go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from marked_set import MarkedSet
+
+from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
+from inception_rcnn.datasets import write_coco, write_voc
+from inception_rcnn.detector import ClassifierDescription
+from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.training.run import FineTuned
+from inception_rcnn.detector.training.threshold import MeasuredThreshold
+from inception_rcnn.tools import cli
+
+NAMES = ("person", "cat", "cup", "dining table")
+
+
+def run(*arguments: str | Path | int) -> int:
+    """The exit status of a command."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([str(word) for word in arguments])
+    return int(exit_.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photographs in COCO's layout, parts train and val, and in VOC's, under its names; read only."""
+    folder = tmp_path_factory.mktemp("data")
+    write_coco(MarkedSet(folder / "a", NAMES), folder / "coco", "train")
+    write_coco(MarkedSet(folder / "b", NAMES, ("chelsea",)), folder / "coco", "val")
+    calls = (("saucer", "diningtable"),)
+    write_voc(MarkedSet(folder / "c", ("person", "diningtable"), calls=calls), folder / "voc", "trainval")
+    return folder / "coco", folder / "voc"
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fresh weights in a checkpoint of kind googlenet: this test is of the way, not of the result."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("pretrained") / "fresh.safetensors"
+    write_checkpoint(path, "googlenet", {"num_classes": 3}, googlenet(num_classes=3).state_dict())
+    return path
+
+
+SMALL = ("--short-side", 72, "--fine-channels", 8, "--scales", 1, "--cells", "3,2", "--photographs", 1)
+QUICK = ("--regions-each", 4, "--train-from", "5b", "--source", "selective-search", "--device", "cpu", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def command(roots: tuple[Path, Path], pretrained: Path) -> tuple[Any, ...]:
+    """Trains on two data sets for two iterations."""
+    sets = ("--data", roots[0], "--data", f"voc:{roots[1]}", "--split", "train", "--split", "trainval")
+    return ("train", *sets, "--val-split", "val", "--pretrained", pretrained, "--iterations", 2, *SMALL, *QUICK)
+
+
+@pytest.fixture(scope="module")
+def model(command: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command leaves; read only."""
+    output = tmp_path_factory.mktemp("run")
+    assert run(*command, "--output", output) == 0
+    return output / "model.safetensors"
+
+
+def test_it_leaves_a_model_a_state_and_the_proposals_of_each_set(model: Path) -> None:
+    names = {path.name for path in model.parent.iterdir()}
+    stored = {"proposals-coco-train.safetensors", "proposals-voc-trainval.safetensors"}
+    assert names == {"model.safetensors", "state.safetensors", *stored}
+    description = read_classifier_description(model)
+    assert description.class_names == NAMES and description.regions == "pool" and description.box_regression
+    assert description.pooling is not None and description.pooling.short_side == 72
+    assert (description.objectness_power, description.iou_threshold) == (0.5, 0.4)
+    summary = description.training
+    assert summary["data"] == ["coco/train", "voc/trainval"] and summary["images"] == 6 and summary["iterations"] == 2
+    assert summary["sampling"]["cells"] == [3, 2] and summary["sampling"]["stored_side"] == 128
+    assert summary["pretrained"] == "fresh.safetensors" and summary["held_out"] == 0
+
+
+def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
+    model: Path, command: tuple[Any, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = model.read_bytes()
+    assert run(*command, "--output", model.parent) == 0
+    assert model.read_bytes() == before and "score threshold 0.100 (not measured" in capsys.readouterr().out
+    for extra, message in (
+        (("--jitter", 1), "was made with jitter = 4, this run has 1"),
+        (("--fine-channels", 16), "the pre-trained weights (--pretrained) have changed"),
+        (("--split", "train", "--data", model.parent), "3 times for 3 data sets"),
+    ):
+        assert run(*command, "--output", model.parent, *extra) != 0
+        assert message in " ".join(capsys.readouterr().err.split()) or extra[0] == "--split"
+    assert model.read_bytes() == before
+
+
+def test_detect_takes_the_model(model: Path, roots: tuple[Path, Path], tmp_path: Path) -> None:
+    photograph = next((roots[0] / "val").iterdir())
+    out = tmp_path / "found.json"
+    wanted = ("--weights", model, "--score-threshold", 0, "--max-proposals", 5, "--device", "cpu", "--runtime", "torch")
+    assert run("detect", photograph, *wanted, "--json", out, "--output", tmp_path, "--quiet") == 0
+    assert '"label"' in out.read_text()
+
+
+def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
+    model: Path, roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = ("--proposals", model.parent / "proposals-voc-trainval.safetensors")
+    wanted = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--iterations", 1, *stored)
+    rest = ("--photographs", 1, "--scales", 1, *QUICK)
+    assert run("train", *wanted, *rest, "--output", tmp_path / "own") == 0
+    assert f"the 4 classes of {model}; --own-classes for those of voc/trainval" in capsys.readouterr().out
+    own = read_classifier_description(tmp_path / "own" / "model.safetensors")
+    assert own.class_names == NAMES and own.pooling == read_classifier_description(model).pooling
+    assert own.training["pretrained_training"] == read_classifier_description(model).training
+    assert own.training["new_layer_factor"] == 2
+    assert run("train", *wanted, *rest, "--own-classes", "--no-box-regression", "--output", tmp_path / "new") == 0
+    new = read_classifier_description(tmp_path / "new" / "model.safetensors")
+    assert set(new.class_names) == {"person", "diningtable"} and not new.box_regression
+    assert new.training["new_layer_factor"] == 5
+
+
+def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path, tmp_path: Path) -> None:
+    some = [one for one in command if one not in ("--iterations", 2)]
+    stored = [model.parent / f"proposals-{name}.safetensors" for name in ("coco-train", "voc-trainval")]
+    given = (*some, "--proposals", stored[0], "--proposals", stored[1], "--minutes", 0.01, "--output", tmp_path)
+    assert run(*given) == 0
+    state = read_checkpoint(tmp_path / "state.safetensors", "training-state").description
+    assert state["iteration"] == state["run"]["settings"]["iterations"] >= 1
+    before = (tmp_path / "model.safetensors").read_bytes()
+    assert run(*given) == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--regions", "crop"), "'crop' is unknown; known: pool, warp"),
+        (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
+        (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
+        (("--regions", "warp", "--minutes", "3"), "--minutes: is for --regions pool, and this is --regions warp"),
+        (("--linear-batches", "3"), "--linear-batches: is for --regions warp, and this is --regions pool"),
+        (("--scales", "1;2"), "--scales: should be numbers with commas between them, got '1;2'"),
+        (("--cells", "7,6.5"), "--cells: should be numbers with commas between them, got '7,6.5'"),
+        (("--minutes", "3", "--iterations", "3"), "--iterations says how many batches; leave one of the two out"),
+        (("--split", "train", "--split", "val"), "--split: is there 2 times for 1 data sets; once, or once for each"),
+        (("--proposals", "a", "--proposals", "b"), "--proposals: is there 2 times for 1 data sets"),
+        (("--data", "yolo:here"), "name one data set with --root, or one or more with --data"),
+        (("--val-split", "train"), "'train' is trained on; name another part"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_a_line(
+    roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], message: str
+) -> None:
+    assert run("train", "--root", roots[0], "--output", tmp_path / "out", *given) == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "name one data set with --root, or one or more with --data"),
+        (("--data", "yolo:here"), "'yolo' is unknown; known: coco, voc"),
+        (("--data", "{coco}", "--data", "coco:{coco}"), "part train, is there twice"),
+        (("--data", "{coco}", "--data", "voc:{voc}", "--split", "train", "--split", "trainval", "--regions", "warp"),
+         "warped regions are trained on one data set"),
+    ],
+)  # fmt: skip
+def test_data_sets_that_cannot_be_trained_on_are_refused(
+    roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, ...], message: str
+) -> None:
+    words = [word.format(coco=roots[0], voc=roots[1]) for word in given]
+    assert run("train", *words, "--output", tmp_path / "out") == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+
+
+def test_every_setting_arrives(
+    roots: tuple[Path, Path], pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
+
+    def remember(
+        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, **__: Any
+    ) -> FineTuned:
+        given.update(sources=sources, start=start, description=description, settings=settings)
+        return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
+
+    monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
+    numbers = ("--iterations", 9, "--learning-rate", 0.01, "--warm-up", 3, "--train-from", "4c", "--averaging", 0.9)
+    batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
+    more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
+    network = ("--short-side", 600, "--fine-channels", 64, "--no-box-regression", "--objectness-power", 0.25)
+    where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
+    assert run("train", *where, *numbers, *batches, *more, *network, "--output", tmp_path, "--licence", "MIT") == 0
+    settings, description = given["settings"], given["description"]
+    training = settings.training
+    assert (training.iterations, training.learning_rate, training.warm_up, training.seed) == (9, 0.01, 3, 3)
+    assert (training.train_from, training.averaging, training.new_layer_factor) == ("4c", 0.9, 5.0)
+    sampling = settings.sampling
+    assert (sampling.photographs, sampling.regions, sampling.scales, sampling.cells) == (4, 32, (1.0, 1.5), (7, 5))
+    assert (sampling.photometric, sampling.repeat_below, sampling.seed, sampling.stored_side) == (0.2, 0.01, 3, 640)
+    assert (settings.best, settings.jitter, settings.smoothing, settings.minutes) == (300, 7, 0.05, None)
+    assert isinstance(description, ClassifierDescription) and description.licence == "MIT"
+    assert description.pooling == given["start"].network.spec and not description.box_regression
+    assert (description.pooling.short_side, description.pooling.fine_channels) == (600, 64)
+    assert (description.objectness_power, description.iou_threshold, description.input_spec.context) == (0.25, 0.3, 0)
+    assert [one.name for one in given["sources"]] == ["coco/train"]
+
+
+def test_the_shipped_model_is_trained_on_as_it_is_by_default(
+    roots: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def remember(*arguments: Any, **_: Any) -> FineTuned:
+        given.extend(arguments)
+        return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
+
+    monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
+    assert run("train", "--root", roots[0], "--output", tmp_path, "--device", "cpu") == 0
+    shipped, description = read_classifier_description("coco"), given[3]
+    assert given[2].knows_classes and description.class_names == shipped.class_names
+    for name in ("pooling", "box_regression", "objectness_power", "iou_threshold", "max_proposals", "input_spec"):
+        assert getattr(description, name) == getattr(shipped, name), name
