@@ -200,14 +200,18 @@ class _Graph:
         dilation: Sequence[int] = (1, 1),
         ceil_mode: bool = False,
     ) -> str:
+        steps = list(strides or kernel)
+        # Rounded up is rounded down with the end padded by a stride less one; runtimes refuse a window that is larger
+        # than the map, as the last one is of the smallest images.
+        more = [step - 1 if ceil_mode else 0 for step in steps]
+        end = [around + one for around, one in zip(padding, more, strict=True)]
         return self._node(
             "MaxPool",
             [x],
             kernel_shape=list(kernel),
-            strides=list(strides or kernel),
-            pads=[*padding, *padding],
+            strides=steps,
+            pads=[*padding, *end],
             dilations=list(dilation),
-            ceil_mode=int(ceil_mode),
         )
 
     def _split(self, x: Any, sizes: Sequence[int], axis: int = 0) -> list[str]:

@@ -214,7 +214,10 @@ def _check_agreement(members: Sequence[AnyClassifier]) -> None:
             which = "the first" if warping is first else "the first that warp"
             raise InputError(f"weights {number} differ from {which} in their input_spec; they cannot be averaged")
         if other.runtime != first.runtime:
-            raise InputError(f"weights {number} are on {other.runtime}, the first on {first.runtime}")
+            raise InputError(
+                f"weights {number} are on {other.runtime} in batches of {other.runtime.batch}, the first on "
+                f"{first.runtime} of {first.runtime.batch}"
+            )
 
 
 def shared_stages(networks: Sequence[GoogLeNet]) -> tuple[str, ...]:

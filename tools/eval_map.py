@@ -121,6 +121,10 @@ def main(
         check_known("--regions", regions, ("pool", "warp"))
     if store_threshold:
         _check_can_store(weights or [], each=each)
+    if detections is None and write_ground_truth is None:
+        from inception_rcnn.backbones.runtime import choose_runtime
+
+        choose_runtime(device, runtime, precision)  # what it refuses need not wait for the set to be read
     part = split or (None if dataset == "folder" else "val")
     scored_set = evaluation_set_of(
         dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken

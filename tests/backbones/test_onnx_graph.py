@@ -85,7 +85,7 @@ def test_each_operation_is_torchs(name: str, onnx: ModuleType) -> None:
     assert found == pytest.approx(OPERATIONS[name](x).numpy(), abs=1e-5)
 
 
-@pytest.mark.parametrize("size", [(5, 9), (8, 8), (13, 4)])
+@pytest.mark.parametrize("size", [(5, 9), (8, 8), (13, 4), (3, 2)])
 def test_images_may_have_another_number_and_size_than_the_example(size: tuple[int, int], onnx: ModuleType) -> None:
     def function(x: Tensor) -> Tensor:
         return functional.max_pool2d(x, 3, 2, ceil_mode=True)

@@ -42,7 +42,9 @@ class Ensemble:
 
     class_names = COCO
 
-    def score(self, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, clock: object = None) -> MemberScores:
+    def score(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, looks: object = None, clock: object = None
+    ) -> MemberScores:
         logits = np.sin(boxes[:, :1] * [[0.3, 0.7, 1.1, 1.3, 0.1]] + boxes[:, 3:4]).astype(np.float32)
         probabilities = np.exp(3 * logits)
         probabilities /= probabilities.sum(axis=1, keepdims=True)

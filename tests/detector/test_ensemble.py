@@ -123,5 +123,5 @@ def test_members_that_disagree_are_refused(
         Ensemble([member(), member(), member(class_names=("cup", "cat", "person"))])
     with pytest.raises(InputError, match="weights 2 differ from the first in their input_spec"):
         Ensemble([member(), member(input_spec=InputSpec(side=32, context=5))])
-    with pytest.raises(InputError, match="weights 2 are on Runtime"):
+    with pytest.raises(InputError, match="weights 2 are on "):
         Ensemble([member(), member(Runtime(torch.device("cpu"), torch.float32, 9))])

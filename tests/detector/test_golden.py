@@ -19,7 +19,7 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import Detector, Ensemble, load_region_classifier
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, settings_of
 from inception_rcnn.proposals import ProposalSettings, Proposer
-from inception_rcnn.structures import Detections, load_image
+from inception_rcnn.structures import Detections, load_image, pairwise_iou
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "golden_detections.json").read_text())
 PIXELS, SCORE, THRESHOLD = 2.0, 0.02, 0.04
@@ -69,3 +69,17 @@ def test_channels_in_another_order_are_noticed(detector: Detector) -> None:
     assert "cat" in right.names()[0]
     found = detector.with_settings(max_proposals=40)(np.ascontiguousarray(image[:, :, ::-1]))
     assert differences(found, GOLDEN["photographs"]["chelsea.png"], THRESHOLD) != []
+
+
+@pytest.mark.parametrize(("rows", "columns"), [((20, 240), (80, 360)), ((30, 200), (100, 310))])
+def test_a_face_that_fills_the_picture_is_a_cat_and_nothing_else(
+    detector: Detector, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    image = load_image(Path(skimage.__file__).parent / "data" / "chelsea.png")
+    face = np.ascontiguousarray(image[slice(*rows), slice(*columns)])
+    found = detector.with_settings(score_threshold=0.2, one_name_iou=0.8)(face)
+    assert found.names() == ["cat"] and found.scores[0] > 0.4
+    height, width = face.shape[:2]
+    assert pairwise_iou(found.boxes, [[0, 0, width, height]])[0, 0] > 0.8
+    every = detector.with_settings(score_threshold=0.1)(face)
+    assert {"cat", "dog"} <= set(every.names())  # so it is the one name that is shown

@@ -154,8 +154,10 @@ def test_whatever_ends_it_no_item_is_begun_any_more(ending: str) -> None:
 def test_an_interrupt_ends_the_process_at_once(tmp_path: Path) -> None:
     """Ctrl-C while the results are waited for: the process ends with KeyboardInterrupt, though 1000 items are left."""
     script = """
-import time
+import signal, time
 from inception_rcnn.structures.ahead import run_ahead
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that started us in the background ignores it
 
 def work(number):
     time.sleep(0.2)
