@@ -403,7 +403,7 @@ def _open_sets(
     for (format, folder), asked in zip(pairs, _one_for_each("--split", split, len(pairs)), strict=True):
         part = asked or (None if format == "folder" else "train")
         if any((folder.resolve(), part) == (one.root.resolve(), one.part) for one in sets):
-            raise typer.BadParameter(f"{folder}, part {part}, is there twice", param_hint="--data")
+            raise typer.BadParameter(f"{folder}, part {part}, is named twice", param_hint="--data")
         sets.append(_Set(format, folder, part, _open(format, folder, part, skip_broken=skip_broken)))
     return sets
 
@@ -443,7 +443,8 @@ def _one_for_each(option: str, values: Sequence[Value], count: int) -> list[Valu
     """
     if len(values) not in (0, 1, count):
         raise typer.BadParameter(
-            f"is there {len(values)} times for {count} data sets; once, or once for each", param_hint=option
+            f"{len(values)} given for {count} data {'set' if count == 1 else 'sets'}; give one, or one for each",
+            param_hint=option,
         )
     return list(values) if len(values) == count else [values[0] if values else None] * count
 

@@ -123,18 +123,18 @@ def pretrained_pooled(
     described, name = classifier_behind(weights), Path(weights).name
     with seeded(seed, torch.device("cpu")):
         network = PooledNetwork(len(class_names), spec, box_regression=box_regression)
-    if described is None:
-        network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
-        return PooledStart(network, False, {"pretrained": name})
-    old, _ = read_region_network(weights)
+        if described is None:
+            network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
+            return PooledStart(network, False, {"pretrained": name})
+        old, _ = read_region_network(weights)
     prefix = "" if isinstance(old, PooledNetwork) else "trunk."
     own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
-    same_classes = described.class_names == class_names
-    fits = {key for key, value in given.items() if key in own and own[key].shape == value.shape}
-    if not same_classes:
-        fits = {key for key in fits if not key.startswith("classifier.")}
-    network.load_state_dict({**own, **{key: given[key] for key in fits}})
-    return PooledStart(network, "classifier.weight" in fits, _origin(name, described))
+    fresh = {_layer(key) for key, value in given.items() if key not in own or own[key].shape != value.shape}
+    if described.class_names != class_names:
+        fresh.add("classifier")
+    kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
+    network.load_state_dict({**own, **kept})
+    return PooledStart(network, "classifier.weight" in kept, _origin(name, described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
@@ -147,6 +147,10 @@ def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
     if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
         return None
     return read_classifier_description(weights)
+
+
+def _layer(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _origin(name: str, described: ClassifierDescription) -> dict[str, Any]:
