@@ -33,7 +33,7 @@ from inception_rcnn.detector.training.pooled_sampling import (
     PooledSamplingSettings,
     canvas_shape,
 )
-from inception_rcnn.detector.training.pooled_step import PooledTuning, StoredPhotographs, to_device
+from inception_rcnn.detector.training.pooled_step import DeviceBatch, PooledTuning, StoredPhotographs, to_device
 from inception_rcnn.detector.training.run import (
     PHOTOGRAPHS,
     PROPOSALS,
@@ -253,11 +253,15 @@ class PooledTrainer:
         batch = self.sampler.draw(iteration)
         return batch, self._stored.read(batch.images)
 
-    def step(self, tuning: PooledTuning, drawn: Drawn) -> dict[str, float]:
-        """Take one iteration on a batch, and return its losses by name."""
+    def on_device(self, drawn: Drawn) -> DeviceBatch:
+        """Return a drawn batch as the step needs it."""
         batch, read = drawn
         lacking = None if self._unknown is None else self._unknown[batch.images]
-        return tuning.step(to_device(batch, self._stored, self._spec, self._runtime.device, lacking, read))
+        return to_device(batch, self._stored, self._spec, self._runtime.device, lacking, read)
+
+    def step(self, tuning: PooledTuning, drawn: Drawn) -> dict[str, float]:
+        """Take one iteration on a batch, and return its losses by name."""
+        return tuning.step(self.on_device(drawn))
 
     def iterations_within(self, seconds: float) -> int:
         """Return how many iterations take so long, by trying some on a copy of the network.
