@@ -1,11 +1,12 @@
 """The networks' parts by torch and by OpenVINO, in each precision: time, and distance from torch in float32.
 
     python benchmarks/bench_runtimes.py                    # the shipped model
-    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 python benchmarks/bench_runtimes.py    # as on an older processor
+    ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 XDG_CACHE_HOME=/tmp/avx2 \\
+        python benchmarks/bench_runtimes.py --precision fp32               # nearly as on a processor with AVX2 alone
 
 All are timed in turn, round by round, so that what else the machine does meets all of them. Processor seconds are those
-of all threads together; where others use the machine they say more than the wall's. int8 needs weights that
-`inception-rcnn calibrate` was called for.
+of all threads together; where others use the machine they say more than the wall's, if torch's threads do not spin
+while they wait (OMP_WAIT_POLICY=passive). int8 needs weights that `inception-rcnn calibrate` was called for.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from skimage import data
 from inception_rcnn.backbones.openvino_runtime import compile_part
 from inception_rcnn.backbones.runtime import Runtime, keep_freed_memory
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, load_region_classifier
+from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, pooled_compute, trunk_part
 from inception_rcnn.detector.region_classifier import PooledClassifier
+from inception_rcnn.detector.region_warp import RegionWarp
 from inception_rcnn.proposals.network.checkpoints import load_multibox
 
 CPU = torch.device("cpu")
@@ -61,8 +64,9 @@ class Timed:
                 self.seconds.setdefault(key, []).append(spent)
 
     def print(self) -> None:
-        """The table: medians, and how many times faster than torch in float32."""
-        print(f"{'part':<22}{'by':<16}{'wall ms':>9}{'processor ms':>14}{'of torch fp32: wall':>21}{'processor':>11}")
+        """The table: medians and the best wall time, and how many times faster than torch in float32."""
+        head = f"{'part':<22}{'by':<15}{'wall ms':>8}{'best':>8}{'processor ms':>14}"
+        print(f"{head}{'of torch fp32: wall':>21}{'best':>7}{'processor':>11}")
         for (part, by), spent in self.seconds.items():
             base = self.seconds[part, "torch fp32"]
             wall, processor = (statistics.median(column) for column in zip(*spent, strict=True))
@@ -99,6 +103,13 @@ def add_pooled(timed: Timed, name: str, classifier: PooledClassifier, count: int
     return classifier.score(PHOTOGRAPH, boxes)
 
 
+def add_warped(timed: Timed, name: str, runtime: Runtime) -> None:
+    """Adds a batch of regions through the shipped network that sees each of them warped."""
+    ensemble = Ensemble([load_region_classifier("coco-mini", runtime)])
+    crops = RegionWarp(PHOTOGRAPH, ensemble.input_spec).cut(regions(runtime.batch))
+    timed.calls[f"warped, {runtime.batch} regions", name] = lambda: ensemble.probabilities(crops)
+
+
 def start_times(classifier: PooledClassifier) -> None:
     """Prints how long trunk and head take to be compiled, and to be found again."""
     network = classifier._ready
@@ -106,7 +117,7 @@ def start_times(classifier: PooledClassifier) -> None:
         for what in ("compiled for the first time", "found in the cache"):
             start = time.perf_counter()
             for part in (trunk_part(network), head_part(network)):
-                compile_part(part, "bf16", folder=Path(folder))
+                compile_part(part, "fp32", folder=Path(folder))
             print(f"trunk and head {what}: {time.perf_counter() - start:.2f} s")
 
 
@@ -116,22 +127,28 @@ def main() -> None:
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="of a pooled detector")
     parser.add_argument("--regions", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--precision", nargs="*", default=["fp32", "bf16", "int8"], help="only these")
     arguments = parser.parse_args()
     keep_freed_memory()
     print(f"{machine_line('torch', 'openvino')}, {instructions()}, load {os.getloadavg()[0]:.1f}")
-    limits = {name: os.environ[name] for name in ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY") if name in os.environ}
-    print(f"limited by {limits}" if limits else "not limited")
+    names = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OMP_WAIT_POLICY")
+    print(
+        ", ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "nothing in the environment"
+    )
     timed, said = Timed(), {}
     for name, runtime in RUNTIMES.items():
         plain = load_region_classifier(arguments.weights, RUNTIMES["torch fp32"])
         if not isinstance(plain, PooledClassifier):
             raise SystemExit(f"{arguments.weights} pools no regions")
+        if runtime.precision not in arguments.precision:
+            continue
         if runtime.openvino == "int8" and not {TRUNK, HEAD} <= set(plain.description.activation_ranges):
             continue
         classifier = load_region_classifier(arguments.weights, runtime)
         assert isinstance(classifier, PooledClassifier)
         said[name] = add_pooled(timed, name, classifier, arguments.regions)
         if runtime.openvino != "int8":
+            add_warped(timed, name, runtime)
             multibox = load_multibox("multibox-mini", runtime)
             timed.calls["MultiBox, stretch too", name] = lambda multibox=multibox: multibox.look([PHOTOGRAPH])  # type: ignore[misc]
     start_times(plain)
