@@ -25,7 +25,8 @@ _ENOUGH_FOR_BOTH: Final = 4  # processors
 ENGINES: Final = ("auto", "torch", "openvino")
 PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
 _TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Instruction sets on which OpenVINO was measured, and found faster than torch; `auto` takes it on no other.
+# Processors on which OpenVINO was measured against torch: faster in bfloat16, no different in float32 with AVX2 alone.
+# `auto` takes it where it is faster. Source: benchmarks/results/runtimes-2026-11-26.txt.
 _MEASURED_ON: Final = ("x86_64", "AMD64")
 
 
@@ -62,7 +63,7 @@ def choose_runtime(device: str = "auto", engine: str = "torch", precision: str =
     Args:
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
         engine: "torch", "openvino" (on the CPU; it cannot train), or "auto": OpenVINO on the CPU where it is installed
-            and was measured faster, which it is on x86-64 with AVX2, AVX-512 and AMX.
+            and was measured faster, on x86-64 that multiplies bfloat16; or where int8 is asked for.
         precision: "fp32", "bf16", "int8" (OpenVINO and calibrated weights only), or "auto": bfloat16 where the hardware
             multiplies it faster than float32, CPUs with AVX512-BF16 or AMX (2 to 4 times) and GPUs since Ampere. Never
             float16: the response normalisation squares activations of several hundred, which overflows.
@@ -76,7 +77,7 @@ def choose_runtime(device: str = "auto", engine: str = "torch", precision: str =
             raise InputError(f"unknown {name} {value!r}; known are {', '.join(known)}")
     chosen = _device(device, engine)
     if engine == "auto":
-        engine = "openvino" if chosen.type == "cpu" and _openvino_is_faster() else "torch"
+        engine = "openvino" if chosen.type == "cpu" and _openvino_is_better(precision) else "torch"
     fast = cpu_has_fast_bfloat16() if chosen.type == "cpu" else torch.cuda.get_device_capability(chosen)[0] >= 8
     if precision == "auto":
         precision = "bf16" if fast else "fp32"
@@ -110,8 +111,10 @@ def openvino_is_installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("openvino", "onnx"))
 
 
-def _openvino_is_faster() -> bool:
-    return openvino_is_installed() and platform.machine() in _MEASURED_ON
+def _openvino_is_better(precision: str) -> bool:
+    if not openvino_is_installed() or platform.machine() not in _MEASURED_ON:
+        return False
+    return precision == "int8" or (precision != "fp32" and cpu_has_fast_bfloat16())
 
 
 def _check_openvino(device: torch.device) -> None:

@@ -149,7 +149,7 @@ def openvino() -> Finding:
     from inception_rcnn.backbones.runtime import choose_runtime
 
     runtime, version = choose_runtime("cpu", "auto"), _version("openvino")
-    more = "" if version else "; pip install 'inception-rcnn[cpu]' adds OpenVINO, which is faster"
+    more = "" if version else "; pip install 'inception-rcnn[cpu]' adds OpenVINO, faster where there is bfloat16"
     return Finding("openvino", f"{version or 'is not installed'}: on the CPU auto means {runtime}{more}")
 
 

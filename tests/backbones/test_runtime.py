@@ -49,21 +49,32 @@ def pretend_cpu(monkeypatch: pytest.MonkeyPatch, **capabilities: bool) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
 
 
-@pytest.mark.parametrize(("fast", "precision"), [(False, "fp32"), (True, "bf16")])
-def test_auto_is_openvino_on_the_cpu_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None, fast: bool, precision: str
+def test_auto_is_openvino_where_it_is_installed_and_faster(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None
 ) -> None:
-    pretend_cpu(monkeypatch, avx512_bf16=fast)
-    runtime = choose_runtime("cpu", "auto")
-    assert (runtime.openvino, runtime.precision, runtime.dtype) == (precision, precision, torch.float32)
-    assert str(runtime) == f"{precision} by OpenVINO on cpu"
+    pretend_cpu(monkeypatch, avx512_bf16=True)
+    for precision in ("auto", "bf16"):
+        runtime = choose_runtime("cpu", "auto", precision)
+        assert (runtime.openvino, runtime.precision, runtime.dtype) == ("bf16", "bf16", torch.float32)
+        assert str(runtime) == "bf16 by OpenVINO on cpu"
+    assert choose_runtime("cpu", "auto", "fp32").openvino is None, "where it was measured no faster"
     assert choose_runtime("cpu", "torch").openvino is None
     assert choose_runtime("cpu").openvino is None, "which cannot train, so it is not what one gets unasked"
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32"])
+def test_auto_is_torch_on_a_processor_without_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, pretend_openvino: None, precision: str
+) -> None:
+    pretend_cpu(monkeypatch, avx2=True)
+    assert choose_runtime("cpu", "auto", precision).openvino is None
+    assert choose_runtime("cpu", "openvino").openvino == "fp32", "by name it is taken"
 
 
 def test_auto_is_torch_where_openvino_is_missing_or_was_not_measured(
     monkeypatch: pytest.MonkeyPatch, pretend_openvino: None
 ) -> None:
+    pretend_cpu(monkeypatch, amx_bf16=True)
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert choose_runtime("cpu", "auto").openvino is None
     assert choose_runtime("cpu", "openvino").openvino is not None, "by name it is taken"
