@@ -354,7 +354,7 @@ def _pooled_description(
 
     moves = given.get("box_regression", True if before is None else before.box_regression)
     # From bench_regions: moved boxes fall together more closely than proposals.
-    measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 200}
+    measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 300}
     suits = measured if before is None else {name: getattr(before, name) for name in measured}
     return ClassifierDescription(
         class_names=class_names,
