@@ -17,7 +17,7 @@ from inception_rcnn.structures import InputError
 STRIDES: Final = {"3b": 8, "4e": 16, "5b": 32}
 # Centre of cell 0 in pixels of the image, x and y: cell i is centred at stride * i + this. The poolings without padding
 # move the cells to the right and down; a map whose cell 0 began at pixel 0 would have (stride - 1) / 2.
-# Source: FACTS of the architecture, computed from the kernels' sizes; a test reads it off an impulse.
+# Source: computed from the kernels' sizes; a test reads it off an impulse.
 FIRST_CENTRES: Final = {"3b": 6.0, "4e": 14.0, "5b": 30.0}
 
 

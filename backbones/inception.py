@@ -291,6 +291,15 @@ def stages_between(start: str, stop: str) -> tuple[str, ...]:
     return STAGES[STAGES.index(start) : STAGES.index(stop) + 1]
 
 
+def stage_of(name: str) -> str:
+    """Return the stage that a parameter of the trunk belongs to; of any other, the first part of its name.
+
+    >>> stage_of("inception_4a.conv1x1.weight"), stage_of("conv2_reduce.bias"), stage_of("classifier.weight")
+    ('4a', 'conv2', 'classifier')
+    """
+    return name.split(".")[0].removeprefix("inception_").removesuffix("_reduce")
+
+
 def check_images(x: Tensor) -> None:
     """Raise if `x` is not a float batch (N, 3, H, W) with sides of at least 32 px.
 

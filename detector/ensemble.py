@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
+from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.detector.device_chain import WarpedChain
 from inception_rcnn.detector.region_classifier import AnyClassifier, Look, PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
@@ -227,12 +228,8 @@ def shared_stages(networks: Sequence[GoogLeNet]) -> tuple[str, ...]:
     states = [network.state_dict() for network in networks]
     shared: list[str] = []
     for stage in STAGES:
-        names = [name for name in states[0] if _stage_of(name) == stage]
+        names = [name for name in states[0] if stage_of(name) == stage]
         if not all(torch.equal(states[0][name], other[name]) for other in states[1:] for name in names):
             break
         shared.append(stage)
     return tuple(shared)
-
-
-def _stage_of(name: str) -> str:
-    return name.split(".")[0].removeprefix("inception_").removesuffix("_reduce")

@@ -94,8 +94,8 @@ class PooledMaps:
     """What the trunk saw in a batch of images, ready to be pooled.
 
     Attributes:
-        coarse: (B, 832, h, w) float32 at stride 16, the coarse part of `mix` applied where there is a fine map.
-        fine: (B, fine_channels, H, W) float32 at stride 8; None where it is left out.
+        coarse: (B, 832, h, w) at stride 16, the coarse part of `mix` applied where there is a fine map.
+        fine: (B, fine_channels, H, W) at stride 8; None where it is left out.
         mean: (B, 832), the mean of each image's map behind 4e; None where it is left out.
     """
 

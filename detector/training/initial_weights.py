@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -35,22 +35,27 @@ from inception_rcnn.structures.progress import progress_bar
 _LINEAR_OFFSET = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class PretrainedNetwork:
-    """Where a training starts.
+Network = TypeVar("Network", GoogLeNet, PooledNetwork)
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainedNetwork(Generic[Network]):
+    """Where a training starts, of warped regions or of pooled ones.
 
     Args:
         network: With an output for each class and one for background, float32.
-        knows_classes: The last layer already tells these classes apart; False: it is fresh.
+        knows_classes: The last layers already tell these classes apart; False: they are fresh.
         origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
     """
 
-    network: GoogLeNet
+    network: Network
     knows_classes: bool
     origin: dict[str, Any]
 
 
-def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, seed: int = 0) -> PretrainedNetwork:
+def pretrained_network(
+    weights: str | Path, class_names: tuple[str, ...], *, seed: int = 0
+) -> PretrainedNetwork[GoogLeNet]:
     """Return GoogLeNet with the given weights and an output for each of `class_names` and one for background.
 
     A warping region classifier of the same classes in the same order keeps its last layer; of any other weights all but
@@ -79,21 +84,6 @@ def pretrained_network(weights: str | Path, class_names: tuple[str, ...], *, see
         return PretrainedNetwork(network, known, _origin(name, described))
 
 
-@dataclass(frozen=True, eq=False)
-class PooledStart:
-    """Where a pooled training starts.
-
-    Args:
-        network: With an output for each class and one for background, float32.
-        knows_classes: The last layers already tell these classes apart; False: they are fresh.
-        origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
-    """
-
-    network: PooledNetwork
-    knows_classes: bool
-    origin: dict[str, Any]
-
-
 def pretrained_pooled(
     weights: str | Path,
     class_names: tuple[str, ...],
@@ -101,7 +91,7 @@ def pretrained_pooled(
     *,
     box_regression: bool = True,
     seed: int = 0,
-) -> PooledStart:
+) -> PretrainedNetwork[PooledNetwork]:
     """Return a pooled network with the given weights and an output for each of `class_names` and one for background.
 
     A pooled classifier of the same classes in the same order keeps all layers; one of other classes all but the last
@@ -125,7 +115,7 @@ def pretrained_pooled(
         network = PooledNetwork(len(class_names), spec, box_regression=box_regression)
         if described is None:
             network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
-            return PooledStart(network, False, {"pretrained": name})
+            return PretrainedNetwork(network, False, {"pretrained": name})
         old, _ = read_region_network(weights)
     prefix = "" if isinstance(old, PooledNetwork) else "trunk."
     own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
@@ -134,7 +124,7 @@ def pretrained_pooled(
         fresh.add("classifier")
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
-    return PooledStart(network, "classifier.weight" in kept, _origin(name, described))
+    return PretrainedNetwork(network, "classifier.weight" in kept, _origin(name, described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:

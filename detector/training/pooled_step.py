@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, InputSpec, stages_between
+from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
@@ -269,8 +270,8 @@ class PooledTuning:
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
         frozen = set(stages_between(STAGES[0], settings.train_from)[:-1])
         for name, parameter in network.named_parameters():
-            stage = name.removeprefix("trunk.").split(".")[0].removeprefix("inception_").removesuffix("_reduce")
-            parameter.requires_grad_(not (name.startswith("trunk.") and stage in frozen))
+            part, _, within = name.partition(".")
+            parameter.requires_grad_(not (part == "trunk" and stage_of(within) in frozen))
         optimizer = torch.optim.SGD(
             self._groups(),
             lr=settings.learning_rate,

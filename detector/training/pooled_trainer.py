@@ -26,7 +26,7 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import TrainingRun, run_training
 from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.initial_weights import PooledStart
+from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.pooled_sampling import (
     PooledBatch,
     PooledSampler,
@@ -98,7 +98,7 @@ class PooledTrainingSettings:
 def train_pooled(
     sources: Sequence[TrainingSource],
     propose: Propose,
-    start: PooledStart,
+    start: PretrainedNetwork[PooledNetwork],
     description: ClassifierDescription,
     settings: PooledTrainingSettings,
     runtime: Runtime,
@@ -304,7 +304,7 @@ def _iterations_in(state: Path) -> int | None:
 
 def _run_of(
     sources: Sequence[TrainingSource],
-    start: PooledStart,
+    start: PretrainedNetwork[PooledNetwork],
     description: ClassifierDescription,
     settings: PooledTrainingSettings,
     *,

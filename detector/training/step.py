@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
+from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded
 from inception_rcnn.structures import InputError
@@ -131,9 +132,7 @@ class FineTuning:
     def _learning_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
         frozen = set(stages_between(STAGES[0], self.settings.train_from)[:-1])
         for name, parameter in self.network.named_parameters():
-            part = name.split(".")[0]
-            stage = part.removeprefix("inception_").removesuffix("_reduce")
-            if stage not in frozen and not part.startswith("aux_"):
+            if stage_of(name) not in frozen and not name.startswith("aux_"):
                 yield name, parameter
 
     def _groups(self, learning: dict[str, torch.nn.Parameter]) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def fine_tune(
     dataset: DetectionDataset,
     propose_set: Callable[[], Sequence[Proposals]],
     propose: Propose,
-    start: PretrainedNetwork,
+    start: PretrainedNetwork[GoogLeNet],
     description: ClassifierDescription,
     settings: FineTuneSettings,
     runtime: Runtime,
@@ -147,7 +147,7 @@ def _how(settings: FineTuneSettings, held_out: int) -> dict[str, Any]:
 
 def _run_of(
     dataset: DetectionDataset,
-    start: PretrainedNetwork,
+    start: PretrainedNetwork[GoogLeNet],
     description: ClassifierDescription,
     how: dict[str, Any],
 ) -> TrainingRun:

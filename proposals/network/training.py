@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, InputSpec, stages_between
 from inception_rcnn.backbones.checkpoints import tensors_checksum
+from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
@@ -109,8 +110,7 @@ class MultiBoxTraining:
         self.spec, self.settings, self.runtime = spec, settings, runtime
         frozen = stages_between(STAGES[0], settings.train_from)[:-1]
         for name, parameter in network.trunk.named_parameters():
-            stage = name.split(".")[0].removeprefix("inception_").removesuffix("_reduce")
-            parameter.requires_grad_(stage not in frozen)
+            parameter.requires_grad_(stage_of(name) not in frozen)
         self.averaged = AveragedTraining(
             network,
             torch.optim.AdamW(self._groups()),

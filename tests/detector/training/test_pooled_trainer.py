@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
 from inception_rcnn.detector.training import pooled_trainer
-from inception_rcnn.detector.training.initial_weights import PooledStart, pretrained_pooled
+from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, pretrained_pooled
 from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
 from inception_rcnn.detector.training.pooled_step import PooledTuning
 from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings, train_pooled
@@ -58,7 +58,7 @@ def train(
 ) -> FineTuned:
     """Train the fresh network of a seed."""
     torch.manual_seed(seed)
-    start = PooledStart(PooledNetwork(3, spec), False, {"pretrained": "some"})
+    start = PretrainedNetwork(PooledNetwork(3, spec), False, {"pretrained": "some"})
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=spec, box_regression=True)
     given = [TrainingSource("marked", dataset, dataset.propose_set)] if sources is None else sources
     settings = replace(SETTINGS, **changes)
@@ -326,7 +326,7 @@ def test_nothing_to_learn_from_is_refused_and_leaves_no_folder(dataset: MarkedSe
 
 def test_a_network_that_is_not_what_is_described_is_refused(dataset: MarkedSet, tmp_path: Path) -> None:
     description = ClassifierDescription(NAMES[:2], CAFFE_INPUT, pooling=SPEC, box_regression=True)
-    start = PooledStart(PooledNetwork(3, SPEC), False, {})
+    start = PretrainedNetwork(PooledNetwork(3, SPEC), False, {})
     source = TrainingSource("marked", dataset, dataset.propose_set)
     with pytest.raises(InputError, match="a classifier of 2 classes has one output more, for background; this network"):
         train_pooled([source], nothing, start, description, SETTINGS, CPU, tmp_path / "out", quiet=True)
