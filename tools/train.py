@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 # Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -33,7 +33,8 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.training_sets import TrainingSet, one_for_each, open_part, open_sets, stored_names
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
-
-Value = TypeVar("Value")
 
 # Where the help has an option, and which options are of what.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
@@ -190,15 +189,15 @@ def main(
     way = _way(described, given)
     keep_freed_memory()
     runtime = choose_runtime(device)
-    sets = _open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
+    sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
     if way == "warp" and len(sets) > 1:
         raise typer.BadParameter("warped regions are trained on one data set; or give --regions pool")
-    files = _one_for_each("--proposals", proposals_file or [], len(sets))
+    files = one_for_each("--proposals", proposals_file or [], len(sets))
     val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
     proposer = Proposer.load(ProposalSettings(**_picked(given, ("source", "multibox"))), runtime)
     propose_sets = [
         partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
-        for one, file, stored in zip(sets, files, _stored_names(sets), strict=True)
+        for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
     ]
     job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, quiet)
     made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
@@ -207,33 +206,10 @@ def main(
 
 
 @dataclass(frozen=True)
-class _Set:
-    """A part of a data set to train on.
-
-    Args:
-        format: Its format.
-        root: Its folder.
-        part: Which part; None: all of it.
-        dataset: The part, opened.
-    """
-
-    format: str
-    root: Path
-    part: str | None
-    dataset: DetectionDataset
-
-    @property
-    def name(self) -> str:
-        """The folder's own name and the part: where it lies concerns nobody."""
-        folder = self.root.name or self.root.resolve().name
-        return f"{folder}/{self.part}" if self.part else folder
-
-
-@dataclass(frozen=True)
 class _Job:
     """What both ways of training need; `propose_sets` are called once each, for the proposals of every image."""
 
-    sets: Sequence[_Set]
+    sets: Sequence[TrainingSet]
     propose_sets: Sequence[Callable[[], Sequence[Proposals]]]
     proposer: Proposer
     weights: str
@@ -388,43 +364,7 @@ def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> s
     return str(way)
 
 
-def _open_sets(
-    data: Sequence[str], root: Path | None, dataset: str, split: Sequence[str], *, skip_broken: bool
-) -> list[_Set]:
-    """Return the parts of data sets to train on; what is left out of them is printed.
-
-    Raises:
-        typer.BadParameter: None or too many are named, one twice, or a format is unknown.
-    """
-    if bool(data) == (root is not None):
-        raise typer.BadParameter("name one data set with --root, or one or more with --data", param_hint="--data")
-    pairs = [(dataset, root)] if root is not None else [_format_and_folder(text, dataset) for text in data]
-    sets: list[_Set] = []
-    for (format, folder), asked in zip(pairs, _one_for_each("--split", split, len(pairs)), strict=True):
-        part = asked or (None if format == "folder" else "train")
-        if any((folder.resolve(), part) == (one.root.resolve(), one.part) for one in sets):
-            raise typer.BadParameter(f"{folder}, part {part}, is named twice", param_hint="--data")
-        sets.append(_Set(format, folder, part, _open(format, folder, part, skip_broken=skip_broken)))
-    return sets
-
-
-def _format_and_folder(text: str, dataset: str) -> tuple[str, Path]:
-    """Return format and folder of "coco:photographs/coco", or of a folder alone in the format `dataset`."""
-    format, colon, folder = text.partition(":")
-    return (format, Path(folder)) if colon else (dataset, Path(text))
-
-
-def _open(format: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
-    """Return a part of a data set; what is left out is printed."""
-    from inception_rcnn.datasets import FORMATS, open_dataset
-
-    check_known("--dataset", format, FORMATS)
-    dataset = open_dataset(format, root, split, skip_broken=skip_broken)
-    print_problems(dataset.problems)
-    return dataset
-
-
-def _val_part(first: _Set, part: str, *, skip_broken: bool) -> DetectionDataset:
+def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionDataset:
     """Return the part to measure the score threshold on.
 
     Raises:
@@ -432,30 +372,7 @@ def _val_part(first: _Set, part: str, *, skip_broken: bool) -> DetectionDataset:
     """
     if part == first.part:
         raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
-    return _open(first.format, first.root, part, skip_broken=skip_broken)
-
-
-def _one_for_each(option: str, values: Sequence[Value], count: int) -> list[Value | None]:
-    """Return one of an option's values for each data set; None where the option was not given.
-
-    Raises:
-        typer.BadParameter: Neither one nor as many as data sets.
-    """
-    if len(values) not in (0, 1, count):
-        raise typer.BadParameter(
-            f"{len(values)} given for {count} data {'set' if count == 1 else 'sets'}; give one, or one for each",
-            param_hint=option,
-        )
-    return list(values) if len(values) == count else [values[0] if values else None] * count
-
-
-def _stored_names(sets: Sequence[_Set]) -> list[str]:
-    """Return the names of the files that keep the proposals of each data set."""
-    if len(sets) == 1:
-        return [f"proposals-{sets[0].part or sets[0].root.name}.safetensors"]
-    names = [one.name.replace("/", "-") for one in sets]
-    number = [names[:place].count(name) + 1 for place, name in enumerate(names)]
-    return [f"proposals-{name}{'' if n == 1 else f'-{n}'}.safetensors" for name, n in zip(names, number, strict=True)]
+    return open_part(first.format, first.root, part, skip_broken=skip_broken)
 
 
 def _picked(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ search, which the objectness learns from, are computed once and kept in the outp
 where it was when the same command is given again, with the same photographs, annotations and pre-trained weights. The
 result is OUTPUT/multibox.safetensors.
 
-A data set is given as FORMAT:DIR, with coco, voc, ilsvrc or folder, or with --part where only some of the objects that
-should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
-objects and objects cut in two by a window's border are neither right nor wrong anywhere.
+A data set is given as [FORMAT:]DIR, with coco, voc, ilsvrc or folder, or with --part where only some of the objects
+that should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
+objects and objects cut in two by a window's border are neither right nor wrong anywhere. --split names the part of all
+of them, or of each: first those of --data, then those of --part, each in the order in which they were given.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import print_problems, run_command
+from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.training_sets import TrainingSet, open_sets, stored_names
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
@@ -43,9 +45,17 @@ def main(
         Path, typer.Option(help="GoogLeNet trained on ImageNet: .npz of Caffe arrays, or .safetensors.")
     ],
     output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
-    data: Annotated[list[str] | None, typer.Option(help="Data set, FORMAT:DIR; may be given several times.")] = None,
-    part: Annotated[list[str] | None, typer.Option(help="Data set labelled in part, FORMAT:DIR; likewise.")] = None,
-    split: Annotated[str, typer.Option(help="Part of the data sets to train on.")] = "train",
+    data: Annotated[list[str] | None, typer.Option(help="Data set, [FORMAT:]DIR; may be given several times.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Data set labelled in part, [FORMAT:]DIR; likewise.")] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Part to train on: once for all data sets, or once for each. Default: train; a plain folder has none."
+        ),
+    ] = None,
+    skip_broken: Annotated[
+        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data sets, and count it.")
+    ] = False,
     side: Annotated[int, typer.Option(help="Of the network's input, in pixels; a multiple of 64.")] = 320,
     channels: Annotated[int, typer.Option(min=8, help="Of the maps that the head reads.")] = 128,
     iterations: Annotated[int, typer.Option(min=1, help="Batches.")] = 4000,
@@ -82,12 +92,16 @@ def main(
     spec = InputSpec(side=side)
     grid_priors(PriorSettings(), side)
     trunk = googlenet(weights=pretrained, num_classes=0).state_dict()
-    sources = _sources(data or [], part or [], split, output, quiet=quiet)
+    if not data and not part:
+        raise typer.BadParameter("name at least one data set, for example coco:coco", param_hint="--data")
+    sets = open_sets([*(data or []), *(part or [])], None, "coco", split or [], skip_broken=skip_broken)
+    whole = len(data or [])  # so many are labelled completely
+    sources = _sources(sets, whole, output, quiet=quiet)
     description = MultiBoxDescription(
         input_spec=spec,
         priors=PriorSettings(ratios=common_ratios(_shares(sources))),
         channels=channels,
-        training={"data": _names(data or [], part or []), "pretrained": pretrained.name},
+        training={"data": _names(sets, whole), "pretrained": pretrained.name},
         licence=licence,
     )
     with seeded(seed, runtime.device):
@@ -99,29 +113,20 @@ def main(
     typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
 
 
-def _names(data: list[str], part: list[str]) -> list[str]:
-    """Return the data sets by format and folder name: where they lie concerns nobody."""
-    names = [f"{format}:{Path(folder).name}" for format, _, folder in (text.partition(":") for text in [*data, *part])]
-    return [*names[: len(data)], *(f"{name} (in part)" for name in names[len(data) :])]
+def _names(sets: Sequence[TrainingSet], whole: int) -> list[str]:
+    """Return the data sets by name, with those labelled in part told apart."""
+    return [f"{one.name}{'' if place < whole else ' (in part)'}" for place, one in enumerate(sets)]
 
 
-def _sources(data: list[str], part: list[str], split: str, output: Path, *, quiet: bool) -> list[BoxSource]:
+def _sources(sets: Sequence[TrainingSet], whole: int, output: Path, *, quiet: bool) -> list[BoxSource]:
     """Return the data sets with what makes their proposals, all images but every fortieth to train on."""
-    from inception_rcnn.datasets import open_dataset
     from inception_rcnn.proposals.network.samples import BoxSource
 
-    if not data and not part:
-        raise typer.BadParameter("name at least one data set, for example coco:coco", param_hint="--data")
     sources = []
-    for text in [*data, *part]:
-        format, colon, folder = text.partition(":")
-        if not colon:
-            raise typer.BadParameter(f"{text!r} should be FORMAT:DIR, for example coco:coco")
-        dataset = open_dataset(format, folder, split, skip_broken=True)
-        print_problems(dataset.problems)
-        stored = output / f"proposals-{format}-{Path(folder).name}.safetensors"
-        rows = [row for row in range(len(dataset)) if row % _HELD_OUT]
-        sources.append(BoxSource(dataset, partial(_proposals, dataset, stored, quiet=quiet), text not in part, rows))
+    for place, (one, name) in enumerate(zip(sets, stored_names(sets), strict=True)):
+        propose = partial(_proposals, one.dataset, output / name, quiet=quiet)
+        rows = [row for row in range(len(one.dataset)) if row % _HELD_OUT]
+        sources.append(BoxSource(one.dataset, propose, place < whole, rows))
     return sources
 
 

@@ -86,12 +86,12 @@ def trained(sets: tuple[str, str], pretrained: Path, tmp_path_factory: pytest.Te
 def test_training_leaves_a_network_its_coverage_a_state_and_the_proposals(trained: Path, sets: tuple[str, str]) -> None:
     assert {path.name for path in trained.parent.iterdir()} == {
         *("multibox.safetensors", "state.safetensors", "coverage.json"),
-        *("proposals-coco-whole.safetensors", "proposals-coco-some.safetensors"),
+        *("proposals-whole-train.safetensors", "proposals-some-train.safetensors"),
     }
     said = read_checkpoint(trained, "multibox").description
     assert said["licence"] == "CC0-1.0" and said["architecture"]["channels"] == 8 and said["input_spec"]["side"] == 64
     training = said["training"]
-    assert training["data"] == ["coco:whole", "coco:some (in part)"] and training["pretrained"] == "fresh.safetensors"
+    assert training["data"] == ["whole/train", "some/train (in part)"] and training["pretrained"] == "fresh.safetensors"
     assert training["images"] == 3  # the first of each set is held out
     (point,) = training["coverage"]
     assert set(point) == {"iteration", "recall@10", "recall@50", "recall@200"} and point["iteration"] == 2
@@ -195,8 +195,10 @@ def test_the_network_proposes(trained: Path) -> None:
     ("options", "status", "message"),
     [
         ([], 2, "name at least one data set, for example coco:coco"),
-        (["--data", "coco"], 2, "'coco' should be FORMAT:DIR, for example coco:coco"),
-        (["--data", "yolo:DIR"], 1, "data set format 'yolo' is unknown; known: coco"),
+        (["--data", "coco"], 1, "coco is no folder; give the one that holds"),
+        (["--data", "yolo:DIR"], 2, "'yolo' is unknown; known: coco"),
+        (["--data", "SET", "--data", "SET"], 2, "part train, is named twice"),
+        (["--data", "SET", "--split", "a", "--split", "b"], 2, "2 given for 1 data set; give one, or one for each"),
         (["--data", "coco:DIR"], 1, "absent is no folder; give the one that holds"),
         (["--data", "SET", "--side", "100"], 1, "the input's side should be a multiple of 64 px, got 100"),
         (["--data", "SET", "--matching", "boxes"], 1, "matching 'boxes' is unknown; known: prior, prediction"),
