@@ -40,13 +40,16 @@ if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
     from inception_rcnn.detector.region_pooling import PoolingSpec
+    from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.detector.training.run import FineTuned
+    from inception_rcnn.detector.training.sources import TrainingSource
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
 # Where the help has an option, and which options are of what.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
+_RECORD = "What is written on the way"
 _POOL, _BATCH, _WARP = "Network of pooled regions", "Batches of pooled regions", "Warped regions"
 _OF_SCHEDULE = ("iterations", "learning_rate", "warm_up", "train_from", "averaging")
 _OF_POOLING = ("short_side", "fine_channels")
@@ -54,6 +57,7 @@ _OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", 
 _OF_RUN = ("minutes", "best", "jitter", "smoothing")
 _OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
 _OF_WARP = ("linear_batches",)
+_OF_RECORD = ("log_every", "tensorboard")
 
 
 def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
@@ -171,6 +175,12 @@ def main(
             min=0,
         ),
     ] = None,
+    log_every: Annotated[
+        int | None, _option(_RECORD, "Batches between two lines of OUTPUT/log.csv. Default: 50.", min=1)
+    ] = None,
+    tensorboard: Annotated[
+        bool, _option(_RECORD, "Write TensorBoard's events too, into OUTPUT/tensorboard.", "--tensorboard")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -180,8 +190,10 @@ def main(
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.detector.checkpoints import chosen_weights
     from inception_rcnn.detector.training.initial_weights import classifier_behind
+    from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.proposals import ProposalSettings, Proposer
 
+    record = RecordSettings(**_picked(given, _OF_RECORD))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     weights = pretrained or str(chosen_weights(None, "warp" if paper else regions)[0])
@@ -199,7 +211,7 @@ def main(
         partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
         for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
     ]
-    job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, quiet)
+    job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, quiet)
     made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
@@ -219,7 +231,16 @@ class _Job:
     output: Path
     licence: str
     seed: int
+    record: RecordSettings
     quiet: bool
+
+
+def _sources(job: _Job) -> list[TrainingSource]:
+    """Return what to train on."""
+    from inception_rcnn.detector.training.sources import TrainingSource
+
+    sets = zip(job.sets, job.propose_sets, strict=True)
+    return [TrainingSource(one.name, one.dataset, propose) for one, propose in sets]
 
 
 def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTuned:
@@ -248,12 +269,10 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
         class_names=images.class_names,
         input_spec=REGION_INPUT,
         proposal_settings=job.proposer.settings.to_dict(),
-        training={"data": job.sets[0].name},
         licence=job.licence,
     )
     return fine_tune(
-        images,
-        job.propose_sets[0],
+        _sources(job),
         job.proposer,
         start,
         description,
@@ -261,6 +280,7 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
         job.runtime,
         job.output,
         val=job.val,
+        record=job.record,
         quiet=job.quiet,
     )
 
@@ -271,7 +291,7 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
     from inception_rcnn.detector.training.initial_weights import pretrained_pooled
     from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings, stored_side
     from inception_rcnn.detector.training.pooled_trainer import PooledTrainingSettings, train_pooled
-    from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train
+    from inception_rcnn.detector.training.sources import classes_to_train
 
     before = job.described if job.described is not None and job.described.pooling is not None else None
     known = None if before is None or "own_classes" in given else before.class_names
@@ -299,13 +319,10 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
         **_picked(given, _OF_RUN),
     )
-    sources = [
-        TrainingSource(one.name, one.dataset, propose) for one, propose in zip(job.sets, job.propose_sets, strict=True)
-    ]
     if names != job.sets[0].dataset.class_names:
         typer.echo(f"the {len(names)} classes of {job.weights}; --own-classes for those of {job.sets[0].name} alone")
     return train_pooled(
-        sources,
+        _sources(job),
         job.proposer,
         start,
         description,
@@ -313,6 +330,7 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         job.runtime,
         job.output,
         val=job.val,
+        record=job.record,
         quiet=job.quiet,
     )
 

@@ -25,7 +25,7 @@ from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.pooled_sampling import PooledBatch, canvas_shape
-from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.detector.training.step import TrainingSettings, class_losses
 from inception_rcnn.structures import InputError, progress_bar
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import ImageCache
@@ -221,33 +221,19 @@ def region_loss(
 ) -> tuple[Tensor, Tensor]:
     """Return the losses of classes and of offsets, each a mean over all regions of the batch.
 
-    On a photograph whose classes are not all labelled, a region without a labelled object may be background or one of
-    the unknown classes: its loss is -log of the sum of their probabilities.
-
     Args:
         logits: (R, C + 1).
         offsets: (R, 4); None: no box regression, and that loss is 0.
         batch: What should come out.
-        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
-            be of an unknown class.
+        smoothing: See `class_losses`.
     """
-    log = logits.float().log_softmax(dim=1)
-    background = logits.shape[1] - 1
-    wanted = log.gather(1, batch.labels[:, None]).squeeze(1)
-    if smoothing:
-        wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
-    is_background = batch.labels == background
-    if batch.unknown is not None:
-        maybe = batch.unknown[batch.boxes[:, 0].long()].clone()
-        is_open = is_background & maybe.any(dim=1)
-        maybe[:, background] = True
-        either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
-        wanted = torch.where(is_open, either, wanted)
-    classes = -wanted.mean()
+    unknown = None if batch.unknown is None else batch.unknown[batch.boxes[:, 0].long()]
+    classes = class_losses(logits, batch.labels, unknown, smoothing=smoothing).mean()
     if offsets is None:
         return classes, classes.new_zeros(())
+    shows_object = batch.labels != logits.shape[1] - 1
     moved = functional.smooth_l1_loss(offsets.float(), batch.offsets, reduction="none").sum(dim=1)
-    return classes, (moved * ~is_background).mean()
+    return classes, (moved * shows_object).mean()
 
 
 class PooledTuning:
@@ -309,7 +295,8 @@ class PooledTuning:
         ):
             logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
         classes, moved = region_loss(logits, offsets, batch, smoothing=self.smoothing)
-        return self.averaged.update(classes + moved, self.settings.rate_at(iteration))
+        parts = {"classes": classes} if offsets is None else {"classes": classes, "boxes": moved}
+        return self.averaged.update(classes + moved, self.settings.rate_at(iteration), parts)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups: rate and decay differ between weights and biases, old layers and new."""

@@ -1,4 +1,4 @@
-"""Fine-tuning the region classifier: which layers learn, at which rates, and the step on a batch of regions.
+"""Fine-tuning the region classifier: which layers learn, at which rates, and the step on a batch of warped regions.
 
 Source: R-CNN technical report v5, section 2.3 and appendix B, for batches and momentum; "Going deeper with
 convolutions", section 6, for averaged weights at inference. Where this differs (cosine schedule, evened-out draws),
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
 from inception_rcnn.backbones.inception import stage_of
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded
 from inception_rcnn.structures import InputError
 
@@ -75,6 +74,33 @@ class TrainingSettings:
         return cosine_rate(self.learning_rate, iteration, self.iterations, self.warm_up)
 
 
+def class_losses(logits: Tensor, labels: Tensor, unknown: Tensor | None = None, *, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each region's classes, (R,): -log of the probability of what it shows.
+
+    On a photograph whose classes are not all labelled, a region without a labelled object may be background or one of
+    the unknown classes: its loss is -log of the sum of their probabilities.
+
+    Args:
+        logits: (R, C + 1).
+        labels: (R,) 0..C-1, or C for background.
+        unknown: (R, C + 1) classes that are not labelled on each region's photograph; None: all are labelled.
+        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
+            be of an unknown class.
+    """
+    log = logits.float().log_softmax(dim=1)
+    background = logits.shape[1] - 1
+    wanted = log.gather(1, labels[:, None]).squeeze(1)
+    if smoothing:
+        wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
+    if unknown is not None:
+        is_open = (labels == background) & unknown.any(dim=1)
+        maybe = unknown.clone()
+        maybe[:, background] = True
+        either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
+        wanted = torch.where(is_open, either, wanted)
+    return -wanted
+
+
 class FineTuning:
     """A network being fine-tuned.
 
@@ -101,12 +127,15 @@ class FineTuning:
             network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
         )
 
-    def step(self, crops: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    def step(
+        self, crops: NDArray[np.uint8], labels: NDArray[np.int64], unknown: NDArray[np.bool_] | None = None
+    ) -> float:
         """Take one iteration on a batch, and return its mean loss.
 
         Args:
             crops: (B, side, side, 3) uint8 RGB.
             labels: (B,) int64, 0..C-1, or C for background.
+            unknown: See `class_losses`.
 
         Raises:
             InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
@@ -115,7 +144,8 @@ class FineTuning:
         # Dropout is a function of seed and iteration, the same after a resume; the caller's generator is left alone.
         with seeded(self.settings.seed * 1_000_003 + iteration, device):
             logits = self._logits(torch.from_numpy(crops).to(device))
-        loss = functional.cross_entropy(logits, torch.from_numpy(labels).to(device))
+        maybe = None if unknown is None else upload(unknown, device)
+        loss = class_losses(logits, torch.from_numpy(labels).to(device), maybe).mean()
         return self.averaged.update(loss, self.settings.rate_at(iteration))
 
     def _logits(self, pixels: Tensor) -> Tensor:

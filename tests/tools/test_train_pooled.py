@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoin
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
 from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.tools import cli
@@ -69,7 +71,7 @@ def model(command: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) ->
 def test_it_leaves_a_model_a_state_and_the_proposals_of_each_set(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
     stored = {"proposals-coco-train.safetensors", "proposals-voc-trainval.safetensors"}
-    assert names == {"model.safetensors", "state.safetensors", *stored}
+    assert names == {"model.safetensors", "state.safetensors", "log.csv", *stored}
     description = read_classifier_description(model)
     assert description.class_names == NAMES and description.regions == "pool" and description.box_regression
     assert description.pooling is not None and description.pooling.short_side == 72
@@ -181,9 +183,9 @@ def test_every_setting_arrives(
     given: dict[str, Any] = {}
 
     def remember(
-        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, **__: Any
+        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, record: Any, **__: Any
     ) -> FineTuned:
-        given.update(sources=sources, start=start, description=description, settings=settings)
+        given.update(sources=sources, start=start, description=description, settings=settings, record=record)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
     monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
@@ -191,6 +193,7 @@ def test_every_setting_arrives(
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
     network = ("--short-side", 600, "--fine-channels", 64, "--no-box-regression", "--objectness-power", 0.25)
+    more = (*more, "--log-every", 7)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, *numbers, *batches, *more, *network, "--output", tmp_path, "--licence", "MIT") == 0
     settings, description = given["settings"], given["description"]
@@ -206,6 +209,15 @@ def test_every_setting_arrives(
     assert (description.pooling.short_side, description.pooling.fine_channels) == (600, 64)
     assert (description.objectness_power, description.iou_threshold, description.input_spec.context) == (0.25, 0.3, 0)
     assert [one.name for one in given["sources"]] == ["coco/train"]
+    assert given["record"] == RecordSettings(log_every=7)
+
+
+def test_tensorboard_that_is_not_installed_is_named_before_anything_is_done(
+    roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run("train", "--root", roots[0], "--output", tmp_path / "out", "--tensorboard") == 1
+    assert "pip install 'inception-rcnn[train]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_the_shipped_model_is_trained_on_as_it_is_by_default(

@@ -16,12 +16,14 @@ from marked_set import MarkedSet
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint
+from inception_rcnn.backbones.training_log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
-from inception_rcnn.detector.training import pooled_trainer
+from inception_rcnn.detector.training import loop, pooled_trainer
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, pretrained_pooled
 from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
 from inception_rcnn.detector.training.pooled_step import PooledTuning
 from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings, train_pooled
+from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import TrainingSettings
@@ -38,6 +40,7 @@ SETTINGS = PooledTrainingSettings(
     jitter=2,
     save_every=2,
 )
+RECORD = RecordSettings(log_every=3)
 CPU = Runtime(torch.device("cpu"), torch.float32, 4)
 
 
@@ -54,6 +57,7 @@ def train(
     sources: list[TrainingSource] | None = None,
     spec: PoolingSpec = SPEC,
     val: MarkedSet | None = None,
+    record: RecordSettings = RECORD,
     **changes: Any,
 ) -> FineTuned:
     """Train the fresh network of a seed."""
@@ -62,7 +66,7 @@ def train(
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=spec, box_regression=True)
     given = [TrainingSource("marked", dataset, dataset.propose_set)] if sources is None else sources
     settings = replace(SETTINGS, **changes)
-    return train_pooled(given, nothing, start, description, settings, CPU, output, val=val, quiet=True)
+    return train_pooled(given, nothing, start, description, settings, CPU, output, val=val, record=record, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def output(dataset: MarkedSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_run_leaves_a_model_and_its_state_and_the_model_tells_how_it_was_made(output: Path) -> None:
-    assert {path.name for path in output.iterdir()} == {"model.safetensors", "state.safetensors"}
+    assert {path.name for path in output.iterdir()} == {"model.safetensors", "state.safetensors", "log.csv"}
     description = read_checkpoint(output / "model.safetensors", "region-classifier").description
     assert description["pooling"]["cells"] == 3 and description["box_regression"] is True
     summary = description["training"]
@@ -163,6 +167,12 @@ def test_some_photographs_of_a_large_first_set_are_held_out(
 # --- going on
 
 
+def without_times(log: Path) -> dict[str, tuple[str, ...]]:
+    """The columns of a table that every run has alike."""
+    table = read_log(log)
+    return {name: column for name, column in table.items() if not name.startswith(("seconds", "photographs"))}
+
+
 KILLED = """
 import importlib.util, os, signal, sys
 from pathlib import Path
@@ -215,6 +225,11 @@ def test_a_run_killed_without_warning_goes_on_to_the_same_end(
     assert losses == unbroken[4:]
     for name in ("model.safetensors", "state.safetensors"):
         assert (tmp_path / "killed" / name).read_bytes() == (output / name).read_bytes()
+    table, expected = (without_times(tmp_path / name / "log.csv") for name in ("killed", "whole"))
+    assert table == expected and table["iteration"] == ("3", "6")  # the state was between two lines
+    assert [float(one) for one in table["loss"]] == pytest.approx([np.mean(unbroken[:3]), np.mean(unbroken[3:])])
+    sums = [float(one) + float(two) for one, two in zip(table["classes"], table["boxes"], strict=True)]
+    assert sums == pytest.approx([float(one) for one in table["loss"]], rel=1e-5)
 
 
 def test_a_time_becomes_a_number_of_iterations_that_a_resumed_run_keeps(
@@ -254,7 +269,7 @@ def test_a_trial_finds_how_many_iterations_take_a_time_and_leaves_the_network(
             return self.now
 
     clock, iterations = Clock(), []
-    monkeypatch.setattr(pooled_trainer, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     step = PooledTrainer.step
 
     def stepped(self: PooledTrainer, tuning: PooledTuning, drawn: pooled_trainer.Drawn) -> dict[str, float]:

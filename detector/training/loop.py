@@ -1,0 +1,202 @@
+"""The loop of both trainings of a region classifier, of warped and of pooled regions.
+
+RegionTrainer.train: a number of iterations, or as many as take a time --> draw (ahead, in threads) --> step --> record
+--> state (backbones/training.py), until all are done; the network then has its averaged weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from inception_rcnn.backbones import GoogLeNet
+from inception_rcnn.backbones.checkpoints import read_description
+from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, run_training
+from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.record import Record, RecordSettings
+from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.structures import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """What decides the result of either training.
+
+    Args:
+        training: Schedule and optimizer.
+        minutes: Time for the iterations. How many there are is then found by trying some, and kept in the state;
+            `training.iterations` does not count. None: as many as that says.
+        jitter: Shaken copies of each object among the foreground regions.
+        save_every: Iterations between two saved states.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    minutes: float | None = None
+    jitter: int = 4
+    save_every: int = 50
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise InputError(f"minutes should be above 0, got {self.minutes}")
+        if self.jitter < 0 or self.save_every < 1:
+            raise InputError(
+                f"jitter should be 0 or more and save_every at least 1, got {self.jitter} and {self.save_every}"
+            )
+
+
+class Tuning(Protocol):
+    """A network being trained."""
+
+    averaged: AveragedTraining
+
+
+Network = TypeVar("Network", GoogLeNet, PooledNetwork)
+AnyTuning = TypeVar("AnyTuning", bound=Tuning)
+Drawn = TypeVar("Drawn")
+
+
+class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
+    """Trains a network on labelled regions of photographs.
+
+    Args:
+        network: Trained in place; at the end it has the averaged weights.
+        settings: How to train.
+        runtime: Where to compute.
+        quiet: Show no progress.
+
+    Attributes:
+        unit: What an iteration takes in, for messages and figures.
+    """
+
+    unit: ClassVar[str]
+
+    def __init__(self, network: Network, settings: LoopSettings, runtime: Runtime, *, quiet: bool) -> None:
+        self.network: Network = network
+        self.runtime, self._loop, self._quiet = runtime, settings, quiet
+
+    @property
+    @abstractmethod
+    def per_iteration(self) -> int:
+        """How many of `unit` an iteration takes in."""
+
+    @property
+    def kinds(self) -> int:
+        """After how many iterations all that differ in their work by turns have been."""
+        return 1
+
+    @property
+    def workers(self) -> int:
+        """How many threads draw."""
+        return 1
+
+    @abstractmethod
+    def tuning(self, network: Network, schedule: TrainingSettings) -> AnyTuning:
+        """Return the network with what trains it."""
+
+    @abstractmethod
+    def draw(self, iteration: int) -> Drawn:
+        """Return the batch of an iteration, the same at every call; any thread may do it ahead."""
+
+    @abstractmethod
+    def step(self, tuning: AnyTuning, drawn: Drawn) -> dict[str, float]:
+        """Take one iteration on a batch, and return its losses by name."""
+
+    def prepare(self, state: Path) -> None:
+        """Do what comes before the first iteration; nothing where there is a state."""
+
+    def summary(self, iterations: int) -> dict[str, Any]:
+        """Return what the summary of the training should say of so many iterations."""
+        return {}
+
+    def train(self, run: TrainingRun, state: Path, record: RecordSettings | None = None) -> int:
+        """Train, from the state if there is one, and return of how many iterations the whole training is.
+
+        Args:
+            run: What decides the result; the number of iterations is added.
+            state: File of the state; what there is to look at is written into its folder.
+            record: What that is.
+
+        Raises:
+            CheckpointError: The state is damaged, or of another run.
+            InceptionError: A loss or a gradient is not finite, or a GPU's memory does not hold a batch.
+        """
+        run.check_state(state)  # before anything is changed
+        self.prepare(state)
+        minutes, iterations = self._loop.minutes, self._loop.training.iterations
+        if minutes is not None:
+            iterations = _iterations_in(state) or self.iterations_within(60 * minutes)
+        run = replace(run, settings={**run.settings, "iterations": iterations})
+        tuning = self.tuning(self.network, replace(self._loop.training, iterations=iterations))
+        if minutes is not None and not state.exists():
+            tuning.averaged.save(state, run)  # another trial would find another number
+        recorded = Record(
+            state.parent,
+            record or RecordSettings(),
+            start=read_description(state).get("iteration", 0) if state.exists() else 0,
+            iterations=iterations,
+            unit=self.unit,
+            per_iteration=self.per_iteration,
+        )
+        try:
+            run_training(
+                tuning.averaged,
+                self.draw,
+                lambda drawn: self.step(tuning, drawn),
+                run,
+                state,
+                iterations=iterations,
+                save_every=self._loop.save_every,
+                title="training",
+                after_step=lambda _: recorded.after_step(tuning.averaged),
+                workers=self.workers,
+                quiet=self._quiet,
+            )
+        finally:
+            recorded.close()
+        self.network.load_state_dict(tuning.averaged.result())
+        return iterations
+
+    def iterations_within(self, seconds: float) -> int:
+        """Return how many iterations take so long, by trying some on a copy of the network.
+
+        The trial takes a fiftieth of the time: iterations differ in their work, by the photographs' scale and the
+        regions' cells.
+        """
+        # As if the warm-up never ended: nothing is learned that could get out of hand.
+        schedule = replace(self._loop.training, iterations=10**9, warm_up=10**9)
+        tuning, numbers = self.tuning(copy.deepcopy(self.network), schedule), count()
+
+        def steps(least: int, until: float = 0.0) -> int:
+            """Take some steps, and more until that moment; return how many."""
+            taken = 0
+            while taken < least or time.monotonic() < until:
+                self.step(tuning, self.draw(next(numbers)))
+                taken += 1
+            tuning.averaged.check()  # waits for a GPU
+            return taken
+
+        kinds = max(2, self.kinds)
+        steps(kinds)  # the first of a kind takes longer
+        begun = time.monotonic()
+        taken = steps(2 * kinds, begun + seconds / 50)
+        return max(1, int(seconds * taken / (time.monotonic() - begun)))
+
+
+def _iterations_in(state: Path) -> int | None:
+    """Return for how many iterations a state was made; None without one."""
+    if not state.exists():
+        return None
+    run = read_description(state).get("run")
+    settings = run.get("settings") if isinstance(run, dict) else None
+    found: Any = settings.get("iterations") if isinstance(settings, dict) else None
+    return found if type(found) is int else None
