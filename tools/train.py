@@ -57,7 +57,7 @@ _OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", 
 _OF_RUN = ("minutes", "best", "jitter", "smoothing")
 _OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
 _OF_WARP = ("linear_batches",)
-_OF_RECORD = ("log_every", "tensorboard")
+_OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
 
 
 def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
@@ -85,7 +85,9 @@ def main(
     val_split: Annotated[
         str | None,
         _option(
-            _DATA, "Part of the first data set to measure the score threshold on. Default: held out from the other."
+            _DATA,
+            "Part of the first data set to measure the score threshold on, and to validate on. Default: held out from "
+            "the other.",
         ),
     ] = None,
     skip_broken: Annotated[
@@ -178,6 +180,16 @@ def main(
     log_every: Annotated[
         int | None, _option(_RECORD, "Batches between two lines of OUTPUT/log.csv. Default: 50.", min=1)
     ] = None,
+    validate_every: Annotated[
+        int | None,
+        _option(
+            _RECORD,
+            "Batches between two looks at the averaged network's mAP, on --val-split or what is held out; the best "
+            "network is kept as OUTPUT/best.safetensors. Default: none.",
+            min=1,
+        ),
+    ] = None,
+    validate_on: Annotated[int | None, _option(_RECORD, "Photographs for that, at most. Default: 100.", min=1)] = None,
     tensorboard: Annotated[
         bool, _option(_RECORD, "Write TensorBoard's events too, into OUTPUT/tensorboard.", "--tensorboard")
     ] = False,
@@ -214,6 +226,9 @@ def main(
     job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, quiet)
     made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
+    if made.best is not None:
+        found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
+        typer.echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
 
 
@@ -377,6 +392,8 @@ def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> s
             raise typer.BadParameter(
                 f"is for --regions {other}, and this is --regions {way}; leave it out", param_hint=_option_name(name)
             )
+    if "validate_on" in given and "validate_every" not in given:
+        raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
     if "minutes" in given and "iterations" in given:
         raise typer.BadParameter("--iterations says how many batches; leave one of the two out", param_hint="--minutes")
     return str(way)

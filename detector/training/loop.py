@@ -20,8 +20,9 @@ from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, run_training
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.record import Record, RecordSettings
+from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
 from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.detector.training.validation import Validation
 from inception_rcnn.structures import InputError
 
 
@@ -76,6 +77,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
 
     Attributes:
         unit: What an iteration takes in, for messages and figures.
+        best: After the training, what validation found best on the way: mAP and iteration; None without validation.
     """
 
     unit: ClassVar[str]
@@ -83,6 +85,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
     def __init__(self, network: Network, settings: LoopSettings, runtime: Runtime, *, quiet: bool) -> None:
         self.network: Network = network
         self.runtime, self._loop, self._quiet = runtime, settings, quiet
+        self.best: dict[str, float] | None = None
 
     @property
     @abstractmethod
@@ -118,13 +121,20 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         """Return what the summary of the training should say of so many iterations."""
         return {}
 
-    def train(self, run: TrainingRun, state: Path, record: RecordSettings | None = None) -> int:
+    def train(
+        self,
+        run: TrainingRun,
+        state: Path,
+        record: RecordSettings | None = None,
+        validation: Validation | None = None,
+    ) -> int:
         """Train, from the state if there is one, and return of how many iterations the whole training is.
 
         Args:
             run: What decides the result; the number of iterations is added.
             state: File of the state; what there is to look at is written into its folder.
             record: What that is.
+            validation: What scores the network on the way, if the record's settings ask for it.
 
         Raises:
             CheckpointError: The state is damaged, or of another run.
@@ -141,11 +151,13 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
             tuning.averaged.save(state, run)  # another trial would find another number
         recorded = Record(
             state.parent,
+            self.network,
             record or RecordSettings(),
             start=read_description(state).get("iteration", 0) if state.exists() else 0,
             iterations=iterations,
             unit=self.unit,
             per_iteration=self.per_iteration,
+            validation=validation,
         )
         try:
             run_training(
@@ -164,6 +176,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         finally:
             recorded.close()
         self.network.load_state_dict(tuning.averaged.result())
+        self.best = tuning.averaged.notes.get(BEST)
         return iterations
 
     def iterations_within(self, seconds: float) -> int:

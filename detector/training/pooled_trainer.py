@@ -29,9 +29,10 @@ from inception_rcnn.detector.training.pooled_sampling import (
 )
 from inception_rcnn.detector.training.pooled_step import DeviceBatch, PooledTuning, StoredPhotographs, to_device
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.run import FineTuned, Propose, TrainingTask, trained
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.detector.training.validation import Propose
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.jobs import available_processors
@@ -101,7 +102,7 @@ def train_pooled(
         runtime=runtime,
         output=output,
         val=val,
-        record=record,
+        record=record or RecordSettings(),
         quiet=quiet,
     )
     how = {

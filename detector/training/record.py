@@ -1,17 +1,22 @@
-"""What a training leaves to look at, besides its result: log.csv, and TensorBoard's events if asked for."""
+"""What a training leaves to look at, besides its result: log.csv, the best network on the way, TensorBoard's events."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.training import AveragedTraining
 from inception_rcnn.backbones.training_log import TrainingLog, check_tensorboard
+from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.validation import MAP, Validation
 from inception_rcnn.structures import InputError
 
 LOG: Final = "log.csv"
 EVENTS: Final = "tensorboard"
+BEST: Final = "best"  # of the state's notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +25,9 @@ class RecordSettings:
 
     Args:
         log_every: Iterations between two lines of log.csv, at least 1.
+        validate_every: Iterations between two looks at the averaged network's mAP, at least 1; there is one at the end
+            too, and the best network is kept in best.safetensors. None: none.
+        validate_on: On so many photographs at most.
         tensorboard: Whether the same figures go to TensorBoard.
 
     Raises:
@@ -28,11 +36,14 @@ class RecordSettings:
     """
 
     log_every: int = 50
+    validate_every: int | None = None
+    validate_on: int = 100
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        if self.log_every < 1:
-            raise InputError(f"log_every should be at least 1 iteration, got {self.log_every}")
+        for name in ("log_every", "validate_every", "validate_on"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")
         if self.tensorboard:
             check_tensorboard()
 
@@ -42,23 +53,36 @@ class Record:
 
     Args:
         output: Folder for the files.
+        network: The one that is trained.
         settings: What to write.
         start: Iteration of the state that the training goes on from; 0: from the start.
         iterations: How many there will be.
         unit: What an iteration takes in, "photographs" or "regions".
         per_iteration: How many of them.
+        validation: What scores the network, if the settings ask for it.
     """
 
     def __init__(
-        self, output: Path, settings: RecordSettings, *, start: int, iterations: int, unit: str, per_iteration: int
+        self,
+        output: Path,
+        network: GoogLeNet | PooledNetwork,
+        settings: RecordSettings,
+        *,
+        start: int,
+        iterations: int,
+        unit: str,
+        per_iteration: int,
+        validation: Validation | None = None,
     ) -> None:
-        self._iterations = iterations
+        self._output, self._network, self._iterations = output, network, iterations
+        self._validation, self._validate_every = validation, settings.validate_every
         self._log = TrainingLog(
             output / LOG,
             start,
             every=settings.log_every,
             unit=unit,
             per_iteration=per_iteration,
+            scores=(MAP,),
             events=output / EVENTS if settings.tensorboard else None,
         )
 
@@ -69,9 +93,28 @@ class Record:
             NotFiniteError: The last step's loss or gradient was not finite.
         """
         iteration = training.iteration
-        if self._log.is_due(iteration) or iteration == self._iterations:
-            self._log.write(iteration, training.rate, training.mean_losses(), {})
-        return {}
+        is_last, every = iteration == self._iterations, self._validate_every
+        validates = self._validation is not None and every is not None and (iteration % every == 0 or is_last)
+        if not (validates or is_last or self._log.is_due(iteration)):
+            return {}
+        losses = training.mean_losses()
+        self._log.stop_clock()
+        scores = {MAP: self._validate(self._validation, training)} if validates and self._validation else {}
+        self._log.write(iteration, training.rate, losses, scores)
+        return scores
+
+    def _validate(self, validation: Validation, training: AveragedTraining) -> float:
+        """Return the averaged network's mAP; keep the network if none was better before.
+
+        What was best belongs to the state: a run that goes on from it forgets what came behind, and finds it again.
+        """
+        network = copy.deepcopy(self._network)
+        network.load_state_dict(training.result())
+        found = validation.score(network)
+        if BEST not in training.notes or found.map > training.notes[BEST][MAP]:
+            validation.save(self._output / "best.safetensors", network, found, training.iteration)
+            training.notes[BEST] = {MAP: found.map, "iteration": training.iteration}
+        return found.map
 
     def close(self) -> None:
         """Close the files."""

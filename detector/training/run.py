@@ -8,39 +8,32 @@ A run that is known by the same checksums goes on from its state; it ends with a
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Generic
-
-import numpy as np
-from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import TrainingRun
-from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
-from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.postprocessing import DetectionSettings
-from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description, classifier_of
+from inception_rcnn.detector.checkpoints import save_region_classifier
+from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.threshold import UNMEASURED, MeasuredThreshold, measure_threshold, split_rows
-from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
+from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum
 
 # What a run's checksums are of, as an error names it.
 WEIGHTS: Final = "pre-trained weights (--pretrained)"
 PHOTOGRAPHS: Final = "photographs or their annotations"
 PROPOSALS: Final = "proposals (--proposals, --source)"
-Propose = Callable[[NDArray[np.uint8]], Proposals]
 
 
 @dataclass(frozen=True)
@@ -50,10 +43,12 @@ class FineTuned:
     Args:
         path: The model's file.
         threshold: Its score threshold.
+        best: What validation found best on the way: mAP and iteration of `best.safetensors`; None without validation.
     """
 
     path: Path
     threshold: MeasuredThreshold
+    best: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,7 +64,7 @@ class TrainingTask(Generic[Network]):
         runtime: Where to compute.
         output: A folder, made if need be.
         val: Images for the score threshold; None: some are held out from the first source, see `held_out_rows`.
-        record: What is written down on the way; None: as its defaults say.
+        record: What is written down on the way.
         quiet: Show no progress.
     """
 
@@ -80,7 +75,7 @@ class TrainingTask(Generic[Network]):
     runtime: Runtime
     output: Path
     val: DetectionDataset | None = None
-    record: RecordSettings | None = None
+    record: RecordSettings = field(default_factory=RecordSettings)
     quiet: bool = False
 
 
@@ -124,6 +119,8 @@ def trained(
     state = task.output / "state.safetensors"
     run = _run_of(sources, description, settings, {**how, "held_out": len(first) - len(rows)}, weights)
     run.check_state(state)  # before the proposals, which take long
+    if task.record.validate_every is not None:
+        _validation(task, description, images, seed)  # refuses what cannot be validated on
     photographs = TrainingPhotographs(
         sources,
         description.class_names,
@@ -144,10 +141,20 @@ def trained(
     described = replace(description, score_threshold=UNMEASURED, training=summary)
     trainer = trainer_of(photographs, described)
     task.output.mkdir(parents=True, exist_ok=True)
-    iterations = trainer.train(run, state, task.record)
+    validation = None if task.record.validate_every is None else _validation(task, described, images, seed)
+    iterations = trainer.train(run, state, task.record, validation)
     described = replace(described, training={**summary, "iterations": iterations, **trainer.summary(iterations)})
     result = task.output / "model.safetensors"
-    return measured_and_saved(result, start.network, described, task.propose, images, task.runtime, quiet=task.quiet)
+    made = measured_and_saved(result, start.network, described, task.propose, images, task.runtime, quiet=task.quiet)
+    return replace(made, best=trainer.best)
+
+
+def _validation(
+    task: TrainingTask[Network], description: ClassifierDescription, held_out: DetectionDataset, seed: int
+) -> Validation:
+    """Return what scores the network on the way."""
+    images = validation_images(held_out if task.val is None else task.val, task.record.validate_on, seed)
+    return Validation(images, task.propose, description, task.runtime, quiet=task.quiet)
 
 
 def _run_of(
@@ -198,10 +205,7 @@ def measured_and_saved(
         quiet: Show no progress.
     """
     description = replace(description, score_threshold=UNMEASURED)
-    # A copy, because a classifier's network is converted to the runtime's type.
-    classifier = classifier_of(copy.deepcopy(network), description, runtime)
-    as_used = replace(settings_of(description), score_threshold=DetectionSettings().score_threshold)
-    threshold = measure_threshold(Detector(propose, Ensemble([classifier]), as_used), images, quiet=quiet)
+    threshold = measure_threshold(detector_as_used(network, description, propose, runtime), images, quiet=quiet)
     summary = {**description.training, "score_threshold": threshold.origin}
     save_region_classifier(path, network, replace(description, score_threshold=threshold.value, training=summary))
     return FineTuned(path, threshold)

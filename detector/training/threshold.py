@@ -10,6 +10,7 @@ import numpy as np
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.region_classifier import shortened_threshold
 from inception_rcnn.evaluation import evaluate_coco
+from inception_rcnn.evaluation.results import ScoreThreshold
 from inception_rcnn.structures import GroundTruthTable, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
@@ -90,11 +91,16 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
             found.append(detector(images.load_image(row)))
             bar.advance(1)
     # COCO's rule of matching: of the free objects, the one that overlaps most.
-    best = evaluate_coco(truth, found).kept_matches().best_f1()
+    return threshold_of(evaluate_coco(truth, found).kept_matches().best_f1(), len(images))
+
+
+def threshold_of(best: ScoreThreshold, images: int) -> MeasuredThreshold:
+    """Return the score threshold that was found best on so many images; the usual one if nothing was found on them."""
     if best.f1 == 0:
-        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {len(images)} images held out")
-    value = shortened_threshold(best.threshold)
-    return MeasuredThreshold(value, f"best mean F1 {best.f1:.3f} on {len(images)} images held out")
+        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {images} images held out")
+    return MeasuredThreshold(
+        shortened_threshold(best.threshold), f"best mean F1 {best.f1:.3f} on {images} images held out"
+    )
 
 
 def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:

@@ -22,10 +22,11 @@ from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.run import FineTuned, Propose, TrainingTask, trained
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained
 from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
+from inception_rcnn.detector.training.validation import Propose
 from inception_rcnn.structures.dataset import DetectionDataset, ImageCache
 
 AS_THEY_ARE: Final = 2**31  # long side beyond which photographs are reduced: none is
@@ -78,7 +79,7 @@ def fine_tune(
         runtime=runtime,
         output=output,
         val=val,
-        record=record,
+        record=record or RecordSettings(),
         quiet=quiet,
     )
     weights = start.network.state_dict()

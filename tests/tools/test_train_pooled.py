@@ -150,6 +150,7 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--proposals", "a", "--proposals", "b"), "--proposals: 2 given for 1 data set; give one"),
         (("--data", "yolo:here"), "name one data set with --root, or one or more with --data"),
         (("--val-split", "train"), "'train' is trained on; name another part"),
+        (("--validate-on", "3"), "--validate-on: goes with --validate-every, which says when"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_line(
@@ -193,7 +194,7 @@ def test_every_setting_arrives(
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
     network = ("--short-side", 600, "--fine-channels", 64, "--no-box-regression", "--objectness-power", 0.25)
-    more = (*more, "--log-every", 7)
+    more = (*more, "--log-every", 7, "--validate-every", 3, "--validate-on", 40)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, *numbers, *batches, *more, *network, "--output", tmp_path, "--licence", "MIT") == 0
     settings, description = given["settings"], given["description"]
@@ -209,7 +210,7 @@ def test_every_setting_arrives(
     assert (description.pooling.short_side, description.pooling.fine_channels) == (600, 64)
     assert (description.objectness_power, description.iou_threshold, description.input_spec.context) == (0.25, 0.3, 0)
     assert [one.name for one in given["sources"]] == ["coco/train"]
-    assert given["record"] == RecordSettings(log_every=7)
+    assert given["record"] == RecordSettings(log_every=7, validate_every=3, validate_on=40)
 
 
 def test_tensorboard_that_is_not_installed_is_named_before_anything_is_done(

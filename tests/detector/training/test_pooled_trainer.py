@@ -41,12 +41,21 @@ SETTINGS = PooledTrainingSettings(
     save_every=2,
 )
 RECORD = RecordSettings(log_every=3)
+VALIDATED = RecordSettings(log_every=3, validate_every=2)
 CPU = Runtime(torch.device("cpu"), torch.float32, 4)
 
 
 def nothing(image: NDArray[np.uint8]) -> Proposals:
     """Proposes nothing."""
     return Proposals.empty()
+
+
+def anywhere(image: NDArray[np.uint8]) -> Proposals:
+    """Proposes boxes all over a photograph."""
+    rng, size = np.random.default_rng(image.shape[0]), np.array(image.shape[1::-1])
+    corner = rng.uniform(0, 0.5, (12, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(0.2, 0.5, (12, 2))]) * np.tile(size, 2)
+    return Proposals(boxes.astype(np.float32), np.linspace(1, 0.5, 12, dtype=np.float32))
 
 
 def train(
@@ -66,7 +75,8 @@ def train(
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=spec, box_regression=True)
     given = [TrainingSource("marked", dataset, dataset.propose_set)] if sources is None else sources
     settings = replace(SETTINGS, **changes)
-    return train_pooled(given, nothing, start, description, settings, CPU, output, val=val, record=record, quiet=True)
+    propose = nothing if record.validate_every is None else anywhere
+    return train_pooled(given, propose, start, description, settings, CPU, output, val=val, record=record, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +152,18 @@ def test_the_threshold_is_measured_on_the_part_named_for_it(dataset: MarkedSet, 
     assert made.threshold.origin == "not measured: nothing was found on the 1 images held out"  # nothing is proposed
 
 
+def test_validation_without_photographs_or_objects_is_refused_before_proposals_are_made(
+    dataset: MarkedSet, tmp_path: Path
+) -> None:
+    unasked = [TrainingSource("other", dataset, lambda: pytest.fail("proposals were made"))]
+    with pytest.raises(InputError, match="there are no photographs to validate on: of so few none are held out"):
+        train(dataset, tmp_path / "out", sources=unasked, record=VALIDATED)
+    val = MarkedSet(tmp_path / "val", ("saucer",), ("coffee",))
+    with pytest.raises(InputError, match="no object of the detector's classes on the 1 photographs to validate on"):
+        train(dataset, tmp_path / "out", sources=unasked, record=VALIDATED, val=val)
+    assert not (tmp_path / "out").exists()
+
+
 def test_some_photographs_of_a_large_first_set_are_held_out(
     dataset: MarkedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +211,8 @@ def stepped(self, batch):
     print(result["loss"].hex(), flush=True)
     return result
 case.PooledTuning.step = stepped
-case.train(case.MarkedSet(Path(sys.argv[2]), case.NAMES), Path(sys.argv[3]))
+dataset = case.MarkedSet(Path(sys.argv[2]), case.NAMES)
+case.train(dataset, Path(sys.argv[3]), val=dataset, record=case.VALIDATED)
 """
 
 
@@ -209,9 +232,9 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_same_end(
-    output: Path, dataset: MarkedSet, tmp_path: Path, losses: list[float]
+    dataset: MarkedSet, tmp_path: Path, losses: list[float]
 ) -> None:
-    train(dataset, tmp_path / "whole")
+    made = train(dataset, tmp_path / "whole", val=dataset, record=VALIDATED)
     unbroken = losses[:]
     losses.clear()
     tests = Path(__file__).parents[2]
@@ -221,13 +244,20 @@ def test_a_run_killed_without_warning_goes_on_to_the_same_end(
     assert done.returncode == -9, done.stderr
     assert [float.fromhex(line) for line in done.stdout.split()] == unbroken[:5]
     assert read_checkpoint(tmp_path / "killed" / "state.safetensors", "training-state").description["iteration"] == 4
-    train(dataset, tmp_path / "killed")
+    again = train(dataset, tmp_path / "killed", val=dataset, record=VALIDATED)
     assert losses == unbroken[4:]
-    for name in ("model.safetensors", "state.safetensors"):
-        assert (tmp_path / "killed" / name).read_bytes() == (output / name).read_bytes()
+    for name in ("model.safetensors", "state.safetensors", "best.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     table, expected = (without_times(tmp_path / name / "log.csv") for name in ("killed", "whole"))
-    assert table == expected and table["iteration"] == ("3", "6")  # the state was between two lines
-    assert [float(one) for one in table["loss"]] == pytest.approx([np.mean(unbroken[:3]), np.mean(unbroken[3:])])
+    assert table == expected and table["iteration"] == ("2", "3", "4", "6")  # the state was between two lines
+    parts = (unbroken[:2], unbroken[2:3], unbroken[3:4], unbroken[4:])
+    assert [float(one) for one in table["loss"]] == pytest.approx([np.mean(part) for part in parts])
+    scores = dict(zip(table["iteration"], table["mAP"], strict=True))
+    assert scores["3"] == "" and made.best is not None and made.best == again.best
+    assert made.best["mAP"] == pytest.approx(max(float(scores[one]) for one in "246"), rel=1e-5)
+    described = read_checkpoint(tmp_path / "whole" / "best.safetensors", "region-classifier").description
+    assert described["training"]["iterations_done"] == made.best["iteration"]
+    assert described["training"]["mAP"] == made.best["mAP"] and described["training"]["validated_on"] == 3
     sums = [float(one) + float(two) for one, two in zip(table["classes"], table["boxes"], strict=True)]
     assert sums == pytest.approx([float(one) for one in table["loss"]], rel=1e-5)
 
