@@ -175,6 +175,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
             )
         finally:
             recorded.close()
+        recorded.draw()
         self.network.load_state_dict(tuning.averaged.result())
         self.best = tuning.averaged.notes.get(BEST)
         return iterations

@@ -1,4 +1,7 @@
-"""What a training leaves to look at, besides its result: log.csv, the best network on the way, TensorBoard's events."""
+"""What a training leaves to look at, besides its result.
+
+log.csv, the best network on the way, TensorBoard's events if asked for, and at the end the curves of all that.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,12 @@ from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.training import AveragedTraining
 from inception_rcnn.backbones.training_log import TrainingLog, check_tensorboard
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.curves import write_curves
 from inception_rcnn.detector.training.validation import MAP, Validation
 from inception_rcnn.structures import InputError
 
 LOG: Final = "log.csv"
+CURVES: Final = "curves.svg"
 EVENTS: Final = "tensorboard"
 BEST: Final = "best"  # of the state's notes
 
@@ -115,6 +120,11 @@ class Record:
             validation.save(self._output / "best.safetensors", network, found, training.iteration)
             training.notes[BEST] = {MAP: found.map, "iteration": training.iteration}
         return found.map
+
+    def draw(self) -> None:
+        """Draw the curves of what was written; nothing where an older version wrote no table."""
+        if (self._output / LOG).exists():
+            write_curves(self._output / LOG, self._output / CURVES)
 
     def close(self) -> None:
         """Close the files."""

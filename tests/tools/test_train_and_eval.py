@@ -110,7 +110,7 @@ def model(root: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_training_leaves_a_model_a_linear_start_a_state_and_the_proposals(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
-    stored = {"proposals-val.safetensors", "log.csv"}
+    stored = {"proposals-val.safetensors", "log.csv", "curves.svg"}
     assert names == {"model.safetensors", "linear.safetensors", "state.safetensors", *stored}
     description = described(model)
     assert description.class_names == ("person", "cat", "cup")

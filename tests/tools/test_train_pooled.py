@@ -71,7 +71,7 @@ def model(command: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) ->
 def test_it_leaves_a_model_a_state_and_the_proposals_of_each_set(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
     stored = {"proposals-coco-train.safetensors", "proposals-voc-trainval.safetensors"}
-    assert names == {"model.safetensors", "state.safetensors", "log.csv", *stored}
+    assert names == {"model.safetensors", "state.safetensors", "log.csv", "curves.svg", *stored}
     description = read_classifier_description(model)
     assert description.class_names == NAMES and description.regions == "pool" and description.box_regression
     assert description.pooling is not None and description.pooling.short_side == 72

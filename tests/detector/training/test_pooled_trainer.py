@@ -96,7 +96,12 @@ def output(dataset: MarkedSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_run_leaves_a_model_and_its_state_and_the_model_tells_how_it_was_made(output: Path) -> None:
-    assert {path.name for path in output.iterdir()} == {"model.safetensors", "state.safetensors", "log.csv"}
+    assert {path.name for path in output.iterdir()} == {
+        "model.safetensors",
+        "state.safetensors",
+        "log.csv",
+        "curves.svg",
+    }
     description = read_checkpoint(output / "model.safetensors", "region-classifier").description
     assert description["pooling"]["cells"] == 3 and description["box_regression"] is True
     summary = description["training"]

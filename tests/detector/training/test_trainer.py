@@ -158,7 +158,7 @@ def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -
 
 def test_a_run_leaves_the_linear_start_and_its_state(output: Path) -> None:
     names = {f"{name}.safetensors" for name in ("model", "linear", "state")}
-    assert {path.name for path in output.iterdir()} == {*names, "log.csv"}
+    assert {path.name for path in output.iterdir()} == {*names, "log.csv", "curves.svg"}
     assert read_checkpoint(output / "state.safetensors", "training-state").description["iteration"] == 4
     model, linear = (
         read_checkpoint(output / f"{name}.safetensors", "region-classifier").tensors for name in ("model", "linear")
@@ -256,7 +256,12 @@ def test_the_same_data_in_another_folder_are_the_same(output: Path, train: Calla
 
 def test_without_a_linear_start_there_is_no_linear_file(train: Callable[..., Path], tmp_path: Path) -> None:
     train(tmp_path, linear_batches=0, training=replace(SETTINGS.training, iterations=1))
-    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "state.safetensors", "log.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.safetensors",
+        "state.safetensors",
+        "log.csv",
+        "curves.svg",
+    }
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(
