@@ -18,12 +18,13 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, run_training
+from inception_rcnn.backbones.training import AveragedTraining, NotFiniteError, TrainingRun, run_training
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
+from inception_rcnn.detector.training.sources import TrainingPhotographs
 from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.detector.training.validation import Validation
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import InceptionError, InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
     """Trains a network on labelled regions of photographs.
 
     Args:
+        photographs: With labelled regions.
         network: Trained in place; at the end it has the averaged weights.
         settings: How to train.
         runtime: Where to compute.
@@ -82,7 +84,16 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
 
     unit: ClassVar[str]
 
-    def __init__(self, network: Network, settings: LoopSettings, runtime: Runtime, *, quiet: bool) -> None:
+    def __init__(
+        self,
+        photographs: TrainingPhotographs,
+        network: Network,
+        settings: LoopSettings,
+        runtime: Runtime,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.photographs = photographs
         self.network: Network = network
         self.runtime, self._loop, self._quiet = runtime, settings, quiet
         self.best: dict[str, float] | None = None
@@ -109,6 +120,10 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
     @abstractmethod
     def draw(self, iteration: int) -> Drawn:
         """Return the batch of an iteration, the same at every call; any thread may do it ahead."""
+
+    @abstractmethod
+    def images_of(self, iteration: int) -> list[int]:
+        """Return the numbers of the photographs in the batch of an iteration."""
 
     @abstractmethod
     def step(self, tuning: AnyTuning, drawn: Drawn) -> dict[str, float]:
@@ -138,7 +153,8 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
 
         Raises:
             CheckpointError: The state is damaged, or of another run.
-            InceptionError: A loss or a gradient is not finite, or a GPU's memory does not hold a batch.
+            InceptionError: A loss or a gradient is not finite, and the text names the batch, its photographs; or a
+                GPU's memory does not hold a batch. State and weights on disk are from before.
         """
         run.check_state(state)  # before anything is changed
         self.prepare(state)
@@ -173,6 +189,9 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
                 workers=self.workers,
                 quiet=self._quiet,
             )
+        except NotFiniteError as error:
+            names = self.photographs.names(self.images_of(error.iteration))
+            raise InceptionError(f"{error}. It is the batch of {names}. What is on disk is from before it") from error
         finally:
             recorded.close()
         recorded.draw()

@@ -156,8 +156,8 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         resident: bool | None = None,
         quiet: bool = False,
     ) -> None:
-        super().__init__(network, settings, runtime, quiet=quiet)
-        self._settings, self._photographs = settings, photographs
+        super().__init__(photographs, network, settings, runtime, quiet=quiet)
+        self._settings = settings
         self._spec, self._unknown = description.input_spec, photographs.unknown()
         side, all_of_them = settings.sampling.stored_side, photographs.photographs
         sizes = [one.size for one in all_of_them]
@@ -197,6 +197,11 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         batch = self.sampler.draw(iteration)
         return batch, self._stored.read(batch.images)
 
+    def images_of(self, iteration: int) -> list[int]:
+        """Return the numbers of the photographs in the batch of an iteration."""
+        numbers: list[int] = self.sampler.draw(iteration).images.tolist()
+        return numbers
+
     def on_device(self, drawn: Drawn) -> DeviceBatch:
         """Return a drawn batch as the step needs it."""
         batch, read = drawn
@@ -210,4 +215,4 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
     def summary(self, iterations: int) -> dict[str, Any]:
         """Return how many photographs were seen, and how many times all of them."""
         seen = iterations * self.per_iteration
-        return {"photographs_seen": seen, "passes": round(seen / len(self._photographs), 2)}
+        return {"photographs_seen": seen, "passes": round(seen / len(self.photographs), 2)}

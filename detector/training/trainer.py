@@ -127,7 +127,7 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
         *,
         quiet: bool = False,
     ) -> None:
-        super().__init__(network, settings, runtime, quiet=quiet)
+        super().__init__(photographs, network, settings, runtime, quiet=quiet)
         self._settings, self._description = settings, description
         self._regions = [one.regions for one in photographs.photographs]
         self._unknown = photographs.unknown()
@@ -163,6 +163,11 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
         """Return the batch of an iteration; any thread may do it ahead."""
         batch = self.sampler.draw(iteration)
         return batch, cut_batch(self._images, batch, self._description.input_spec)
+
+    def images_of(self, iteration: int) -> list[int]:
+        """Return the numbers of the photographs in the batch of an iteration."""
+        numbers: list[int] = self.sampler.draw(iteration).images.tolist()
+        return numbers
 
     def step(self, tuning: FineTuning, drawn: Drawn) -> dict[str, float]:
         """Take one iteration on a batch, and return its loss by name."""

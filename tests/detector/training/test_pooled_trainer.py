@@ -382,10 +382,38 @@ def test_a_network_that_is_not_what_is_described_is_refused(dataset: MarkedSet, 
         train_pooled([source], nothing, start, description, SETTINGS, CPU, tmp_path / "out", quiet=True)
 
 
-def test_a_rate_that_is_too_high_stops_the_run(dataset: MarkedSet, tmp_path: Path) -> None:
-    training = replace(SETTINGS.training, learning_rate=1e30, warm_up=0, clip=1e30)
-    with pytest.raises(InceptionError, match=r"is (nan|inf) at iteration \d; lower the learning rate"):
-        train(dataset, tmp_path / "out", training=training)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
+    dataset: MarkedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = MarkedSet(tmp_path / "other", NAMES, ("coffee", "chelsea"))
+    sources = [TrainingSource(name, one, one.propose_set) for name, one in (("marked", dataset), ("more", other))]
+    sampling = replace(SETTINGS.sampling, photographs=2)
+    batch, drawn = PooledTrainer.on_device, []
+
+    def spoilt(self: PooledTrainer, given: pooled_trainer.Drawn) -> Any:
+        found = batch(self, given)
+        drawn.append([self.photographs.names([one]) for one in given[0].images.tolist()])
+        return replace(found, images=found.images * torch.nan) if len(drawn) == 4 else found
+
+    monkeypatch.setattr(PooledTrainer, "on_device", spoilt)
+    with pytest.raises(InceptionError, match="the loss is nan at iteration 3; lower the learning rate") as caught:
+        train(dataset, tmp_path / "out", sources=sources, sampling=sampling)
+    shown = {"marked 0-chelsea", "marked 1-coffee", "marked 2-astronaut", "more 0-coffee", "more 1-chelsea"}
+    assert {one for batch in drawn for one in batch} <= shown and len(drawn) == 4
+    for one in drawn[3]:
+        source, image_id = one.split()
+        assert source in str(caught.value) and image_id in str(caught.value)
+    state = read_checkpoint(tmp_path / "out" / "state.safetensors", "training-state")
+    assert state.description["iteration"] == 2
+    assert all(bool(tensor.isfinite().all()) for tensor in state.tensors.values())
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert read_log(tmp_path / "out" / "log.csv")["iteration"] == ("3",)
+
+
+def test_photographs_are_named_by_data_set(dataset: MarkedSet) -> None:
+    sources = [TrainingSource(name, dataset, dataset.propose_set) for name in ("one", "two")]
+    photographs = TrainingPhotographs(sources, NAMES, stored_side=96)
+    assert photographs.names([4, 0, 4, 5]) == "two 1-coffee, 2-astronaut; one 0-chelsea"
 
 
 @pytest.mark.parametrize(
