@@ -377,6 +377,21 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def stepped_rate(highest: float, iteration: int, per_step: int, warm_up: int, *, factor: float = 0.96) -> float:
+    """Return the learning rate of an iteration, counted from 0: a straight rise, then a step down every so often.
+
+    Args:
+        highest: Of the first step.
+        iteration: Which.
+        per_step: Iterations of a step, at least 1; the paper has eight passes over the data.
+        warm_up: Iterations over which the rate rises; the paper has none.
+        factor: Of each step's rate over the one before.
+
+    Source: "Going deeper with convolutions", section 6 (4 % less every 8 epochs).
+    """
+    return highest * min(1.0, (iteration + 1) / max(1, warm_up)) * factor ** (iteration // per_step)
+
+
 def cosine_rate(highest: float, iteration: int, iterations: int, warm_up: int) -> float:
     """Return the learning rate of an iteration, counted from 0: a straight rise, then half a cosine down to zero."""
     rise = min(1.0, (iteration + 1) / max(1, warm_up))

@@ -51,10 +51,14 @@ if TYPE_CHECKING:
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
 _RECORD = "What is written on the way"
 _POOL, _BATCH, _WARP = "Network of pooled regions", "Batches of pooled regions", "Warped regions"
-_OF_SCHEDULE = ("iterations", "learning_rate", "warm_up", "train_from", "averaging")
+_OF_SCHEDULE = (
+    *("iterations", "learning_rate", "warm_up", "schedule", "train_from", "frozen", "hard_examples", "averaging"),
+)
 _OF_POOLING = ("short_side", "fine_channels")
-_OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", "repeat_below")
-_OF_RUN = ("minutes", "best", "jitter", "smoothing")
+_OF_BATCHES = (
+    *("photographs", "regions_each", "scales", "cells", "photometric", "random_interpolation", "repeat_below"),
+)
+_OF_RUN = ("best", "jitter", "smoothing")
 _OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
 _OF_WARP = ("linear_batches",)
 _OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
@@ -122,15 +126,28 @@ def main(
     ] = None,
     seed: Annotated[int, _option(_START, "Of batches, mirroring, dropout, fresh layers, held-out images.")] = 0,
     iterations: Annotated[int | None, _option(_SCHEDULE, "Batches. Default: 2000.", min=1)] = None,
-    minutes: Annotated[
-        float | None, _option(_SCHEDULE, "As many batches as take so long, instead (pooled regions only).")
-    ] = None,
+    minutes: Annotated[float | None, _option(_SCHEDULE, "As many batches as take so long, instead.")] = None,
     learning_rate: Annotated[float | None, _option(_SCHEDULE, "Highest learning rate. Default: 0.002.")] = None,
     warm_up: Annotated[
         int | None, _option(_SCHEDULE, "Batches in which the rate rises. Default: 50; pool 200.", min=0)
     ] = None,
+    schedule: Annotated[
+        str | None,
+        _option(
+            _SCHEDULE,
+            "cosine: the rate falls to zero; paper-step: by 4 % every 8 passes over the data. Default: cosine.",
+        ),
+    ] = None,
     train_from: Annotated[
         str | None, _option(_SCHEDULE, "First stage that learns: conv1, conv2, 3a ... 5b. Default: 4a; pool 3a.")
+    ] = None,
+    frozen: Annotated[
+        list[str] | None,
+        _option(_SCHEDULE, "A further stage or layer that does not learn: 3a, 4e, lateral ... May be repeated."),
+    ] = None,
+    hard_examples: Annotated[
+        int | None,
+        _option(_SCHEDULE, "Of a batch's regions only so many count, the hardest. Default: all.", min=1),
     ] = None,
     averaging: Annotated[
         float | None, _option(_SCHEDULE, "Decay of the running average of the weights; 0: none. Default: 0.998.")
@@ -148,6 +165,10 @@ def main(
     ] = None,
     photometric: Annotated[
         float | None, _option(_BATCH, "Random contrast, brightness and saturation, 0 to 1. Default: 0.")
+    ] = None,
+    random_interpolation: Annotated[
+        bool | None,
+        _option(_BATCH, "Enlarge by nearest pixel, bilinearly, bicubically or by area.", "--random-interpolation"),
     ] = None,
     repeat_below: Annotated[
         float | None, _option(_BATCH, "Classes on a smaller share of photographs come more often. Default: 0.")
@@ -206,6 +227,8 @@ def main(
     from inception_rcnn.proposals import ProposalSettings, Proposer
 
     record = RecordSettings(**_picked(given, _OF_RECORD))
+    if schedule is not None:
+        check_known("--schedule", schedule, ("cosine", "paper-step"))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     weights = pretrained or str(chosen_weights(None, "warp" if paper else regions)[0])
@@ -214,8 +237,6 @@ def main(
     keep_freed_memory()
     runtime = choose_runtime(device)
     sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
-    if way == "warp" and len(sets) > 1:
-        raise typer.BadParameter("warped regions are trained on one data set; or give --regions pool")
     files = one_for_each("--proposals", proposals_file or [], len(sets))
     val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
     proposer = Proposer.load(ProposalSettings(**_picked(given, ("source", "multibox"))), runtime)
@@ -274,9 +295,10 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
             # R-CNN's 10 is meant for a random start.
             new_layer_factor=2.0 if linear_batches or start.knows_classes else 10.0,
             seed=job.seed,
-            **_picked(given, _OF_SCHEDULE),
+            **_schedule(given),
         ),
         sampling=SamplingSettings(uniform=paper, seed=job.seed),
+        minutes=given.get("minutes"),
         linear_batches=linear_batches,
         jitter=0 if paper else 4,
     )
@@ -328,9 +350,10 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
             defaults.training,
             new_layer_factor=2.0 if start.knows_classes else 5.0,
             seed=job.seed,
-            **_picked(given, _OF_SCHEDULE),
+            **_schedule(given),
         ),
         sampling=replace(sampling, stored_side=stored_side(spec.short_side, sampling.scales)),
+        minutes=given.get("minutes"),
         save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
         **_picked(given, _OF_RUN),
     )
@@ -348,6 +371,12 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         record=job.record,
         quiet=job.quiet,
     )
+
+
+def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given of schedule and optimizer."""
+    picked = _picked(given, _OF_SCHEDULE)
+    return {**picked, "frozen": tuple(picked.get("frozen", ()))}
 
 
 def _pooled_description(
@@ -385,6 +414,10 @@ def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> s
     regions, paper = given.get("regions"), given["paper"]
     if paper and regions == "pool":
         raise typer.BadParameter("--paper means warped regions; leave one of the two out", param_hint="--regions")
+    if paper and "hard_examples" in given:
+        raise typer.BadParameter(
+            "--paper means R-CNN's way, where all regions count; leave one of the two out", param_hint="--hard-examples"
+        )
     way = "warp" if paper else regions or ("pool" if described is None else described.regions)
     for name in _OF_POOL if way == "warp" else _OF_WARP:
         if name in given:

@@ -55,6 +55,16 @@ class LoopSettings:
                 f"jitter should be 0 or more and save_every at least 1, got {self.jitter} and {self.save_every}"
             )
 
+    def check_hard_examples(self, regions: int) -> None:
+        """Raise if more regions of a batch should count than it has.
+
+        Raises:
+            InputError: They should.
+        """
+        hard = self.training.hard_examples
+        if hard is not None and hard > regions:
+            raise InputError(f"hard_examples should be at most the {regions} regions of a batch, got {hard}")
+
 
 class Tuning(Protocol):
     """A network being trained."""

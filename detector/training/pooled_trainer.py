@@ -51,7 +51,7 @@ class PooledTrainingSettings(LoopSettings):
     Args:
         sampling: How batches are drawn.
         best: Of each photograph's proposals so many, the first ones, are regions to draw from; None: all.
-        smoothing: Label smoothing, see `region_loss`.
+        smoothing: Label smoothing, see `class_losses`.
 
     Raises:
         InputError: A number is out of range.
@@ -69,6 +69,7 @@ class PooledTrainingSettings(LoopSettings):
             raise InputError(f"best should be at least 1 proposal of a photograph, got {self.best}")
         if not 0 <= self.smoothing < 1:
             raise InputError(f"smoothing should be at least 0 and less than 1, got {self.smoothing}")
+        self.check_hard_examples(self.sampling.photographs * self.sampling.regions)
 
 
 def train_pooled(
@@ -190,7 +191,13 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
 
     def tuning(self, network: PooledNetwork, schedule: TrainingSettings) -> PooledTuning:
         """Return the network with what trains it."""
-        return PooledTuning(network, schedule, self.runtime, smoothing=self._settings.smoothing)
+        return PooledTuning(
+            network,
+            schedule,
+            self.runtime,
+            smoothing=self._settings.smoothing,
+            batches_per_pass=self.sampler.batches_per_pass,
+        )
 
     def draw(self, iteration: int) -> Drawn:
         """Return the batch of an iteration; any thread may do it ahead."""

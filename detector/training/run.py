@@ -25,6 +25,7 @@ from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
+from inception_rcnn.detector.training.step import frozen_parts
 from inception_rcnn.detector.training.threshold import UNMEASURED, MeasuredThreshold, measure_threshold, split_rows
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
@@ -113,6 +114,7 @@ def trained(
     if not sources:
         raise InputError("there is no data set to train on; name at least one")
     check_description(start.network, description)
+    frozen_parts(settings.training, dict(start.network.named_parameters()))
     first, seed = sources[0].dataset, settings.training.seed
     rows, images = split_rows(first, task.val, seed)
     sources = [replace(sources[0], rows=rows), *sources[1:]]

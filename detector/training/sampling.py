@@ -123,6 +123,14 @@ class RegionSampler:
         weight = self._objects_of.astype(np.float64) ** self.settings.class_power
         self._class_share = weight / weight.sum()
 
+    @property
+    def batches_per_pass(self) -> int:
+        """In how many batches as many windows come as there are: of foreground, or without it of background."""
+        settings = self.settings
+        if settings.foreground:
+            return -(-len(self.foreground) // settings.foreground)
+        return -(-(len(self.near) + len(self.far)) // settings.background)
+
     def draw(self, iteration: int) -> Batch:
         """Return the batch of an iteration: a pure function of seed and iteration, so that a resumed run is exact."""
         settings = self.settings

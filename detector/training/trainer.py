@@ -45,6 +45,10 @@ class FineTuneSettings(LoopSettings):
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     linear_batches: int = 200
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_hard_examples(self.sampling.foreground + self.sampling.background)
+
 
 def fine_tune(
     sources: Sequence[TrainingSource],
@@ -157,7 +161,8 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
 
     def tuning(self, network: GoogLeNet, schedule: TrainingSettings) -> FineTuning:
         """Return the network with what trains it."""
-        return FineTuning(network, self._description.input_spec, schedule, self.runtime)
+        per_pass = self.sampler.batches_per_pass
+        return FineTuning(network, self._description.input_spec, schedule, self.runtime, batches_per_pass=per_pass)
 
     def draw(self, iteration: int) -> Drawn:
         """Return the batch of an iteration; any thread may do it ahead."""

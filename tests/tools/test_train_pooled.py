@@ -123,6 +123,50 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     assert new.training["new_layer_factor"] == 5
 
 
+def test_warped_regions_too_are_trained_on_several_sets_and_for_a_time(
+    roots: tuple[Path, Path], pretrained: Path, model: Path, tmp_path: Path
+) -> None:
+    sets = ("--data", roots[0], "--data", f"voc:{roots[1]}", "--split", "train", "--split", "trainval")
+    stored = [model.parent / f"proposals-{name}.safetensors" for name in ("coco-train", "voc-trainval")]
+    proposals = ("--proposals", stored[0], "--proposals", stored[1], "--source", "selective-search")
+    how = (
+        "--regions",
+        "warp",
+        "--linear-batches",
+        1,
+        "--minutes",
+        0.01,
+        "--train-from",
+        "5b",
+        "--pretrained",
+        pretrained,
+    )
+    assert run("train", *sets, *proposals, *how, "--device", "cpu", "--quiet", "--output", tmp_path) == 0
+    description = read_classifier_description(tmp_path / "model.safetensors")
+    assert description.class_names == NAMES and description.regions == "warp"
+    summary = description.training
+    assert summary["data"] == ["coco/train", "voc/trainval"] and summary["images"] == 6 and summary["iterations"] >= 1
+    assert summary["minutes"] == 0.01 and summary["schedule"] == "cosine" and summary["hard_examples"] is None
+
+
+def test_nothing_of_later_papers_is_in_paper(
+    roots: tuple[Path, Path], pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def remember(*arguments: Any, **_: Any) -> FineTuned:
+        given.extend(arguments)
+        return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
+
+    monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
+    where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
+    assert run("train", *where, "--output", tmp_path, "--paper") == 0
+    settings = given[4]
+    assert settings.sampling.uniform and settings.jitter == 0 and settings.minutes is None
+    training = settings.training
+    assert (training.schedule, training.frozen, training.hard_examples) == ("cosine", (), None)
+
+
 def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path, tmp_path: Path) -> None:
     some = [one for one in command if one not in ("--iterations", 2)]
     stored = [model.parent / f"proposals-{name}.safetensors" for name in ("coco-train", "voc-trainval")]
@@ -141,7 +185,12 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--regions", "crop"), "'crop' is unknown; known: pool, warp"),
         (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
         (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
-        (("--regions", "warp", "--minutes", "3"), "--minutes: is for --regions pool, and this is --regions warp"),
+        (("--regions", "warp", "--random-interpolation"), "--random-interpolation: is for --regions pool, and this"),
+        (
+            ("--paper", "--hard-examples", "9"),
+            "--paper means R-CNN's way, where all regions count; leave one of the two",
+        ),
+        (("--schedule", "step"), "'step' is unknown; known: cosine, paper-step"),
         (("--linear-batches", "3"), "--linear-batches: is for --regions warp, and this is --regions pool"),
         (("--scales", "1;2"), "--scales: should be numbers with commas between them, got '1;2'"),
         (("--cells", "7,6.5"), "--cells: should be numbers with commas between them, got '7,6.5'"),
@@ -166,8 +215,6 @@ def test_what_does_not_go_together_is_refused_in_a_line(
         ((), "name one data set with --root, or one or more with --data"),
         (("--data", "yolo:here"), "'yolo' is unknown; known: coco, voc"),
         (("--data", "{coco}", "--data", "coco:{coco}"), "part train, is named twice"),
-        (("--data", "{coco}", "--data", "voc:{voc}", "--split", "train", "--split", "trainval", "--regions", "warp"),
-         "warped regions are trained on one data set"),
     ],
 )  # fmt: skip
 def test_data_sets_that_cannot_be_trained_on_are_refused(
@@ -194,6 +241,8 @@ def test_every_setting_arrives(
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
     network = ("--short-side", 600, "--fine-channels", 64, "--no-box-regression", "--objectness-power", 0.25)
+    numbers = (*numbers, "--schedule", "paper-step", "--frozen", "4e", "--frozen", "lateral", "--hard-examples", 20)
+    batches = (*batches, "--random-interpolation")
     more = (*more, "--log-every", 7, "--validate-every", 3, "--validate-on", 40)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, *numbers, *batches, *more, *network, "--output", tmp_path, "--licence", "MIT") == 0
@@ -201,7 +250,9 @@ def test_every_setting_arrives(
     training = settings.training
     assert (training.iterations, training.learning_rate, training.warm_up, training.seed) == (9, 0.01, 3, 3)
     assert (training.train_from, training.averaging, training.new_layer_factor) == ("4c", 0.9, 5.0)
+    assert (training.schedule, training.frozen, training.hard_examples) == ("paper-step", ("4e", "lateral"), 20)
     sampling = settings.sampling
+    assert sampling.random_interpolation
     assert (sampling.photographs, sampling.regions, sampling.scales, sampling.cells) == (4, 32, (1.0, 1.5), (7, 5))
     assert (sampling.photometric, sampling.repeat_below, sampling.seed, sampling.stored_side) == (0.2, 0.01, 3, 640)
     assert (settings.best, settings.jitter, settings.smoothing, settings.minutes) == (300, 7, 0.05, None)

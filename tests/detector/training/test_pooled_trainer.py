@@ -423,3 +423,13 @@ def test_photographs_are_named_by_data_set(dataset: MarkedSet) -> None:
 def test_settings_out_of_range_are_refused(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=name):
         PooledTrainingSettings(**{name: value})
+
+
+def test_no_more_regions_can_count_than_a_batch_has_and_stages_have_to_exist(
+    dataset: MarkedSet, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="hard_examples should be at most the 8 regions of a batch, got 9"):
+        replace(SETTINGS, training=replace(SETTINGS.training, hard_examples=9))
+    unasked = [TrainingSource("other", dataset, lambda: pytest.fail("proposals were made"))]
+    with pytest.raises(InputError, match="there is no stage '6a' to freeze"):
+        train(dataset, tmp_path, sources=unasked, training=replace(SETTINGS.training, frozen=("6a",)))
