@@ -126,6 +126,8 @@ class AveragedTraining:
         memory: What the optimizer remembers of each parameter, by its own names, such as ``("momentum_buffer",)``.
         averaging: Decay of the running average; 0 keeps the last weights.
         clip: Largest norm of a step's gradient.
+        add_up: Replaces tensors by their sums over the processes that train together, each with its share of the loss;
+            None: there is one.
 
     Attributes:
         iteration: Steps done.
@@ -143,6 +145,7 @@ class AveragedTraining:
         memory: Sequence[str],
         averaging: float,
         clip: float,
+        add_up: Callable[[Sequence[Tensor]], None] | None = None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
@@ -156,7 +159,7 @@ class AveragedTraining:
         self.average = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
         self._memory = tuple(memory)
         self._averaging = averaging
-        self._clip = clip
+        self._clip, self._add_up = clip, add_up
 
     def update(self, loss: Tensor, rate: float, parts: Mapping[str, Tensor] | None = None) -> float:
         """Take one step down the loss at that learning rate, and return the loss.
@@ -177,9 +180,12 @@ class AveragedTraining:
             group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self._clip)
         named = {"loss": loss, **(parts or {})}
-        values = torch.stack([one.detach().float() for one in (*named.values(), norm)])
+        losses = torch.stack([one.detach().float() for one in named.values()])
+        if self._add_up is not None:
+            self._add_up([losses, *(one.grad for one in self.learning.values() if one.grad is not None)])
+        norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self._clip)
+        values = torch.cat([losses, norm.float()[None]])
         if values.device.type == "cuda":
             self._read_later(tuple(named), values)
         else:
@@ -312,6 +318,7 @@ def run_training(
     title: str,
     after_step: Callable[[int], Mapping[str, float]] | None = None,
     workers: int = 1,
+    writes: bool = True,
     quiet: bool = False,
 ) -> None:
     """Train until `iterations` steps are done, from where the state left off if there is one.
@@ -328,6 +335,7 @@ def run_training(
         after_step: Called with the number of iterations done, before the state is saved; what it returns is shown, and
             stays beside the bar until it returns something else.
         workers: Threads that draw, each one iteration ahead.
+        writes: Whether this process saves the state; of several, one does.
         quiet: Show no progress.
 
     Raises:
@@ -348,7 +356,10 @@ def run_training(
             if after_step is not None:
                 bar.advance(0, **{name: f"{value:.3f}" for name, value in after_step(training.iteration).items()})
             if training.iteration % save_every == 0 or training.iteration == iterations:
-                training.save(state, run)
+                if writes:
+                    training.save(state, run)
+                else:
+                    training.check()
 
 
 def _shown(recent: deque[Mapping[str, float]]) -> dict[str, str]:

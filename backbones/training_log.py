@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from inception_rcnn.structures import DataFormatError, InputError, MissingDependencyError, write_whole
+from inception_rcnn.structures import DataFormatError, MissingDependencyError, write_whole
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,20 +26,18 @@ SECONDS: Final = "seconds"
 
 
 class TrainingLog:
-    """A table with a line every so many iterations.
+    """A table with a line every now and then.
 
     Args:
         path: The CSV file; its folder must exist by the first line.
         iteration: Of the state that the training goes on from; 0: from the start. What the file says of later
             iterations is dropped.
-        every: Iterations between two lines, at least 1.
         unit: What an iteration takes in, for the column `<unit>_per_second`, such as "photographs".
         per_iteration: How many of them.
         scores: Names of figures that are not known at every line.
         events: Folder for TensorBoard's events; None: none.
 
     Raises:
-        InputError: `every` is below 1.
         DataFormatError: The file has other columns, or is no table.
         MissingDependencyError: There should be events, and TensorBoard is not installed.
     """
@@ -49,17 +47,14 @@ class TrainingLog:
         path: Path,
         iteration: int = 0,
         *,
-        every: int = 50,
         unit: str = "photographs",
         per_iteration: int = 1,
         scores: Sequence[str] = (),
         events: Path | None = None,
     ) -> None:
-        if every < 1:
-            raise InputError(f"there should be at least 1 iteration between two lines of {path.name}, got {every}")
         if events is not None:
             check_tensorboard()
-        self._path, self._every, self._scores = path, every, tuple(scores)
+        self._path, self._scores = path, tuple(scores)
         self._per_second, self._per_iteration = f"{unit}_per_second", per_iteration
         self._events_folder, self._start = events, iteration
         self._events: SummaryWriter | None = None  # begun with the first line: a finished run leaves the folder alone
@@ -72,10 +67,6 @@ class TrainingLog:
         self._begun = self._since = time.monotonic()
         self._stopped: float | None = None
         self._counted = iteration
-
-    def is_due(self, iteration: int) -> bool:
-        """Return whether a line is due after so many iterations."""
-        return iteration % self._every == 0
 
     def stop_clock(self) -> None:
         """Stop the time that the next line's speed is of; the line starts it again."""

@@ -20,6 +20,7 @@ command that trains the shipped model.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
     from inception_rcnn.detector.region_pooling import PoolingSpec
+    from inception_rcnn.detector.training.distributed import Team
     from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.detector.training.run import FineTuned
     from inception_rcnn.detector.training.sources import TrainingSource
@@ -220,11 +222,15 @@ def main(
 ) -> None:
     """Parse, call, print."""
     given = {name: value for name, value in locals().items() if value is not None}
+    import torch
+
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.detector.checkpoints import chosen_weights
+    from inception_rcnn.detector.training.distributed import Team
     from inception_rcnn.detector.training.initial_weights import classifier_behind
     from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.proposals import ProposalSettings, Proposer
+    from inception_rcnn.structures.jobs import Share
 
     record = RecordSettings(**_picked(given, _OF_RECORD))
     if schedule is not None:
@@ -235,7 +241,8 @@ def main(
     described = classifier_behind(weights)
     way = _way(described, given)
     keep_freed_memory()
-    runtime = choose_runtime(device)
+    share = Share.from_environment(os.environ)
+    runtime = choose_runtime(share.device(device, torch.cuda.device_count()))
     sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
     files = one_for_each("--proposals", proposals_file or [], len(sets))
     val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
@@ -244,8 +251,13 @@ def main(
         partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
         for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
     ]
-    job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, quiet)
-    made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
+    with Team.joined(share, runtime.device) as team:
+        job = _Job(
+            sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, team, quiet
+        )
+        made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
+    if not share.leads:
+        return
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
     if made.best is not None:
         found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
@@ -268,6 +280,7 @@ class _Job:
     licence: str
     seed: int
     record: RecordSettings
+    team: Team
     quiet: bool
 
 
@@ -318,6 +331,7 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
         job.output,
         val=job.val,
         record=job.record,
+        team=job.team,
         quiet=job.quiet,
     )
 
@@ -357,7 +371,7 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
         **_picked(given, _OF_RUN),
     )
-    if names != job.sets[0].dataset.class_names:
+    if names != job.sets[0].dataset.class_names and job.team.leads:
         typer.echo(f"the {len(names)} classes of {job.weights}; --own-classes for those of {job.sets[0].name} alone")
     return train_pooled(
         _sources(job),
@@ -369,6 +383,7 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         job.output,
         val=job.val,
         record=job.record,
+        team=job.team,
         quiet=job.quiet,
     )
 

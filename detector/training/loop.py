@@ -20,6 +20,7 @@ from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, NotFiniteError, TrainingRun, run_training
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs
 from inception_rcnn.detector.training.step import TrainingSettings
@@ -85,6 +86,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         network: Trained in place; at the end it has the averaged weights.
         settings: How to train.
         runtime: Where to compute.
+        team: The processes that train together.
         quiet: Show no progress.
 
     Attributes:
@@ -101,9 +103,10 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         settings: LoopSettings,
         runtime: Runtime,
         *,
+        team: Team,
         quiet: bool,
     ) -> None:
-        self.photographs = photographs
+        self.photographs, self.team = photographs, team
         self.network: Network = network
         self.runtime, self._loop, self._quiet = runtime, settings, quiet
         self.best: dict[str, float] | None = None
@@ -129,7 +132,10 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
 
     @abstractmethod
     def draw(self, iteration: int) -> Drawn:
-        """Return the batch of an iteration, the same at every call; any thread may do it ahead."""
+        """Return this process's part of the batch of an iteration, the same at every call.
+
+        Any thread may do it ahead.
+        """
 
     @abstractmethod
     def images_of(self, iteration: int) -> list[int]:
@@ -140,7 +146,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         """Take one iteration on a batch, and return its losses by name."""
 
     def prepare(self, state: Path) -> None:
-        """Do what comes before the first iteration; nothing where there is a state."""
+        """Do what comes before the first iteration; nothing where there is a state. The first process does it."""
 
     def summary(self, iterations: int) -> dict[str, Any]:
         """Return what the summary of the training should say of so many iterations."""
@@ -167,23 +173,29 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
                 GPU's memory does not hold a batch. State and weights on disk are from before.
         """
         run.check_state(state)  # before anything is changed
-        self.prepare(state)
-        minutes, iterations = self._loop.minutes, self._loop.training.iterations
+        team, minutes, iterations = self.team, self._loop.minutes, self._loop.training.iterations
+        start = team.from_first(lambda: read_description(state).get("iteration", 0) if state.exists() else 0)
+        if team.leads:
+            self.prepare(state)
+        team.spread(self.network)
         if minutes is not None:
-            iterations = _iterations_in(state) or self.iterations_within(60 * minutes)
+            stored = team.from_first(lambda: _iterations_in(state))
+            iterations = stored or self.iterations_within(60 * minutes)
         run = replace(run, settings={**run.settings, "iterations": iterations})
         tuning = self.tuning(self.network, replace(self._loop.training, iterations=iterations))
-        if minutes is not None and not state.exists():
+        if minutes is not None and team.leads and not state.exists():
             tuning.averaged.save(state, run)  # another trial would find another number
+        team.wait()  # all see the same state, or none
         recorded = Record(
             state.parent,
             self.network,
             record or RecordSettings(),
-            start=read_description(state).get("iteration", 0) if state.exists() else 0,
+            start=start,
             iterations=iterations,
             unit=self.unit,
             per_iteration=self.per_iteration,
             validation=validation,
+            writes=team.leads,
         )
         try:
             run_training(
@@ -197,6 +209,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
                 title="training",
                 after_step=lambda _: recorded.after_step(tuning.averaged),
                 workers=self.workers,
+                writes=team.leads,
                 quiet=self._quiet,
             )
         except NotFiniteError as error:
@@ -222,7 +235,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         def steps(least: int, until: float = 0.0) -> int:
             """Take some steps, and more until that moment; return how many."""
             taken = 0
-            while taken < least or time.monotonic() < until:
+            while taken < least or self.team.from_first(lambda: time.monotonic() < until):
                 self.step(tuning, self.draw(next(numbers)))
                 taken += 1
             tuning.averaged.check()  # waits for a GPU
@@ -232,7 +245,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         steps(kinds)  # the first of a kind takes longer
         begun = time.monotonic()
         taken = steps(2 * kinds, begun + seconds / 50)
-        return max(1, int(seconds * taken / (time.monotonic() - begun)))
+        return self.team.from_first(lambda: max(1, int(seconds * taken / (time.monotonic() - begun))))
 
 
 def _iterations_in(state: Path) -> int | None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.detector.training.distributed import Part
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
@@ -96,6 +97,7 @@ class PooledBatch:
         offsets: (R, 4) float32, to the object of a foreground region, not mirrored; 0 for background.
         cells: Across and down each region; None: as many as the network's specification says.
         interpolation: (B,) positions in `INTERPOLATIONS`; None: all bilinearly.
+        part: Which regions of a batch shared by several processes these are; None: all.
     """
 
     images: NDArray[np.int64]
@@ -107,6 +109,24 @@ class PooledBatch:
     offsets: NDArray[np.float32]
     cells: int | None = None
     interpolation: NDArray[np.int64] | None = None
+    part: Part | None = None
+
+    def of_process(self, part: Part) -> PooledBatch:
+        """Return the photographs that a process takes, with their regions, of which each has as many."""
+        regions, chosen = part.times(len(self.boxes) // len(self.images)), part.rows
+        boxes = self.boxes[regions.rows].copy()
+        boxes[:, 0] -= part.first
+        return replace(
+            self,
+            images=self.images[chosen],
+            mirror=self.mirror[chosen],
+            colour=None if self.colour is None else self.colour[chosen],
+            boxes=boxes,
+            labels=self.labels[regions.rows],
+            offsets=self.offsets[regions.rows],
+            interpolation=None if self.interpolation is None else self.interpolation[chosen],
+            part=regions,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.pooled_sampling import INTERPOLATIONS, PooledBatch, canvas_shape
 from inception_rcnn.detector.training.step import (
     TrainingSettings,
@@ -147,6 +148,7 @@ class DeviceBatch:
         offsets: (R, 4) float32.
         unknown: (B, C + 1) bool, classes that are not labelled on a photograph; None: all are labelled everywhere.
         cells: Across and down each region; None: as many as the network's specification says.
+        part: Which regions of a batch shared by several processes these are; None: all.
     """
 
     images: Tensor
@@ -156,6 +158,7 @@ class DeviceBatch:
     offsets: Tensor
     unknown: Tensor | None
     cells: int | None = None
+    part: Part | None = None
 
 
 def to_device(
@@ -206,6 +209,7 @@ def to_device(
         upload(offsets, device),
         None if unknown is None else upload(unknown, device),
         batch.cells,
+        batch.part,
     )
 
 
@@ -268,6 +272,7 @@ class PooledTuning:
         runtime: Where; products are computed in its type, weights are kept in float32.
         smoothing: See `class_losses`.
         batches_per_pass: See `TrainingSettings.rate_at`.
+        team: The processes that share each batch.
 
     Attributes:
         averaged: Optimizer, running average and state.
@@ -281,9 +286,10 @@ class PooledTuning:
         *,
         smoothing: float = 0.0,
         batches_per_pass: int = 1,
+        team: Team = ALONE,
     ) -> None:
         self.settings, self.runtime, self.smoothing = settings, runtime, smoothing
-        self.batches_per_pass = batches_per_pass
+        self.batches_per_pass, self.team = batches_per_pass, team
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
         frozen = frozen_parts(settings, dict(network.named_parameters()))
         for name, parameter in network.named_parameters():
@@ -295,7 +301,12 @@ class PooledTuning:
             fused=runtime.device.type == "cuda" or None,
         )
         self.averaged = AveragedTraining(
-            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+            network,
+            optimizer,
+            memory=("momentum_buffer",),
+            averaging=settings.averaging,
+            clip=settings.clip,
+            add_up=None if team.alone else team.add_up,
         )
 
     def step(self, batch: DeviceBatch) -> dict[str, float]:
@@ -321,11 +332,12 @@ class PooledTuning:
         # Dropout is a function of seed and iteration, the same after a resume.
         with (
             seeded(self.settings.seed * 1_000_003 + iteration, device),
+            self.team.dropout(self.network.dropout, batch.part),
             torch.autocast(device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16),
         ):
             logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
         each = region_losses(logits, offsets, batch, smoothing=self.smoothing)
-        weights = region_weights(each[0] + each[1], self.settings.hard_examples)
+        weights = region_weights(each[0] + each[1], self.settings.hard_examples, self.team, batch.part)
         classes, moved = ((one * weights).sum() for one in each)
         parts = {"classes": classes} if offsets is None else {"classes": classes, "boxes": moved}
         return self.averaged.update(classes + moved, self.settings.rate_at(iteration, self.batches_per_pass), parts)

@@ -19,6 +19,7 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
 from inception_rcnn.detector.training.pooled_sampling import (
@@ -83,18 +84,20 @@ def train_pooled(
     *,
     val: DetectionDataset | None = None,
     record: RecordSettings | None = None,
+    team: Team = ALONE,
     quiet: bool = False,
 ) -> FineTuned:
     """Train, measure the score threshold, and return the result, `output`/model.safetensors.
 
     Args:
         settings: How to train.
-        sources, propose, start, description, runtime, output, val, record, quiet: See `TrainingTask`.
+        sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
         InputError: As `trained`.
         CheckpointError: As `trained`.
     """
+    team.part(settings.sampling.photographs, "photographs")  # refuses too few for all processes
     task = TrainingTask(
         sources=sources,
         propose=propose,
@@ -104,7 +107,8 @@ def train_pooled(
         output=output,
         val=val,
         record=record or RecordSettings(),
-        quiet=quiet,
+        team=team,
+        quiet=quiet or not team.leads,
     )
     how = {
         "sampling": asdict(settings.sampling),
@@ -120,7 +124,7 @@ def train_pooled(
         stored_side=settings.sampling.stored_side,
         best=settings.best,
         trainer_of=lambda photographs, described: PooledTrainer(
-            photographs, start.network, described, settings, runtime, quiet=quiet
+            photographs, start.network, described, settings, runtime, team=team, quiet=task.quiet
         ),
     )
 
@@ -135,6 +139,7 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         settings: How to train.
         runtime: Where to compute.
         resident: See `StoredPhotographs`.
+        team: The processes that train together.
         quiet: Show no progress.
 
     Attributes:
@@ -155,9 +160,11 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         runtime: Runtime,
         *,
         resident: bool | None = None,
+        team: Team = ALONE,
         quiet: bool = False,
     ) -> None:
-        super().__init__(photographs, network, settings, runtime, quiet=quiet)
+        super().__init__(photographs, network, settings, runtime, team=team, quiet=quiet)
+        self._part = team.part(settings.sampling.photographs, "photographs")
         self._settings = settings
         self._spec, self._unknown = description.input_spec, photographs.unknown()
         side, all_of_them = settings.sampling.stored_side, photographs.photographs
@@ -197,11 +204,14 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
             self.runtime,
             smoothing=self._settings.smoothing,
             batches_per_pass=self.sampler.batches_per_pass,
+            team=self.team,
         )
 
     def draw(self, iteration: int) -> Drawn:
         """Return the batch of an iteration; any thread may do it ahead."""
         batch = self.sampler.draw(iteration)
+        if not self.team.alone:
+            batch = batch.of_process(self._part)
         return batch, self._stored.read(batch.images)
 
     def images_of(self, iteration: int) -> list[int]:

@@ -65,6 +65,7 @@ class Record:
         unit: What an iteration takes in, "photographs" or "regions".
         per_iteration: How many of them.
         validation: What scores the network, if the settings ask for it.
+        writes: Whether this process writes; of several that train together, one does, and all validate.
     """
 
     def __init__(
@@ -78,18 +79,21 @@ class Record:
         unit: str,
         per_iteration: int,
         validation: Validation | None = None,
+        writes: bool = True,
     ) -> None:
         self._output, self._network, self._iterations = output, network, iterations
         self._validation, self._validate_every = validation, settings.validate_every
-        self._log = TrainingLog(
-            output / LOG,
-            start,
-            every=settings.log_every,
-            unit=unit,
-            per_iteration=per_iteration,
-            scores=(MAP,),
-            events=output / EVENTS if settings.tensorboard else None,
-        )
+        self._log: TrainingLog | None = None
+        self._log_every = settings.log_every
+        if writes:
+            self._log = TrainingLog(
+                output / LOG,
+                start,
+                unit=unit,
+                per_iteration=per_iteration,
+                scores=(MAP,),
+                events=output / EVENTS if settings.tensorboard else None,
+            )
 
     def after_step(self, training: AveragedTraining) -> dict[str, float]:
         """Write what is due after a step; return what should be shown of it.
@@ -100,12 +104,14 @@ class Record:
         iteration = training.iteration
         is_last, every = iteration == self._iterations, self._validate_every
         validates = self._validation is not None and every is not None and (iteration % every == 0 or is_last)
-        if not (validates or is_last or self._log.is_due(iteration)):
+        if not (validates or is_last or iteration % self._log_every == 0):
             return {}
         losses = training.mean_losses()
-        self._log.stop_clock()
+        if self._log is not None:
+            self._log.stop_clock()
         scores = {MAP: self._validate(self._validation, training)} if validates and self._validation else {}
-        self._log.write(iteration, training.rate, losses, scores)
+        if self._log is not None:
+            self._log.write(iteration, training.rate, losses, scores)
         return scores
 
     def _validate(self, validation: Validation, training: AveragedTraining) -> float:
@@ -117,15 +123,17 @@ class Record:
         network.load_state_dict(training.result())
         found = validation.score(network)
         if BEST not in training.notes or found.map > training.notes[BEST][MAP]:
-            validation.save(self._output / "best.safetensors", network, found, training.iteration)
+            if self._log is not None:
+                validation.save(self._output / "best.safetensors", network, found, training.iteration)
             training.notes[BEST] = {MAP: found.map, "iteration": training.iteration}
         return found.map
 
     def draw(self) -> None:
         """Draw the curves of what was written; nothing where an older version wrote no table."""
-        if (self._output / LOG).exists():
+        if self._log is not None and (self._output / LOG).exists():
             write_curves(self._output / LOG, self._output / CURVES)
 
     def close(self) -> None:
         """Close the files."""
-        self._log.close()
+        if self._log is not None:
+            self._log.close()

@@ -21,6 +21,7 @@ from inception_rcnn.backbones.training import TrainingRun
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
@@ -66,6 +67,7 @@ class TrainingTask(Generic[Network]):
         output: A folder, made if need be.
         val: Images for the score threshold; None: some are held out from the first source, see `held_out_rows`.
         record: What is written down on the way.
+        team: The processes that train together; of several, all see the output folder.
         quiet: Show no progress.
     """
 
@@ -77,6 +79,7 @@ class TrainingTask(Generic[Network]):
     output: Path
     val: DetectionDataset | None = None
     record: RecordSettings = field(default_factory=RecordSettings)
+    team: Team = ALONE
     quiet: bool = False
 
 
@@ -110,7 +113,7 @@ def trained(
         CheckpointError: The output holds the state of another run; the text names the difference.
     """
     sources: Sequence[TrainingSource] = task.sources
-    start, description = task.start, task.description
+    start, description, team = task.start, task.description, task.team
     if not sources:
         raise InputError("there is no data set to train on; name at least one")
     check_description(start.network, description)
@@ -119,19 +122,21 @@ def trained(
     rows, images = split_rows(first, task.val, seed)
     sources = [replace(sources[0], rows=rows), *sources[1:]]
     state = task.output / "state.safetensors"
-    run = _run_of(sources, description, settings, {**how, "held_out": len(first) - len(rows)}, weights)
+    how = {**how, "held_out": len(first) - len(rows)}
+    run = team.from_first(lambda: _run_of(sources, description, settings, how, weights))
     run.check_state(state)  # before the proposals, which take long
     if task.record.validate_every is not None:
         _validation(task, description, images, seed)  # refuses what cannot be validated on
-    photographs = TrainingPhotographs(
-        sources,
-        description.class_names,
-        stored_side=stored_side,
-        best=best,
-        jitter=settings.jitter,
-        seed=seed,
-        quiet=task.quiet,
-    )
+    with team.first_alone():  # it makes the proposals, where there are none
+        photographs = TrainingPhotographs(
+            sources,
+            description.class_names,
+            stored_side=stored_side,
+            best=best,
+            jitter=settings.jitter,
+            seed=seed,
+            quiet=task.quiet,
+        )
     run = replace(run, checksums={**run.checksums, PROPOSALS: photographs.proposals_checksum})
     summary = {
         **description.training,
@@ -147,7 +152,11 @@ def trained(
     iterations = trainer.train(run, state, task.record, validation)
     described = replace(described, training={**summary, "iterations": iterations, **trainer.summary(iterations)})
     result = task.output / "model.safetensors"
-    made = measured_and_saved(result, start.network, described, task.propose, images, task.runtime, quiet=task.quiet)
+    made = team.from_first(
+        lambda: measured_and_saved(
+            result, start.network, described, task.propose, images, task.runtime, quiet=task.quiet
+        )
+    )
     return replace(made, best=trainer.best)
 
 
@@ -156,7 +165,7 @@ def _validation(
 ) -> Validation:
     """Return what scores the network on the way."""
     images = validation_images(held_out if task.val is None else task.val, task.record.validate_on, seed)
-    return Validation(images, task.propose, description, task.runtime, quiet=task.quiet)
+    return Validation(images, task.propose, description, task.runtime, team=task.team, quiet=task.quiet)
 
 
 def _run_of(

@@ -77,6 +77,10 @@ class Batch:
     labels: NDArray[np.int64]
     mirror: NDArray[np.bool_]
 
+    def rows(self, rows: slice) -> Batch:
+        """Return some of the regions."""
+        return Batch(self.images[rows], self.boxes[rows], self.labels[rows], self.mirror[rows])
+
 
 class RegionSampler:
     """Draws batches from the labelled regions of all photographs.

@@ -22,6 +22,7 @@ from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_betwee
 from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded, stepped_rate
+from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.structures import InputError
 
 SCHEDULES: Final = ("cosine", "paper-step")
@@ -123,17 +124,23 @@ def class_losses(logits: Tensor, labels: Tensor, unknown: Tensor | None = None, 
     return -wanted
 
 
-def region_weights(losses: Tensor, hard_examples: int | None = None) -> Tensor:
-    """Return what each region counts in the loss, (R,), 1 in all: equally much, or only the hardest ones.
+def region_weights(
+    losses: Tensor, hard_examples: int | None = None, team: Team = ALONE, part: Part | None = None
+) -> Tensor:
+    """Return what each region counts in the loss, (R,), in the whole batch 1: equally much, or only the hardest ones.
 
     Args:
-        losses: (R,) of the batch's regions.
+        losses: (R,) of the regions of this process.
         hard_examples: How many regions of the largest loss count; None: all.
+        team: The processes that share the batch.
+        part: Which of its regions these are; None: all.
     """
+    part = part or Part(0, len(losses), len(losses))
     if hard_examples is None:
-        return torch.full_like(losses, 1 / len(losses))
-    hardest = losses.detach().topk(min(hard_examples, len(losses))).indices
-    return torch.zeros_like(losses).index_fill_(0, hardest, 1 / len(hardest))
+        return torch.full_like(losses, 1 / part.total)
+    whole = team.whole(losses.detach(), part)
+    hardest = whole.topk(min(hard_examples, part.total)).indices
+    return torch.zeros_like(whole).index_fill_(0, hardest, 1 / len(hardest))[part.rows]
 
 
 def part_of(name: str) -> str:
@@ -174,6 +181,7 @@ class FineTuning:
         settings: How to train.
         runtime: Where; products are computed in its type, weights are kept in float32.
         batches_per_pass: See `TrainingSettings.rate_at`.
+        team: The processes that share each batch.
 
     Attributes:
         averaged: Optimizer, running average and state.
@@ -187,8 +195,9 @@ class FineTuning:
         runtime: Runtime,
         *,
         batches_per_pass: int = 1,
+        team: Team = ALONE,
     ) -> None:
-        self.settings, self.batches_per_pass = settings, batches_per_pass
+        self.settings, self.batches_per_pass, self.team = settings, batches_per_pass, team
         self.spec = spec
         self.runtime = runtime
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
@@ -202,34 +211,47 @@ class FineTuning:
             parameter.requires_grad_(name in learning)
         optimizer = torch.optim.SGD(self._groups(learning), lr=settings.learning_rate, momentum=settings.momentum)
         self.averaged = AveragedTraining(
-            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+            network,
+            optimizer,
+            memory=("momentum_buffer",),
+            averaging=settings.averaging,
+            clip=settings.clip,
+            add_up=None if team.alone else team.add_up,
         )
 
     def step(
-        self, crops: NDArray[np.uint8], labels: NDArray[np.int64], unknown: NDArray[np.bool_] | None = None
+        self,
+        crops: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        unknown: NDArray[np.bool_] | None = None,
+        part: Part | None = None,
     ) -> float:
         """Take one iteration on a batch, and return its mean loss.
 
         Args:
-            crops: (B, side, side, 3) uint8 RGB.
+            crops: (B, side, side, 3) uint8 RGB, of this process's regions.
             labels: (B,) int64, 0..C-1, or C for background.
             unknown: See `class_losses`.
+            part: Which of the batch's regions these are; None: all.
 
         Raises:
             InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
         """
         iteration, device = self.averaged.iteration, self.runtime.device
+        self.network.train()
         # Dropout is a function of seed and iteration, the same after a resume; the caller's generator is left alone.
-        with seeded(self.settings.seed * 1_000_003 + iteration, device):
+        with (
+            seeded(self.settings.seed * 1_000_003 + iteration, device),
+            self.team.dropout(self.network.dropout, part),
+        ):
             logits = self._logits(torch.from_numpy(crops).to(device))
         maybe = None if unknown is None else upload(unknown, device)
         losses = class_losses(logits, torch.from_numpy(labels).to(device), maybe)
-        loss = (losses * region_weights(losses, self.settings.hard_examples)).sum()
+        loss = (losses * region_weights(losses, self.settings.hard_examples, self.team, part)).sum()
         return self.averaged.update(loss, self.settings.rate_at(iteration, self.batches_per_pass))
 
     def _logits(self, pixels: Tensor) -> Tensor:
         network, first = self.network, self.settings.train_from
-        network.train()
         with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16):
             x = self.spec.apply(pixels, self.runtime.dtype)
             if first != STAGES[0]:

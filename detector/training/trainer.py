@@ -19,6 +19,7 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
+from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
@@ -61,6 +62,7 @@ def fine_tune(
     *,
     val: DetectionDataset | None = None,
     record: RecordSettings | None = None,
+    team: Team = ALONE,
     quiet: bool = False,
 ) -> FineTuned:
     """Train, measure the score threshold, and return the result, `output`/model.safetensors.
@@ -69,12 +71,13 @@ def fine_tune(
 
     Args:
         settings: How to train.
-        sources, propose, start, description, runtime, output, val, record, quiet: See `TrainingTask`.
+        sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
         InputError: As `trained`.
         CheckpointError: As `trained`.
     """
+    team.part(settings.sampling.foreground + settings.sampling.background, "regions")
     task = TrainingTask(
         sources=sources,
         propose=propose,
@@ -84,7 +87,8 @@ def fine_tune(
         output=output,
         val=val,
         record=record or RecordSettings(),
-        quiet=quiet,
+        team=team,
+        quiet=quiet or not team.leads,
     )
     weights = start.network.state_dict()
     known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
@@ -96,7 +100,7 @@ def fine_tune(
         stored_side=AS_THEY_ARE,
         best=None,
         trainer_of=lambda photographs, described: WarpedTrainer(
-            photographs, start.network, described, settings, runtime, quiet=quiet
+            photographs, start.network, described, settings, runtime, team=team, quiet=task.quiet
         ),
     )
 
@@ -110,6 +114,7 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
         description: Of the classifier, with the summary of the training.
         settings: How to train.
         runtime: Where to compute.
+        team: The processes that train together.
         quiet: Show no progress.
 
     Attributes:
@@ -129,14 +134,16 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
         settings: FineTuneSettings,
         runtime: Runtime,
         *,
+        team: Team = ALONE,
         quiet: bool = False,
     ) -> None:
-        super().__init__(photographs, network, settings, runtime, quiet=quiet)
+        super().__init__(photographs, network, settings, runtime, team=team, quiet=quiet)
         self._settings, self._description = settings, description
         self._regions = [one.regions for one in photographs.photographs]
         self._unknown = photographs.unknown()
         self._images = ImageCache(photographs.load)
         self.sampler = RegionSampler(self._regions, len(description.class_names), settings.sampling)
+        self._part = team.part(self.per_iteration, "regions")
 
     @property
     def per_iteration(self) -> int:
@@ -162,11 +169,13 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
     def tuning(self, network: GoogLeNet, schedule: TrainingSettings) -> FineTuning:
         """Return the network with what trains it."""
         per_pass = self.sampler.batches_per_pass
-        return FineTuning(network, self._description.input_spec, schedule, self.runtime, batches_per_pass=per_pass)
+        return FineTuning(
+            network, self._description.input_spec, schedule, self.runtime, batches_per_pass=per_pass, team=self.team
+        )
 
     def draw(self, iteration: int) -> Drawn:
         """Return the batch of an iteration; any thread may do it ahead."""
-        batch = self.sampler.draw(iteration)
+        batch = self.sampler.draw(iteration).rows(self._part.rows)
         return batch, cut_batch(self._images, batch, self._description.input_spec)
 
     def images_of(self, iteration: int) -> list[int]:
@@ -178,7 +187,7 @@ class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
         """Take one iteration on a batch, and return its loss by name."""
         batch, crops = drawn
         unknown = None if self._unknown is None else self._unknown[batch.images]
-        return {"loss": tuning.step(crops, batch.labels, unknown)}
+        return {"loss": tuning.step(crops, batch.labels, unknown, self._part)}
 
     def _fully_labelled(self) -> RegionSampler:
         """Return what draws from photographs with all classes labelled, among which are those of the first data set.

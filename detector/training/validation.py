@@ -24,6 +24,7 @@ from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.threshold import MeasuredThreshold, threshold_of
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.structures import Detections, GroundTruthTable, InputError, Proposals, progress_bar
@@ -71,6 +72,7 @@ class Validation:
         propose: What the detector will be used with, image (H, W, 3) uint8 RGB -> proposals.
         description: Of the classifier.
         runtime: Where to compute.
+        team: The processes that share the photographs.
         quiet: Show no progress.
 
     Raises:
@@ -84,6 +86,7 @@ class Validation:
         description: ClassifierDescription,
         runtime: Runtime,
         *,
+        team: Team = ALONE,
         quiet: bool = False,
     ) -> None:
         if len(images) == 0:
@@ -92,7 +95,7 @@ class Validation:
                 "or leave out --validate-every"
             )
         self._images, self._propose, self._description = images, propose, description
-        self._runtime, self._quiet = runtime, quiet
+        self._runtime, self._team, self._quiet = runtime, team, quiet
         self._truth = truth_in_classes(images.ground_truths(), description.class_names)
         self._proposals: dict[int, Proposals] = {}
         if self._truth.ignored.all():
@@ -104,11 +107,13 @@ class Validation:
     def score(self, network: GoogLeNet | PooledNetwork) -> Validated:
         """Return how good a network is; it stays as it is."""
         detector, found = detector_as_used(network, self._description, self._propose, self._runtime), []
-        with progress_bar(len(self._images), "validation", quiet=self._quiet) as bar:
-            for row in range(len(self._images)):
-                found.append(self._detections(detector, row))
+        rows = range(self._team.share.rank, len(self._images), self._team.share.processes)
+        with progress_bar(len(rows), "validation", quiet=self._quiet) as bar:
+            for row in rows:
+                found.append((row, self._detections(detector, row)))
                 bar.advance(1)
-        result = evaluate_coco(self._truth, found)
+        by_row = dict(pair for pairs in self._team.from_all(found) for pair in pairs)
+        result = evaluate_coco(self._truth, [by_row[row] for row in range(len(self._images))])
         return Validated(result.map, threshold_of(result.kept_matches().best_f1(), len(self._images)))
 
     def save(self, path: Path, network: GoogLeNet | PooledNetwork, found: Validated, iteration: int) -> None:
