@@ -43,7 +43,7 @@ SCHEDULE = TrainingSettings(
 )
 PHOTOGRAPHS = ("chelsea", "coffee", "chelsea", "coffee")
 # How far one process and two may end from each other: of losses, and of weights as a share of their largest change.
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 STEP = PooledTuning.step  # for the processes, which stop a run there
 
 
