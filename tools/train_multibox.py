@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +35,7 @@ from inception_rcnn.tools.training_sets import TrainingSet, open_sets, stored_na
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
     from inception_rcnn.proposals.network.priors import Boxes
-    from inception_rcnn.proposals.network.samples import BoxSource
+    from inception_rcnn.proposals.network.samples import BoxSource, Pixels
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -180,13 +182,20 @@ class _Coverage:
 
     def __call__(self, network: MultiBox) -> dict[str, float]:
         from inception_rcnn.evaluation import proposal_recall
+        from inception_rcnn.structures.ahead import run_ahead
+        from inception_rcnn.structures.jobs import available_processors
 
         found: list[Proposals] = []
-        for start in range(0, len(self._images), network.runtime.batch):
-            part = self._images[start : start + network.runtime.batch]
-            found.extend(network.propose_batch([dataset.load_image(row) for dataset, row in part]))
+        batch = network.runtime.batch
+        with closing(run_ahead(self._load, range(len(self._images)), workers=available_processors())) as loaded:
+            while images := [one.result() for one in islice(loaded, batch)]:
+                found.extend(network.propose_batch(images))
         recall = proposal_recall(self._truths, found, counts=(10, 50, 200)).recall_at
         return {f"recall@{count}": share for count, share in recall.items()}
+
+    def _load(self, place: int) -> Pixels:
+        dataset, row = self._images[place]
+        return dataset.load_image(row)
 
 
 if __name__ == "__main__":

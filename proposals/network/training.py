@@ -29,6 +29,7 @@ from inception_rcnn.proposals.network.samples import BoxSource, Sample, SampleDr
 from inception_rcnn.structures import InputError, write_json
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 from inception_rcnn.structures.dataset import dataset_checksum
+from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
 
 # What the objectness learns of a box: 0 up to the first IoU with an object, 1 from the second on, and between them in
@@ -120,7 +121,7 @@ class MultiBoxTraining:
         )
 
     def step(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """Take one iteration on a batch, and return the parts of the loss by name.
+        """Take one iteration on a batch, and return the parts of the loss by name; on a GPU the sum of the last step's.
 
         Raises:
             InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
@@ -138,7 +139,9 @@ class MultiBoxTraining:
             if group["name"] == "trunk":
                 group["factor"] = settings.trunk_factor if iteration >= settings.head_iterations else 0.0
         rate = cosine_rate(settings.learning_rate, iteration, settings.iterations, settings.warm_up)
-        self.averaged.update(location + confidence + objectness, rate)
+        shown = self.averaged.update(location + confidence + objectness, rate)
+        if self.runtime.device.type == "cuda":
+            return {"loss": shown}  # of the step before: to read this one's parts would be to wait for them
         parts = torch.stack([location.detach(), confidence.detach(), objectness.detach()]).tolist()
         return dict(zip(("location", "confidence", "objectness"), parts, strict=True))
 
@@ -149,18 +152,21 @@ class MultiBoxTraining:
         return MultiBox(network, self.spec, self.runtime)
 
     def _objectness_loss(self, output: MultiBoxOutput, samples: Sequence[Sample], rng: np.random.Generator) -> Tensor:
+        best = output.logits.detach().topk(min(_OWN_BOXES, output.logits.shape[1]), dim=1).indices
+        found = output.boxes.detach().gather(1, best[:, :, None].expand(-1, -1, 4)).clamp(0, 1).double().cpu().numpy()
         boxes, targets = [], []
-        for number, sample in enumerate(samples):
-            best = output.logits[number].detach().topk(min(_OWN_BOXES, output.logits.shape[1])).indices
-            own = output.boxes[number].detach()[best].clamp(0, 1).double().cpu().numpy()
+        for sample, own in zip(samples, found, strict=True):
             pool = np.concatenate([sample.regions, own[(own[:, 2:] - own[:, :2] > 0.01).all(axis=1)]])
             chosen, target = draw_regions(pool, sample.labels, self.settings.regions, rng)
-            boxes.append(torch.from_numpy(chosen).to(output.boxes))
-            targets.append(torch.from_numpy(target).to(output.boxes))
-        wanted = torch.cat(targets)
+            boxes.append(chosen)
+            targets.append(target)
+        wanted = torch.from_numpy(np.concatenate(targets)).to(output.boxes)
         if len(wanted) == 0:
             return output.logits.sum() * 0
-        return functional.binary_cross_entropy_with_logits(self.network.objectness(output.regions, boxes), wanted)
+        drawn = torch.from_numpy(np.concatenate(boxes)).to(output.boxes)
+        return functional.binary_cross_entropy_with_logits(
+            self.network.objectness(output.regions, list(torch.split(drawn, [len(one) for one in boxes]))), wanted
+        )
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups: trunk and new layers, weights and biases (which do not decay)."""
@@ -274,6 +280,7 @@ def train_multibox(
         save_every=save_every,
         title="MultiBox",
         after_step=curve.after_step,
+        workers=available_processors() if runtime.device.type == "cuda" else 1,
         quiet=quiet,
     )
     result = output / "multibox.safetensors"
