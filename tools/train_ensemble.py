@@ -112,9 +112,7 @@ def read_plan(path: Path, output: Path) -> list[Member]:
         raise InputError(f"{path} names no members; give each a table, such as [members.first]")
     for name in members:
         if not name or name in (".", "..") or not all(sign.isalnum() or sign in "-_." for sign in name):
-            raise InputError(
-                f"{path}: member {name!r} should have a name of letters, digits, - and _: it is a folder's"
-            )
+            raise InputError(f"{path}: member {name!r} should be letters, digits, - and _: its folder is called so")
     common = _named(content, path, "for all members")
     return [
         Member(name, tuple(_words({**common, **_named(options, path, f"member {name}")}, output)))
