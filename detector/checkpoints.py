@@ -33,8 +33,10 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
+from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_from_json, seen_to_json
 
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
@@ -152,6 +154,20 @@ def read_classifier_description(weights: str | Path) -> ClassifierDescription:
     return _from_json(description, path)
 
 
+def photographs_seen(weights: str | Path) -> tuple[SeenPart, ...]:
+    """Return what a region classifier and the MultiBox it proposes with learned from, as far as their files say.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, of another kind, or its header is at odds with itself.
+    """
+    description = read_classifier_description(weights)
+    try:
+        proposing = ProposalSettings.from_dict(description.proposal_settings)
+    except InputError as error:
+        raise CheckpointError(f"{weights}: {error}") from error
+    return joined_seen(description.seen, multibox_seen(proposing.multibox) if proposing.needs_multibox else ())
+
+
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
     """Return a network with fresh weights as the description says it is."""
     classes = len(description.class_names)
@@ -248,6 +264,7 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "iou_threshold": description.iou_threshold,
         "max_proposals": description.max_proposals,
         "activation_ranges": description.activation_ranges,
+        "seen": seen_to_json(description.seen),
     }
 
 
@@ -293,6 +310,7 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             iou_threshold=values.get("iou_threshold", 0.3),
             max_proposals=values.get("max_proposals", 200),
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
+            seen=seen_from_json(values.get("seen")),
         )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error

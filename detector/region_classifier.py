@@ -29,6 +29,7 @@ from inception_rcnn.detector.region_pooling import (
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.progress import StageClock
+from inception_rcnn.structures.provenance import SeenPart
 
 # What the ImageNet weights expect, with R-CNN's 16 px of context around a region.
 REGION_INPUT: Final = InputSpec(context=16)
@@ -55,6 +56,7 @@ class ClassifierDescription:
         max_proposals: So many regions are looked at by default; where more cost more than they bring.
         activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
             name; int8 needs them (`calibration.py`).
+        seen: The photographs it learned from, and those that the MultiBox it was trained with did, as far as known.
 
     Raises:
         InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, or no proposals.
@@ -72,6 +74,7 @@ class ClassifierDescription:
     iou_threshold: float = 0.3
     max_proposals: int = 200
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
+    seen: tuple[SeenPart, ...] = ()
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)

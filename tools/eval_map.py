@@ -158,6 +158,7 @@ def main(
         stored, journal = _detect(scored_set, names, settings, where, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
+        _warn_of_seen(names, stored.checksums)
         known, dropped = known_classes(stored.class_names, truth), 0
         evaluations = evaluate_stored(stored, scored_set, protocol, pairs, weights or [])
     first = next(iter(evaluations.values()))
@@ -338,6 +339,16 @@ def _detect(
         typer.echo(f"going on with the run that {path}.parts was left by")
     stored = detect_set(run, path, keep=output is not None, share=share, quiet=quiet)
     return stored, path if output is None else None
+
+
+def _warn_of_seen(names: Sequence[str | Path], checksums: Sequence[str]) -> None:
+    """Say on the error stream which of the photographs a network learned from."""
+    from inception_rcnn.detector.checkpoints import photographs_seen
+    from inception_rcnn.structures.provenance import seen_lines
+
+    for name in names:
+        for line in seen_lines(photographs_seen(name), checksums):
+            typer.echo(f"warning: {line}{f', {name}' if len(names) > 1 else ''}; the figures are too good", err=True)
 
 
 def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
+    from inception_rcnn.structures.provenance import SeenPart
 
 # Where the help has an option, and which options are of what.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
@@ -250,6 +251,7 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
         proposal_settings=job.proposer.settings.to_dict(),
         training={"data": job.sets[0].name},
         licence=job.licence,
+        seen=_seen_by_multibox(job.proposer),
     )
     return fine_tune(
         images,
@@ -339,8 +341,16 @@ def _pooled_description(
         licence=job.licence,
         pooling=spec,
         box_regression=moves,
+        seen=_seen_by_multibox(job.proposer),
         **{**suits, **_picked(given, ("objectness_power",))},
     )
+
+
+def _seen_by_multibox(proposer: Proposer) -> tuple[SeenPart, ...]:
+    """Return what the MultiBox that proposes learned from, as far as its file says."""
+    from inception_rcnn.proposals.network.checkpoints import multibox_seen
+
+    return multibox_seen(proposer.settings.multibox) if proposer.settings.needs_multibox else ()
 
 
 def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> str:

@@ -128,7 +128,7 @@ def _sources(sets: Sequence[TrainingSet], whole: int, output: Path, *, quiet: bo
     for place, (one, name) in enumerate(zip(sets, stored_names(sets), strict=True)):
         propose = partial(_proposals, one.dataset, output / name, quiet=quiet)
         rows = [row for row in range(len(one.dataset)) if row % _HELD_OUT]
-        sources.append(BoxSource(one.dataset, propose, place < whole, rows))
+        sources.append(BoxSource(one.dataset, propose, place < whole, rows, one.name))
     return sources
 
 

@@ -30,6 +30,7 @@ from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.progress import progress_bar
+from inception_rcnn.structures.provenance import CLASSIFIER, SeenPart
 
 # Batches for the linear start are numbered apart from those of the training, so that no batch comes twice.
 _LINEAR_OFFSET = 1_000_000_000
@@ -46,11 +47,13 @@ class PretrainedNetwork(Generic[Network]):
         network: With an output for each class and one for background, float32.
         knows_classes: The last layers already tell these classes apart; False: they are fresh.
         origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
+        seen: The photographs that the weights learned from, as far as known, those of ImageNet excepted.
     """
 
     network: Network
     knows_classes: bool
     origin: dict[str, Any]
+    seen: tuple[SeenPart, ...] = ()
 
 
 def pretrained_network(
@@ -81,7 +84,7 @@ def pretrained_network(
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
         kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
         network = googlenet(weights=kept, num_classes=outputs)
-        return PretrainedNetwork(network, known, _origin(name, described))
+        return PretrainedNetwork(network, known, _origin(name, described), _learned_from(described))
 
 
 def pretrained_pooled(
@@ -124,7 +127,8 @@ def pretrained_pooled(
         fresh.add("classifier")
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
-    return PretrainedNetwork(network, "classifier.weight" in kept, _origin(name, described))
+    knows = "classifier.weight" in kept
+    return PretrainedNetwork(network, knows, _origin(name, described), _learned_from(described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
@@ -145,6 +149,11 @@ def _layer(key: str) -> str:
 
 def _origin(name: str, described: ClassifierDescription) -> dict[str, Any]:
     return {"pretrained": name, "pretrained_training": described.training}
+
+
+def _learned_from(described: ClassifierDescription) -> tuple[SeenPart, ...]:
+    """Return what the classifier itself saw; its successor may have another MultiBox."""
+    return tuple(part for part in described.seen if part.network == CLASSIFIER)
 
 
 def start_linear(

@@ -46,8 +46,9 @@ from inception_rcnn.detector.training.sources import TrainingPhotographs, Traini
 from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.detector.training.threshold import split_rows
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum
+from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum, photograph_checksums
 from inception_rcnn.structures.jobs import available_processors
+from inception_rcnn.structures.provenance import SeenPart, joined_seen
 
 Drawn = tuple[PooledBatch, NDArray[np.uint8] | None]  # a batch, and its photographs where they are read ahead
 
@@ -117,7 +118,8 @@ def train_pooled(
             a data set does not name counts on its photographs as unknown, neither object nor background.
         propose: What the detector will be used with, image (H, W, 3) uint8 RGB -> proposals; for the threshold.
         start: Pre-trained.
-        description: Of the classifier; its summary of the training and its score threshold are completed here.
+        description: Of the classifier; its summary of the training, what it has seen and its score threshold are
+            completed here.
         settings: How to train.
         runtime: Where to compute.
         output: A folder, made if need be.
@@ -136,7 +138,8 @@ def train_pooled(
     rows, images = split_rows(first.dataset, val, settings.training.seed)
     sources = [replace(first, rows=rows), *sources[1:]]
     state = output / "state.safetensors"
-    run = _run_of(sources, start, description, settings, held_out=len(first.dataset) - len(rows))
+    files = [photograph_checksums(source.dataset) for source in sources]
+    run = _run_of(sources, files, start, description, settings, held_out=len(first.dataset) - len(rows))
     run.check_state(state)  # before the proposals, which take long
     photographs = TrainingPhotographs(
         sources,
@@ -162,7 +165,9 @@ def train_pooled(
         **run.settings,
         "iterations": iterations,
     }
-    described = replace(description, training=summary)
+    described = replace(
+        description, training=summary, seen=joined_seen(_seen(sources, files), start.seen, description.seen)
+    )
     result = output / "model.safetensors"
     return measured_and_saved(result, start.network, described, propose, images, runtime, quiet=quiet)
 
@@ -302,16 +307,29 @@ def _iterations_in(state: Path) -> int | None:
     return found if type(found) is int else None
 
 
+def _seen(sources: Sequence[TrainingSource], files: Sequence[Sequence[str]]) -> list[SeenPart]:
+    """Return what is learned from; `files` are the checksums of all photographs of each source."""
+    parts = []
+    for source, own in zip(sources, files, strict=True):
+        rows = range(len(own)) if source.rows is None else source.rows
+        parts.append(SeenPart.of_files(source.name, [own[row] for row in rows]))
+    return parts
+
+
 def _run_of(
     sources: Sequence[TrainingSource],
+    files: Sequence[Sequence[str]],
     start: PretrainedNetwork[PooledNetwork],
     description: ClassifierDescription,
     settings: PooledTrainingSettings,
     *,
     held_out: int,
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted, and iterations to be found; it reads every photograph."""
-    parts = [dataset_checksum(source.dataset) for source in sources]
+    """Return what decides the result, the proposals excepted, and iterations to be found.
+
+    `files` are the checksums of all photographs of each source.
+    """
+    parts = [dataset_checksum(source.dataset, own) for source, own in zip(sources, files, strict=True)]
     schedule = asdict(settings.training)
     if settings.minutes is not None:
         del schedule["iterations"]

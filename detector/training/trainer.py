@@ -27,8 +27,15 @@ from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSet
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
 from inception_rcnn.detector.training.threshold import UNMEASURED, split_rows
 from inception_rcnn.structures import InputError, Proposals
-from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
+from inception_rcnn.structures.dataset import (
+    DetectionDataset,
+    ImageCache,
+    Subset,
+    dataset_checksum,
+    photograph_checksums,
+)
 from inception_rcnn.structures.proposals import boxes_checksum
+from inception_rcnn.structures.provenance import SeenPart, joined_seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,8 @@ def fine_tune(
         propose_set: Called for the proposals of each image, in the same order, once it is clear that the run can go on.
         propose: What the classifier will be used with, image (H, W, 3) uint8 RGB -> proposals; for the threshold.
         start: Pre-trained, with C + 1 outputs.
-        description: Of the classifier; its summary of the training and its score threshold are completed here.
+        description: Of the classifier; its summary of the training, what it has seen and its score threshold are
+            completed here.
         settings: How to train.
         runtime: Where to compute.
         output: A folder, made if need be.
@@ -89,14 +97,17 @@ def fine_tune(
     rows, images = split_rows(dataset, val, settings.training.seed)
     state = output / "state.safetensors"
     how = _how(settings, len(dataset) - len(rows))
-    run = _run_of(dataset, start, description, how)
+    files = photograph_checksums(dataset)
+    run = _run_of(dataset, files, start, description, how)
     run.check_state(state)  # before the proposals, which take long
     proposals = propose_set()
     if len(proposals) != len(dataset):
         raise InputError(f"there are proposals of {len(proposals)} images, the data set has {len(dataset)}")
     run = replace(run, checksums={**run.checksums, PROPOSALS: boxes_checksum(proposals)})
     summary = {**description.training, **start.origin, "images": len(rows), **how}
-    description = replace(description, score_threshold=UNMEASURED, training=summary)
+    part = SeenPart.of_files(str(description.training.get("data", "unnamed")), [files[row] for row in rows])
+    seen = joined_seen([part], start.seen, description.seen)
+    description = replace(description, score_threshold=UNMEASURED, training=summary, seen=seen)
     _train(
         Subset(dataset, rows),
         [proposals[row] for row in rows],
@@ -147,16 +158,17 @@ def _how(settings: FineTuneSettings, held_out: int) -> dict[str, Any]:
 
 def _run_of(
     dataset: DetectionDataset,
+    files: Sequence[str],
     start: PretrainedNetwork[GoogLeNet],
     description: ClassifierDescription,
     how: dict[str, Any],
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted; it reads every image."""
+    """Return what decides the result, the proposals excepted; `files` are the checksums of all images."""
     weights = start.network.state_dict()
     known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
     return TrainingRun(
         class_names=dataset.class_names,
-        checksums={WEIGHTS: tensors_checksum(known), PHOTOGRAPHS: dataset_checksum(dataset)},
+        checksums={WEIGHTS: tensors_checksum(known), PHOTOGRAPHS: dataset_checksum(dataset, files)},
         settings={
             **how,
             "input_spec": description.input_spec.to_dict(),

@@ -28,9 +28,10 @@ from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.samples import BoxSource, Sample, SampleDrawer
 from inception_rcnn.structures import InputError, write_json
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
-from inception_rcnn.structures.dataset import dataset_checksum
+from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 # What the objectness learns of a box: 0 up to the first IoU with an object, 1 from the second on, and between them in
 # proportion, so that an IoU of 0.5 lies in the middle.
@@ -259,7 +260,8 @@ def train_multibox(
         CheckpointError: `output` holds the state of another run; the text names the difference.
     """
     state = output / "state.safetensors"
-    run = _run_of(sources, description, network, settings)
+    files = [photograph_checksums(one.dataset) for one in sources]
+    run = _run_of(sources, files, description, network, settings)
     run.check_state(state)  # before the proposals, which take long
     drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
     found = boxes_checksum([one for proposals in drawer.proposals for one in proposals])
@@ -285,19 +287,24 @@ def train_multibox(
     )
     result = output / "multibox.safetensors"
     summary = {**description.training, "images": len(drawer), "settings": asdict(settings), "coverage": curve.points}
-    save_multibox(result, training.averaged.result(), replace(description, training=summary))
+    seen = tuple(
+        SeenPart.of_files(one.name, [checksums[row] for row in one.rows], MULTIBOX)
+        for one, checksums in zip(sources, files, strict=True)
+    )
+    save_multibox(result, training.averaged.result(), replace(description, training=summary, seen=seen))
     return result
 
 
 def _run_of(
     sources: Sequence[BoxSource],
+    files: Sequence[Sequence[str]],
     description: MultiBoxDescription,
     network: MultiBoxNet,
     settings: MultiBoxTrainingSettings,
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted; it reads every photograph."""
+    """Return what decides the result, the proposals excepted; `files` are the checksums of all photographs."""
     rows = [[one.complete, list(one.rows)] for one in sources]
-    parts = [dataset_checksum(one.dataset) for one in sources]
+    parts = [dataset_checksum(one.dataset, checksums) for one, checksums in zip(sources, files, strict=True)]
     return TrainingRun(
         checksums={
             "pre-trained weights (--pretrained)": tensors_checksum(network.trunk.state_dict()),

@@ -14,6 +14,7 @@ from skimage import data
 
 from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.tools import cli
 
 
@@ -97,6 +98,13 @@ def test_training_leaves_a_network_its_coverage_a_state_and_the_proposals(traine
     assert set(point) == {"iteration", "recall@10", "recall@50", "recall@200"} and point["iteration"] == 2
     assert 0 <= point["recall@10"] <= point["recall@50"] <= point["recall@200"] <= 1
     assert json.loads((trained.parent / "coverage.json").read_text()) == [point]
+
+
+def test_the_network_lists_what_it_saw_of_each_set_without_what_was_held_out(trained: Path) -> None:
+    assert [(part.name, part.network, len(part)) for part in multibox_seen(trained)] == [
+        ("whole/train", "MultiBox", 2),
+        ("some/train", "MultiBox", 1),
+    ]
 
 
 def test_ratios_are_those_of_the_objects_trained_on(trained: Path) -> None:

@@ -16,6 +16,7 @@ from inception_rcnn.detector import ClassifierDescription, PooledNetwork, Poolin
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network, pretrained_pooled
 from inception_rcnn.structures import CheckpointError, InputError
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 # --- pre-trained weights
 
@@ -55,6 +56,17 @@ def test_other_classes_or_another_order_get_a_fresh_last_layer(
     layer, old = start.network.classifier, classifier[1].classifier
     assert layer is not None and old is not None
     assert not torch.equal(layer.weight[:2], old.weight[:2])
+
+
+def test_what_the_weights_saw_goes_on_to_what_starts_from_them_but_not_what_their_multibox_did(
+    tmp_path: Path, make_network: Callable[[int], GoogLeNet], description: ClassifierDescription
+) -> None:
+    own, theirs = SeenPart.of_files("a", ["ab" * 32]), SeenPart.of_files("b", ["cd" * 32], MULTIBOX)
+    path = tmp_path / "saw.safetensors"
+    save_region_classifier(path, make_network(3), replace(description, seen=(own, theirs)))
+    assert pretrained_network(path, description.class_names).seen == (own,)
+    assert pretrained_network(path, ("dog",)).seen == (own,)
+    assert pretrained_pooled(path, ("dog",), PoolingSpec(fine_channels=8)).seen == (own,)
 
 
 def test_googlenets_own_weights_get_a_fresh_last_layer_where_their_classes_are_not_named(tmp_path: Path) -> None:
