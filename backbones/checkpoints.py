@@ -73,10 +73,14 @@ def read_description(path: str | Path) -> dict[str, Any]:
         return read_array_description(path)
 
 
-def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
+def read_checkpoint(path: str | Path, kind: str, *, as_stored: bool = False) -> Checkpoint:
     """Return everything in a checkpoint, its data verified against the checksum in its header.
 
-    Weights that were stored as int8 are floating-point numbers again.
+    Args:
+        path: The file.
+        kind: What it should be.
+        as_stored: Whether weights that were stored as int8 stay so, to be written again; else they are floating-point
+            numbers.
 
     Raises:
         CheckpointError: As `read_description`, or another kind, or data that differ from the checksum.
@@ -84,6 +88,8 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
     with _checkpoint_errors():
         file = read_array_file(path, kind)
     tensors = {name: torch.from_numpy(array) for name, array in file.arrays.items()}
+    if as_stored:
+        return Checkpoint(file.kind, file.description, tensors, file.path)
     try:
         return Checkpoint(file.kind, file.description, expanded(tensors), file.path)
     except CheckpointError as error:

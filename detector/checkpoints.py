@@ -33,6 +33,7 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
@@ -96,6 +97,7 @@ def settings_of(description: ClassifierDescription) -> DetectionSettings:
         objectness_power=description.objectness_power,
         iou_threshold=description.iou_threshold,
         max_proposals=description.max_proposals,
+        calibration=description.score_calibration,
     )
 
 
@@ -212,6 +214,23 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     _rewrite(path, score_threshold=shortened_threshold(threshold))
 
 
+def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, threshold: float) -> None:
+    """Rewrite a checkpoint of one's own with calibrated scores and a threshold that suits them; nothing else changes.
+
+    Args:
+        path: The checkpoint.
+        calibration: Of the scores that it gave so far.
+        threshold: A calibrated score.
+
+    Raises:
+        CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
+        InputError: After the calibration that it has already, the numbers are out of range.
+    """
+    before = read_classifier_description(path).score_calibration
+    both = calibration if before is None else calibration.after(before)
+    _rewrite(path, score_calibration=both, score_threshold=shortened_threshold(threshold))
+
+
 def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> None:
     """Rewrite a checkpoint of one's own so that it can be computed in int8; nothing else changes.
 
@@ -229,7 +248,7 @@ def _rewrite(path: str | Path, **changes: Any) -> None:
     """Change some of what a checkpoint says of itself."""
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
-    checkpoint = read_checkpoint(path, KIND)
+    checkpoint = read_checkpoint(path, KIND, as_stored=True)
     description = replace(_from_json(checkpoint.description, Path(path)), **changes)
     write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
 
@@ -265,6 +284,7 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "max_proposals": description.max_proposals,
         "activation_ranges": description.activation_ranges,
         "seen": seen_to_json(description.seen),
+        "score_calibration": None if (scores := description.score_calibration) is None else scores.to_dict(),
     }
 
 
@@ -311,6 +331,9 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             max_proposals=values.get("max_proposals", 200),
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
             seen=seen_from_json(values.get("seen")),
+            score_calibration=None
+            if (stored := values.get("score_calibration")) is None
+            else ScoreCalibration.from_dict(stored),
         )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error

@@ -26,6 +26,7 @@ from inception_rcnn.detector.region_pooling import (
     enlarged_boxes,
     pooled_input,
 )
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.progress import StageClock
@@ -57,6 +58,7 @@ class ClassifierDescription:
         activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
             name; int8 needs them (`calibration.py`).
         seen: The photographs it learned from, and those that the MultiBox it was trained with did, as far as known.
+        score_calibration: What makes a score of 0.5 mean that half of such detections are right; None: not known.
 
     Raises:
         InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, or no proposals.
@@ -75,6 +77,7 @@ class ClassifierDescription:
     max_proposals: int = 200
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
     seen: tuple[SeenPart, ...] = ()
+    score_calibration: ScoreCalibration | None = None
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)

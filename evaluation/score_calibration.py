@@ -14,10 +14,9 @@ neural networks" (temperature: a slope alone).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +65,29 @@ class ScoreCalibration:
             calibrated: NDArray[np.float32] = (1 / (1 + np.exp(-(self.slope * logit + self.offset)))).astype(np.float32)
         return calibrated
 
-    def invert(self, calibrated: float) -> float:
-        """Return the score that becomes `calibrated`, both in (0, 1)."""
-        logit = (math.log(calibrated / (1 - calibrated)) - self.offset) / self.slope
-        return 1 / (1 + math.exp(-logit))
+    def after(self, first: ScoreCalibration) -> ScoreCalibration:
+        """Return the calibration that does what `first` does, and then what this one does.
+
+        Raises:
+            InputError: Its numbers are out of range.
+        """
+        return ScoreCalibration(self.slope * first.slope, self.slope * first.offset + self.offset)
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values for a checkpoint's description."""
+        return {"slope": self.slope, "offset": self.offset}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> ScoreCalibration:
+        """Return the calibration that `to_dict` described.
+
+        Raises:
+            InputError: A number is missing, no number, or out of range.
+        """
+        numbers: list[Any] = [values.get(name) for name in ("slope", "offset")] if isinstance(values, dict) else []
+        if len(numbers) != 2 or not all(isinstance(one, int | float) and type(one) is not bool for one in numbers):
+            raise InputError(f"a calibration should have the numbers slope and offset, got {values!r}")
+        return cls(float(numbers[0]), float(numbers[1]))
 
 
 @dataclass(frozen=True)
@@ -110,6 +128,44 @@ def fit_calibration(matches: Matches, *, lowest: float = 0.01) -> ScoreCalibrati
         )
     slope, offset = _logistic(_logits(scores), right.astype(np.float64))
     return ScoreCalibration(float(slope), float(offset))
+
+
+@dataclass(frozen=True)
+class PreciseThreshold:
+    """A score from which on detections are right often enough.
+
+    Args:
+        value: The score.
+        precision: What share of the detections from there on is right.
+        recall: What share of the objects they find.
+    """
+
+    value: float
+    precision: float
+    recall: float
+
+
+def threshold_for_precision(matches: Matches, precision: float) -> PreciseThreshold | None:
+    """Return the lowest score from which on that share of the detections is right, all classes together.
+
+    Args:
+        matches: Of detections and ground truth.
+        precision: In (0, 1].
+
+    Returns:
+        None if no score is high enough.
+    """
+    scores, right = _judged(matches)
+    order = np.argsort(-scores, kind="stable")
+    scores, found = scores[order], np.cumsum(right[order])
+    share = found / np.arange(1, len(found) + 1)
+    # Of detections with one score either all are shown or none.
+    last_of_score = np.append(scores[1:] < scores[:-1], True) if len(scores) else np.zeros(0, np.bool_)
+    good = np.flatnonzero(last_of_score & (share >= precision))
+    if len(good) == 0:
+        return None
+    place = good[-1]
+    return PreciseThreshold(float(scores[place]), float(share[place]), float(found[place] / matches.objects.sum()))
 
 
 def score_bins(matches: Matches, edges: Floats | None = None) -> list[ScoreBin]:

@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import FALSE, NEUTRAL, TRUE
 from inception_rcnn.evaluation.results import Matches
-from inception_rcnn.evaluation.score_calibration import ScoreCalibration, fit_calibration, score_bins
+from inception_rcnn.evaluation.score_calibration import (
+    ScoreCalibration,
+    fit_calibration,
+    score_bins,
+    threshold_for_precision,
+)
 from inception_rcnn.structures import InputError
 
 
@@ -94,12 +99,47 @@ def test_order_is_kept_and_the_ends_stay(slope: float, offset: float, scores: li
     assert (np.diff(found) >= 0).all() and found[0] == 0 and found[-1] == 1
 
 
-@given(st.floats(0.05, 5), st.floats(-5, 5), st.floats(0.01, 0.99))
-def test_the_inverse_gives_back_the_score(slope: float, offset: float, value: float) -> None:
-    calibration = ScoreCalibration(slope, offset)
-    score = calibration.invert(value)
-    if 1e-6 < score < 1 - 1e-6:
-        assert float(calibration.apply(np.array([score]))[0]) == pytest.approx(value, abs=1e-4)
+@given(st.floats(0.1, 3), st.floats(-3, 3), st.floats(0.1, 3), st.floats(-3, 3), st.floats(0.01, 0.99))
+def test_one_after_the_other_is_both(s1: float, o1: float, s2: float, o2: float, score: float) -> None:
+    first, second = ScoreCalibration(s1, o1), ScoreCalibration(s2, o2)
+    in_turn = second.apply(first.apply(np.array([score], np.float64)).astype(np.float64))
+    assert float(second.after(first).apply(np.array([score]))[0]) == pytest.approx(float(in_turn[0]), abs=1e-4)
+
+
+def slow_threshold(scores: list[float], right: list[bool], precision: float) -> float | None:
+    """By trying every score."""
+    good = [
+        score
+        for score in scores
+        if sum(r for s, r in zip(scores, right, strict=True) if s >= score)
+        >= precision * sum(s >= score for s in scores)
+    ]
+    return min(good, default=None)
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=30), st.sampled_from([0.3, 0.5, 0.6, 1.0]))
+def test_the_threshold_of_a_precision_is_the_one_that_trying_finds(
+    drawn_pairs: list[tuple[int, bool]], precision: float
+) -> None:
+    scores, right = [tenths / 10 for tenths, _ in drawn_pairs], [one for _, one in drawn_pairs]
+    found = threshold_for_precision(matches_of(np.array(scores), np.array(right, np.bool_)), precision)
+    expected = slow_threshold(scores, right, precision)
+    assert (found.value if found else None) == expected
+    if found:
+        assert found.precision >= precision and 0 <= found.recall <= 1
+
+
+def test_plain_values_and_back() -> None:
+    calibration = ScoreCalibration(1.5, -0.25)
+    assert ScoreCalibration.from_dict(calibration.to_dict()) == calibration
+
+
+@pytest.mark.parametrize(
+    "values", [None, [], {}, {"slope": 1}, {"slope": True, "offset": 0}, {"slope": "1", "offset": 0}]
+)
+def test_damaged_values_are_refused(values: object) -> None:
+    with pytest.raises(InputError, match="the numbers slope and offset"):
+        ScoreCalibration.from_dict(values)
 
 
 @pytest.mark.parametrize(
