@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
 
+import numpy as np
 import typer
 
 from inception_rcnn.tools.cli import run_command
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
     from inception_rcnn.proposals.network.priors import Boxes
     from inception_rcnn.proposals.network.samples import BoxSource, Pixels
-    from inception_rcnn.structures import Proposals
+    from inception_rcnn.structures import GroundTruth, Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
 _HELD_OUT = 40  # one photograph in so many
@@ -162,6 +164,11 @@ def _shares(sources: list[BoxSource]) -> Boxes:
     return flattened(found)
 
 
+def _of_one_class(truth: GroundTruth) -> GroundTruth:
+    """Return the objects without their names, which differ from data set to data set."""
+    return replace(truth, class_names=("object",), labels=np.zeros_like(truth.labels))
+
+
 class _Coverage:
     """What share of the held-out images' objects the first 10, 50 and 200 boxes cover.
 
@@ -176,7 +183,7 @@ class _Coverage:
         from inception_rcnn.structures import InputError
 
         self._images = [(one.dataset, row) for one in sources for row in range(0, len(one.dataset), _HELD_OUT)]
-        self._truths = [dataset.ground_truth(row) for dataset, row in self._images]
+        self._truths = [_of_one_class(dataset.ground_truth(row)) for dataset, row in self._images]
         if all(truth.ignore.all() for truth in self._truths):
             raise InputError(f"no object on the {len(self._truths)} images held out, one in {_HELD_OUT}")
 

@@ -31,6 +31,7 @@ def run(*arguments: str | Path | float) -> int:
 def make_set(root: Path, objects: dict[int, list[list[float]]]) -> str:
     """A data set in COCO's layout, for the command: photographs by number, each with the boxes of its objects."""
     (root / "train").mkdir(parents=True)
+    name = root.name  # each set has a class of its own
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     pictures = [Image.fromarray(one).resize((60, 40)) for one in (data.chelsea(), data.coffee())]
@@ -48,7 +49,7 @@ def make_set(root: Path, objects: dict[int, list[list[float]]]) -> str:
                     "iscrowd": 0,
                 }
             )
-    truth = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "thing"}]}
+    truth = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": name}]}
     (root / "train.json").write_text(json.dumps(truth))
     return f"coco:{root}"
 
