@@ -363,7 +363,7 @@ def _ranges_from_json(stored: Any) -> dict[str, Ranges]:
 
 
 def _is_range(pair: Any) -> bool:
-    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
+    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and abs(one) < 1e30 for one in pair)
     return numbers and len(pair) == 2 and pair[0] <= pair[1]
 
 

@@ -138,7 +138,16 @@ def test_ranges_are_kept_in_a_checkpoint_and_nothing_else_of_it_changes(saved: P
 
 @pytest.mark.parametrize(
     "stored",
-    [[1], {"trunk": 3}, {"trunk": [[1.0]]}, {"trunk": [[2.0, 1.0]]}, {"trunk": [["a", "b"]]}, {"trunk": [[0.0, None]]}],
+    [
+        [1],
+        {"trunk": 3},
+        {"trunk": [[1.0]]},
+        {"trunk": [[2.0, 1.0]]},
+        {"trunk": [["a", "b"]]},
+        {"trunk": [[0.0, None]]},
+        {"trunk": [[0, 10**400]]},
+        {"trunk": [[0.0, 1e39]]},
+    ],
 )
 def test_ranges_that_are_none_are_refused(stored: object, saved: Path) -> None:
     from inception_rcnn.backbones import read_checkpoint, write_checkpoint
