@@ -73,7 +73,7 @@ def match_classes(class_names: Sequence[str], display_names: Sequence[str], name
     position = np.where(by_name < 0, by_display, by_name)
     same = position >= 0
     position_of = {_plain(name): place for place, name in enumerate(names)}
-    for row in np.flatnonzero(~same):
+    for row in np.flatnonzero(~same).tolist():
         given = (_plain(class_names[row]), _plain(display_names[row]))
         position[row] = _first(position_of, tuple(wider for name in given for wider in _wider_names().get(name, ())))
     return ClassMatch(position, same)
