@@ -4,9 +4,10 @@ Runs a detector over a data set, or takes detections from a file, and prints mAP
 
 AP is by the rules of a protocol: ilsvrc (as the devkit: lower thresholds for small objects, a blacklist), voc2007
 (eleven recalls), voc2010 (area), coco (as pycocotools, all twelve figures). A detector's classes are matched with the
-data set's by name, VOC's six different names for COCO's classes included. Its detections count from a score of 0.001
-on, whatever `detect` shows by default. They are stored as they come: called again, a run that was killed goes on where
-it was. With --output they stay, and serve again when the same is asked for.
+data set's by name, the different names that COCO, VOC and ILSVRC have for one class included. Its detections count from
+a score of 0.001 on, whatever `detect` shows by default. They are stored as they come: called again, a run that was
+killed goes on where it was. With --output they stay, and serve again when the same is asked for. Photographs that the
+detector learned from are counted, if its file lists them, and a line warns of them.
 
 --detections takes ILSVRC's text, VOC's files (a folder of *_<class>.txt, or one), COCO's results JSON, plain or .gz, or
 a file of --output. With --ground-truth, which --write-ground-truth makes of a data set, nothing else is needed:

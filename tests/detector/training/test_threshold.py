@@ -136,6 +136,8 @@ def test_classes_are_matched_by_name_and_unknown_ones_do_not_count(tmp_path: Pat
     )
     value, origin = measure(Squares(tmp_path, 9), detector)
     assert value == 0.5 and origin == "best mean F1 1.000 on 9 images held out"
+    detector.class_names = ("n00007846", "n02121808")  # what ILSVRC calls a person and a cat
+    assert measure(Squares(tmp_path, 9), detector) == (value, origin)
 
 
 # --- in a training
