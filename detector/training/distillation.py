@@ -7,7 +7,7 @@ The teachers see the very pixels of the student's batch, mirrored and recoloured
 no answer is out of date. They also name what a photograph's annotations leave unknown.
 
 Source: Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network" (soft targets, temperature, the
-factor of its square); Chen et al. 2017, "Learning efficient object detection models with knowledge distillation" (boxes).
+factor of its square); Chen et al. 2017, "Learning efficient object detection models with knowledge distillation".
 """
 
 from __future__ import annotations
