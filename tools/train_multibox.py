@@ -62,7 +62,8 @@ def main(
     ] = False,
     side: Annotated[int, typer.Option(help="Of the network's input, in pixels; a multiple of 64.")] = 320,
     channels: Annotated[int, typer.Option(min=8, help="Of the maps that the head reads.")] = 128,
-    iterations: Annotated[int, typer.Option(min=1, help="Batches.")] = 4000,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Batches. Default: 4000.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="As many batches as take so long, instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs of a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of the new layers.")] = 1e-3,
     train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "3a",
@@ -82,10 +83,12 @@ def main(
     from inception_rcnn.proposals.network.priors import PriorSettings, common_ratios, grid_priors
     from inception_rcnn.proposals.network.training import MultiBoxTrainingSettings, train_multibox
 
+    if iterations is not None and minutes is not None:
+        raise typer.BadParameter("--iterations says how many batches; name one of the two", param_hint="--minutes")
     keep_freed_memory()
     runtime = choose_runtime(device)
     settings = MultiBoxTrainingSettings(
-        iterations=iterations,
+        iterations=4000 if iterations is None else iterations,
         batch=batch,
         learning_rate=learning_rate,
         train_from=train_from,
@@ -112,7 +115,15 @@ def main(
         network = description.build()
     network.trunk.load_state_dict(trunk)
     result = train_multibox(
-        sources, description, network, settings, runtime, output, coverage=_Coverage(sources), quiet=quiet
+        sources,
+        description,
+        network,
+        settings,
+        runtime,
+        output,
+        coverage=_Coverage(sources),
+        minutes=minutes,
+        quiet=quiet,
     )
     typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
 

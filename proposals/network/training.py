@@ -7,7 +7,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,14 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training
+from inception_rcnn.backbones.training_time import iterations_in, iterations_within
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.loss import Floats, Labels, LossSettings, multibox_loss
 from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.samples import BoxSource, Sample, SampleDrawer
 from inception_rcnn.structures import InputError, write_json
+from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
 from inception_rcnn.structures.jobs import available_processors
@@ -233,6 +238,7 @@ def train_multibox(
     output: Path,
     *,
     coverage: Coverage,
+    minutes: float | None = None,
     save_every: int = 100,
     cover_every: int = 500,
     quiet: bool = False,
@@ -251,17 +257,21 @@ def train_multibox(
         runtime: Where to compute.
         output: Folder for all files, made if need be.
         coverage: Says how much of held-out photographs a network covers, by name.
+        minutes: Time for the iterations. How many there are is then found by trying some, and kept in the state; those
+            of `settings` do not count. None: as many as these say.
         save_every: Iterations between two states.
         cover_every: Iterations between two looks at the coverage.
         quiet: Show no progress.
 
     Raises:
-        InputError: There is no photograph, or not as many proposals as photographs.
+        InputError: There is no photograph, not as many proposals as photographs, or no time.
         CheckpointError: `output` holds the state of another run; the text names the difference.
     """
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"minutes should be above 0, got {minutes}")
     state = output / "state.safetensors"
     files = [photograph_checksums(one.dataset) for one in sources]
-    run = _run_of(sources, files, description, network, settings)
+    run = _run_of(sources, files, description, network, settings, minutes)
     run.check_state(state)  # before the proposals, which take long
     drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
     found = boxes_checksum([one for proposals in drawer.proposals for one in proposals])
@@ -270,7 +280,13 @@ def train_multibox(
     if not state.exists():  # before the running average takes its first copy
         first = torch.from_numpy(np.stack([sample.pixels for sample in drawer.draw(0)])).to(runtime.device)
         network.to(runtime.device).fit_laterals(description.input_spec.apply(first))
+    if minutes is not None:
+        trial = partial(_iterations_within, drawer, network, description.input_spec, settings, runtime)
+        settings = replace(settings, iterations=iterations_in(state) or trial(60 * minutes))
+        run = replace(run, settings={**run.settings, "iterations": settings.iterations})
     training = MultiBoxTraining(network, description.input_spec, settings, runtime)
+    if minutes is not None and not state.exists():
+        training.averaged.save(state, run)  # another trial would find another number
     curve = _Curve(output / "coverage.json", coverage, training, cover_every, resumed=state.exists())
     run_training(
         training.averaged,
@@ -282,7 +298,7 @@ def train_multibox(
         save_every=save_every,
         title="MultiBox",
         after_step=curve.after_step,
-        workers=available_processors() if runtime.device.type == "cuda" else 1,
+        workers=_drawers(runtime),
         quiet=quiet,
     )
     result = output / "multibox.safetensors"
@@ -301,8 +317,16 @@ def _run_of(
     description: MultiBoxDescription,
     network: MultiBoxNet,
     settings: MultiBoxTrainingSettings,
+    minutes: float | None,
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted; `files` are the checksums of all photographs."""
+    """Return what decides the result, but for the proposals and for iterations that are yet to be found.
+
+    `files` are the checksums of all photographs.
+    """
+    schedule = asdict(settings)
+    if minutes is not None:
+        del schedule["iterations"]
+        schedule["minutes"] = minutes
     rows = [[one.complete, list(one.rows)] for one in sources]
     parts = [dataset_checksum(one.dataset, checksums) for one, checksums in zip(sources, files, strict=True)]
     return TrainingRun(
@@ -311,13 +335,34 @@ def _run_of(
             "photographs or their annotations": hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest(),
         },
         settings={
-            **asdict(settings),
+            **schedule,
             "data": description.training.get("data"),
             "input_spec": description.input_spec.to_dict(),
             "priors": description.priors.to_dict(),
             "channels": description.channels,
         },
     )
+
+
+def _iterations_within(
+    drawer: SampleDrawer,
+    network: MultiBoxNet,
+    spec: InputSpec,
+    settings: MultiBoxTrainingSettings,
+    runtime: Runtime,
+    seconds: float,
+) -> int:
+    """Return how many iterations take so long, by trying some on a copy of the network."""
+    # As if the warm-up never ended, and with a trunk that learns from the first iteration on, which takes longest.
+    schedule = replace(settings, iterations=10**9, warm_up=10**9, head_iterations=0)
+    training = MultiBoxTraining(copy.deepcopy(network), spec, schedule, runtime)
+    with closing(run_ahead(drawer.draw, count(), workers=_drawers(runtime))) as batches:
+        return iterations_within(seconds, lambda _: training.step(next(batches).result()), training.averaged.check)
+
+
+def _drawers(runtime: Runtime) -> int:
+    """Return how many threads draw: on a CPU the network has the others."""
+    return available_processors() if runtime.device.type == "cuda" else 1
 
 
 class _Curve:
