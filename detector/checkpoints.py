@@ -33,6 +33,7 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.detector.second_heads import base_file, base_of, completed, differing
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
@@ -118,6 +119,33 @@ def save_region_classifier(
     write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
 
 
+def save_second_head(
+    path: str | Path,
+    network: GoogLeNet | PooledNetwork,
+    description: ClassifierDescription,
+    base: str | Path,
+) -> None:
+    """Write only what of the network differs from another checkpoint, as float16; see `second_heads`.
+
+    Args:
+        path: Of the file.
+        network: Whose trunk, or more, is that of `base`.
+        description: Of the whole classifier.
+        base: A shipped name, or a file in the same folder.
+
+    Raises:
+        CheckpointError: `base` cannot be read, lies elsewhere, or a weight is too large for float16.
+        InputError: The network is not what the description says, or shares nothing with `base`.
+    """
+    check_description(network, description)
+    below = read_checkpoint(weights_path(base), KIND)
+    if str(base) not in SHIPPED and Path(base).resolve().parent != Path(path).resolve().parent:
+        raise CheckpointError(f"{base} should lie in the folder of {path}, because it is looked for there")
+    own = differing(in_type(network.state_dict(), torch.float16, path), below)
+    name = str(base) if str(base) in SHIPPED else Path(base).name
+    write_checkpoint(path, KIND, {**_to_json(description), "base": base_of(below, name)}, own)
+
+
 def load_region_classifier(weights: str | Path, runtime: Runtime) -> AnyClassifier:
     """Return the classifier in a file, or the shipped one of that name, ready on `runtime`.
 
@@ -138,6 +166,8 @@ def read_region_network(weights: str | Path) -> tuple[GoogLeNet | PooledNetwork,
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
     description = _from_json(checkpoint.description, path)
+    below = base_file(checkpoint.description, path, {name: weights_path(name) for name in SHIPPED})
+    checkpoint = completed(checkpoint, KIND, below)
     network = network_for(description)
     load_into(network, checkpoint)
     return network, description
@@ -250,7 +280,9 @@ def _rewrite(path: str | Path, **changes: Any) -> None:
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND, as_stored=True)
     description = replace(_from_json(checkpoint.description, Path(path)), **changes)
-    write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
+    # A second head stays one.
+    kept = {name: value for name, value in checkpoint.description.items() if name == "base"}
+    write_checkpoint(path, KIND, {**_to_json(description), **kept}, checkpoint.tensors)
 
 
 def weights_path(weights: str | Path) -> Path:

@@ -53,7 +53,7 @@ _OF_SCHEDULE = ("iterations", "learning_rate", "warm_up", "train_from", "averagi
 _OF_POOLING = ("short_side", "fine_channels")
 _OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", "repeat_below")
 _OF_RUN = ("minutes", "best", "jitter", "smoothing")
-_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
+_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes", "warm_head")
 _OF_WARP = ("linear_batches",)
 
 
@@ -114,6 +114,10 @@ def main(
     own_classes: Annotated[
         bool | None,
         _option(_START, "The first data set's classes, though the detector has them and more.", "--own-classes"),
+    ] = None,
+    warm_head: Annotated[
+        bool | None,
+        _option(_START, "Start classes from ImageNet's outputs that are kinds of them. Default: no."),
     ] = None,
     seed: Annotated[int, _option(_START, "Of batches, mirroring, dropout, fresh layers, held-out images.")] = 0,
     iterations: Annotated[int | None, _option(_SCHEDULE, "Batches. Default: 2000.", min=1)] = None,
@@ -280,7 +284,14 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
     names = classes_to_train([one.dataset for one in job.sets], known)
     spec = replace((before and before.pooling) or PoolingSpec(), **_picked(given, _OF_POOLING))
     description = _pooled_description(job, given, before, names, spec)
-    start = pretrained_pooled(job.weights, names, spec, box_regression=description.box_regression, seed=job.seed)
+    start = pretrained_pooled(
+        job.weights,
+        names,
+        spec,
+        box_regression=description.box_regression,
+        seed=job.seed,
+        **_picked(given, ("warm_head",)),
+    )
     batches = _picked(given, _OF_BATCHES)
     for name, kind in (("scales", float), ("cells", int)):
         if name in batches:

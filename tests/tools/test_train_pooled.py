@@ -140,6 +140,7 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
         (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
         (("--regions", "warp", "--minutes", "3"), "--minutes: is for --regions pool, and this is --regions warp"),
+        (("--regions", "warp", "--warm-head"), "--warm-head: is for --regions pool, and this is --regions warp"),
         (("--linear-batches", "3"), "--linear-batches: is for --regions warp, and this is --regions pool"),
         (("--scales", "1;2"), "--scales: should be numbers with commas between them, got '1;2'"),
         (("--cells", "7,6.5"), "--cells: should be numbers with commas between them, got '7,6.5'"),
@@ -206,6 +207,17 @@ def test_every_setting_arrives(
     assert (description.pooling.short_side, description.pooling.fine_channels) == (600, 64)
     assert (description.objectness_power, description.iou_threshold, description.input_spec.context) == (0.25, 0.3, 0)
     assert [one.name for one in given["sources"]] == ["coco/train"]
+
+
+def test_a_warm_head_is_asked_for_and_needs_imagenet_s_outputs(
+    roots: tuple[Path, Path], pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--root", roots[0], "--output", tmp_path / "out", "--source", "selective-search", "--device", "cpu")
+    assert run("train", *where, "--pretrained", pretrained, "--warm-head") == 1
+    assert "should have ImageNet's 1000 outputs, it has 3" in " ".join(capsys.readouterr().err.split())
+    assert run("train", *where, "--warm-head") == 1
+    assert "coco is a region classifier; a warm head needs" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_shipped_model_is_trained_on_as_it_is_by_default(
