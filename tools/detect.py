@@ -2,7 +2,8 @@
 
 Detects objects in photographs: prints a table, draws a picture.
 
-Give images or folders (every file in a folder is tried). Without any, a photograph that scikit-image ships is used.
+Give images or folders (every file in a folder is tried, sub-folders are passed over). Without any, a photograph that
+scikit-image ships is used.
 The annotated pictures go beside the images, those of a folder into its sub-folder `detections`, or all to --output.
 An image that cannot be read is reported, the others are done, and the exit status is 1.
 """
