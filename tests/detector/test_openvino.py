@@ -123,7 +123,7 @@ def test_what_was_found_by_openvino_is_known_as_that(openvino: ModuleType, saved
 
 
 def test_int8_of_a_warping_classifier_is_refused(openvino: ModuleType, saved: Path) -> None:
-    with pytest.raises(InputError, match="int8 needs calibrated weights, and the warped's are not"):
+    with pytest.raises(InputError, match="int8 is for pooled detectors, and weights here warp; use bf16"):
         load_detector(saved, "cpu", runtime="openvino", precision="int8")
 
 
