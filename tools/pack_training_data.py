@@ -1,7 +1,9 @@
 """inception-rcnn pack_training_data --data coco:coco --data voc:VOC2012 --split train --split trainval --output parts
 
-Packs parts of data sets into files of about 32 MB, to be carried to the machine that trains: photographs as they lie,
-byte for byte, and their annotations. There, what has arrived is laid out again, as often as something arrives:
+Packs parts of data sets into files of about 32 MB, to be carried to the machine that trains.
+
+Photographs go as they lie, byte for byte, with their annotations. There, what has arrived is laid out again, as often
+as something arrives:
 
     inception-rcnn pack_training_data --unpack parts --output data
 

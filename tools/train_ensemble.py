@@ -1,7 +1,9 @@
 """inception-rcnn train_ensemble six.toml --output runs/six
 
-Trains the members of an ensemble one after the other, each as `inception-rcnn train` would with the options that the
-plan names. A plan is a TOML file: options for all, and a table for each member with its own.
+Trains the members of an ensemble one after the other, as a plan says.
+
+Each is trained as `inception-rcnn train` would with the options that the plan names. A plan is a TOML file: options for
+all, and a table for each member with its own.
 
     data = ["coco:coco", "voc:VOC2012"]
     split = ["train", "trainval"]
