@@ -34,6 +34,8 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.detector.second_heads import base_file, base_of, completed, differing
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
@@ -97,6 +99,7 @@ def settings_of(description: ClassifierDescription) -> DetectionSettings:
         objectness_power=description.objectness_power,
         iou_threshold=description.iou_threshold,
         max_proposals=description.max_proposals,
+        calibration=description.score_calibration,
     )
 
 
@@ -115,6 +118,33 @@ def save_region_classifier(
     """
     check_description(network, description)
     write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
+
+
+def save_second_head(
+    path: str | Path,
+    network: GoogLeNet | PooledNetwork,
+    description: ClassifierDescription,
+    base: str | Path,
+) -> None:
+    """Write only what of the network differs from another checkpoint, as float16; see `second_heads`.
+
+    Args:
+        path: Of the file.
+        network: Whose trunk, or more, is that of `base`.
+        description: Of the whole classifier.
+        base: A shipped name, or a file in the same folder.
+
+    Raises:
+        CheckpointError: `base` cannot be read, lies elsewhere, or a weight is too large for float16.
+        InputError: The network is not what the description says, or shares nothing with `base`.
+    """
+    check_description(network, description)
+    below = read_checkpoint(weights_path(base), KIND)
+    if str(base) not in SHIPPED and Path(base).resolve().parent != Path(path).resolve().parent:
+        raise CheckpointError(f"{base} should lie in the folder of {path}, because it is looked for there")
+    own = differing(in_type(network.state_dict(), torch.float16, path), below)
+    name = str(base) if str(base) in SHIPPED else Path(base).name
+    write_checkpoint(path, KIND, {**_to_json(description), "base": base_of(below, name)}, own)
 
 
 def load_region_classifier(weights: str | Path, runtime: Runtime) -> AnyClassifier:
@@ -137,6 +167,8 @@ def read_region_network(weights: str | Path) -> tuple[GoogLeNet | PooledNetwork,
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
     description = _from_json(checkpoint.description, path)
+    below = base_file(checkpoint.description, path, {name: weights_path(name) for name in SHIPPED})
+    checkpoint = completed(checkpoint, KIND, below)
     network = network_for(description)
     load_into(network, checkpoint)
     return network, description
@@ -216,6 +248,23 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     _rewrite(path, score_threshold=shortened_threshold(threshold))
 
 
+def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, threshold: float) -> None:
+    """Rewrite a checkpoint of one's own with calibrated scores and a threshold that suits them; nothing else changes.
+
+    Args:
+        path: The checkpoint.
+        calibration: Of the scores that it gave so far.
+        threshold: A calibrated score.
+
+    Raises:
+        CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
+        InputError: After the calibration that it has already, the numbers are out of range.
+    """
+    before = read_classifier_description(path).score_calibration
+    both = calibration if before is None else calibration.after(before)
+    _rewrite(path, score_calibration=both, score_threshold=shortened_threshold(threshold))
+
+
 def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> None:
     """Rewrite a checkpoint of one's own so that it can be computed in int8; nothing else changes.
 
@@ -233,9 +282,11 @@ def _rewrite(path: str | Path, **changes: Any) -> None:
     """Change some of what a checkpoint says of itself."""
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
-    checkpoint = read_checkpoint(path, KIND)
+    checkpoint = read_checkpoint(path, KIND, as_stored=True)
     description = replace(_from_json(checkpoint.description, Path(path)), **changes)
-    write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
+    # A second head stays one.
+    kept = {name: value for name, value in checkpoint.description.items() if name == "base"}
+    write_checkpoint(path, KIND, {**_to_json(description), **kept}, checkpoint.tensors)
 
 
 def weights_path(weights: str | Path) -> Path:
@@ -270,6 +321,7 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "activation_ranges": description.activation_ranges,
         "seen": seen_to_json(description.seen),
         "output_groups": list(description.output_groups),
+        "score_calibration": None if (scores := description.score_calibration) is None else scores.to_dict(),
     }
 
 
@@ -317,6 +369,9 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
             seen=seen_from_json(values.get("seen")),
             output_groups=_groups_from_json(values.get("output_groups", [])),
+            score_calibration=None
+            if (stored := values.get("score_calibration")) is None
+            else ScoreCalibration.from_dict(stored),
         )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -353,7 +408,7 @@ def _ranges_from_json(stored: Any) -> dict[str, Ranges]:
 
 
 def _is_range(pair: Any) -> bool:
-    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
+    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and abs(one) < 1e30 for one in pair)
     return numbers and len(pair) == 2 and pair[0] <= pair[1]
 
 

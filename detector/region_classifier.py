@@ -27,6 +27,7 @@ from inception_rcnn.detector.region_pooling import (
     enlarged_boxes,
     pooled_input,
 )
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.progress import StageClock
@@ -60,6 +61,7 @@ class ClassifierDescription:
         output_groups: Of a network whose last layer has other outputs than the classes, ImageNet's 1000: for each of
             them the class whose probability it adds to, C for background (`imagenet_head.py`).
         seen: The photographs it learned from, and those that the MultiBox it was trained with did, as far as known.
+        score_calibration: What makes a score of 0.5 mean that half of such detections are right; None: not known.
 
     Raises:
         InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, no proposals, or
@@ -80,6 +82,7 @@ class ClassifierDescription:
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
     seen: tuple[SeenPart, ...] = ()
     output_groups: tuple[int, ...] = ()
+    score_calibration: ScoreCalibration | None = None
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)

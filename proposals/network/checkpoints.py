@@ -49,11 +49,17 @@ class MultiBoxDescription:
         return MultiBoxNet(self.input_spec.side, self.priors, self.channels)
 
 
-def save_multibox(path: str | Path, state: dict[str, Tensor], description: MultiBoxDescription) -> None:
-    """Write a state dict as float16, with its description.
+def save_multibox(
+    path: str | Path,
+    state: dict[str, Tensor],
+    description: MultiBoxDescription,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a state dict, its numbers as `dtype`, with its description.
 
     Raises:
-        CheckpointError: A weight is too large for float16.
+        CheckpointError: A weight is too large for `dtype`.
     """
     values = {
         "architecture": {"name": "multibox", "trunk": "googlenet", "channels": description.channels},
@@ -63,7 +69,7 @@ def save_multibox(path: str | Path, state: dict[str, Tensor], description: Multi
         "licence": description.licence,
         "seen": seen_to_json(description.seen),
     }
-    write_checkpoint(path, KIND, values, in_type(state, torch.float16, path))
+    write_checkpoint(path, KIND, values, in_type(state, dtype, path))
 
 
 def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = None) -> MultiBox:

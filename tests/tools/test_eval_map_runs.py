@@ -254,6 +254,27 @@ def test_the_best_threshold_is_stored_in_each_checkpoint(
     assert load_detector(str(second), "cpu").settings.score_threshold == pytest.approx(float(shown), abs=6e-4)
 
 
+def test_a_calibration_is_stored_in_each_checkpoint_and_changes_no_order(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(model.read_bytes())
+    assert run(root, copy, "--store-calibration") == 0
+    printed = capsys.readouterr().out
+    (slope, offset, threshold) = re.findall(r"slope ([\d.]+), offset (-?[\d.]+), score threshold ([\d.]+)", printed)[0]
+    assert " are right" in printed and f"stored in {copy}" in printed
+    detector = load_detector(str(copy), "cpu")
+    calibration = detector.settings.calibration
+    assert calibration is not None and calibration.slope == pytest.approx(float(slope), abs=6e-4)
+    assert calibration.offset == pytest.approx(float(offset), abs=6e-4)
+    assert detector.settings.score_threshold == pytest.approx(float(threshold), abs=6e-4)
+    raw, image = load_detector(str(model), "cpu"), root / "val" / "2.png"
+    ours = detector.with_settings(score_threshold=0.0)(image)
+    theirs = raw.with_settings(score_threshold=0.0)(image)
+    np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+    np.testing.assert_allclose(ours.scores, calibration.apply(theirs.scores), rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("named", [(), ("coco-mini",), ("file",)], ids=["nothing", "shipped name", "shipped file"])
 def test_no_threshold_is_stored_in_what_is_shipped(
     named: tuple[str, ...], root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
