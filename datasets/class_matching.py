@@ -104,6 +104,11 @@ def other_names(name: str) -> tuple[str, ...]:
     return tuple(other for other in _same_names().get(_plain(name), ()) if other != _plain(name))
 
 
+def coco_classes() -> tuple[str, ...]:
+    """Return COCO's 80 classes in the order of their category ids."""
+    return tuple(dict.fromkeys(row["coco"] for row in _rows()))
+
+
 @cache
 def _rows() -> tuple[dict[str, str], ...]:
     """Return the table: a row for each class of COCO, or for each class of ILSVRC DET that it overlaps."""

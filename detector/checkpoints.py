@@ -22,6 +22,7 @@ from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.imagenet_head import GroupedLinear
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import (
@@ -203,9 +204,12 @@ def photographs_seen(weights: str | Path) -> tuple[SeenPart, ...]:
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
     """Return a network with fresh weights as the description says it is."""
     classes = len(description.class_names)
-    if description.pooling is None:
-        return GoogLeNet(classes + 1)
-    return PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+    network: GoogLeNet | PooledNetwork = GoogLeNet(classes + 1)
+    if description.pooling is not None:
+        network = PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+    if description.output_groups and network.classifier is not None:
+        network.classifier = GroupedLinear(network.classifier.in_features, description.output_groups)
+    return network
 
 
 def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[str | Path]:
@@ -316,6 +320,7 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "max_proposals": description.max_proposals,
         "activation_ranges": description.activation_ranges,
         "seen": seen_to_json(description.seen),
+        "output_groups": list(description.output_groups),
         "score_calibration": None if (scores := description.score_calibration) is None else scores.to_dict(),
     }
 
@@ -363,6 +368,7 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             max_proposals=values.get("max_proposals", 200),
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
             seen=seen_from_json(values.get("seen")),
+            output_groups=_groups_from_json(values.get("output_groups", [])),
             score_calibration=None
             if (stored := values.get("score_calibration")) is None
             else ScoreCalibration.from_dict(stored),
@@ -382,6 +388,13 @@ def _pooling_from_json(values: dict[str, Any], path: Path) -> PoolingSpec | None
         return PoolingSpec.from_dict(stored)
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _groups_from_json(stored: Any) -> tuple[int, ...]:
+    """Return the group of each output; none in files of networks whose outputs are their classes."""
+    if not isinstance(stored, list) or not all(type(one) is int for one in stored):
+        raise InputError(f"output_groups should be a list of whole numbers, got {stored!r}")
+    return tuple(stored)
 
 
 def _ranges_from_json(stored: Any) -> dict[str, Ranges]:

@@ -6,21 +6,17 @@ pre-trained network with a linear classifier on top), with a softmax in place of
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import seeded
-from inception_rcnn.backbones.weights import read_state
-from inception_rcnn.datasets.imagenet_classes import imagenet_outputs, imagenet_synsets
 from inception_rcnn.detector.checkpoints import (
     KIND,
     SHIPPED,
@@ -28,6 +24,7 @@ from inception_rcnn.detector.checkpoints import (
     read_region_network,
     weights_path,
 )
+from inception_rcnn.detector.imagenet_head import imagenet_layer, warm_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
@@ -36,7 +33,6 @@ from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.progress import progress_bar
 from inception_rcnn.structures.provenance import CLASSIFIER, SeenPart
 
-_WARMTH = 0.4  # see `warm_classifier`
 # Batches for the linear start are numbered apart from those of the training, so that no batch comes twice.
 _LINEAR_OFFSET = 1_000_000_000
 
@@ -85,7 +81,7 @@ def pretrained_network(
         if described is None:
             return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
         old, _ = read_region_network(weights)
-        known = described.class_names == class_names and isinstance(old, GoogLeNet)
+        known = described.class_names == class_names and isinstance(old, GoogLeNet) and not described.output_groups
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
         kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
         network = googlenet(weights=kept, num_classes=outputs)
@@ -137,62 +133,12 @@ def pretrained_pooled(
     prefix = "" if isinstance(old, PooledNetwork) else "trunk."
     own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
     fresh = {_layer(key) for key, value in given.items() if key not in own or own[key].shape != value.shape}
-    if described.class_names != class_names:
+    if described.class_names != class_names or described.output_groups:
         fresh.add("classifier")
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
     knows = "classifier.weight" in kept
     return PretrainedNetwork(network, knows, _origin(name, described), _learned_from(described))
-
-
-def imagenet_layer(weights: str | Path) -> nn.Linear:
-    """Return the last layer of GoogLeNet trained on ImageNet, 1024 features -> 1000 outputs.
-
-    Args:
-        weights: In one of the files that `googlenet` reads.
-
-    Raises:
-        InputError: They have no such layer, or another kind of file.
-        CheckpointError: The file is missing, damaged or of another network.
-    """
-    state, origin = read_state(weights)
-    layer, weight = googlenet(weights=state).classifier, state.get("classifier.weight")
-    if layer is None or weight is None or weight.shape != layer.weight.shape:
-        found = "none" if weight is None else f"{len(weight)}"
-        raise InputError(f"{origin} should have ImageNet's {len(imagenet_synsets())} outputs, it has {found}")
-    return layer
-
-
-@torch.no_grad()
-def warm_classifier(classifier: nn.Linear, imagenet: nn.Linear, class_names: Sequence[str]) -> int:
-    """Give a last layer what ImageNet's outputs know of its classes, and return of how many they know something.
-
-    A class's row is the mean of the rows of ImageNet's outputs that are kinds of it, times 0.4: a region is seen less
-    clearly than a photograph, and on 2,545 regions of 40 photographs of COCO that factor had the lowest loss. Other
-    rows, and columns behind the 1,024 that ImageNet's layer reads, are 0. So is background's, whose bias makes a region
-    that tells nothing background by three to one, as batches are drawn.
-
-    Args:
-        classifier: D >= 1024 features -> C + 1 outputs, background last. It is changed.
-        imagenet: From `imagenet_layer`.
-        class_names: C names.
-
-    Raises:
-        InputError: ImageNet knows nothing of any class.
-    """
-    outputs = imagenet_outputs(class_names)
-    if not any(outputs):
-        raise InputError(
-            f"ImageNet has no kind of any of the {len(outputs)} classes, {class_names[0]} ...; no warm head"
-        )
-    classifier.weight.zero_()
-    classifier.bias.zero_()
-    for row, known in enumerate(map(list, outputs)):
-        if known:
-            classifier.weight[row, : imagenet.in_features] = _WARMTH * imagenet.weight[known].mean(dim=0)
-            classifier.bias[row] = _WARMTH * imagenet.bias[known].mean()
-    classifier.bias[-1] = math.log(3 * len(outputs))
-    return sum(map(bool, outputs))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:

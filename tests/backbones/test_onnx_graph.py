@@ -73,6 +73,8 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     ),
     "by prior": lambda x: x.permute(0, 2, 3, 1).reshape(len(x), -1, 3),
     "squeeze": lambda x: x.mean(dim=1, keepdim=True).squeeze(1),
+    "exponentials": lambda x: (x - x.amax(dim=1, keepdim=True)).exp().log(),
+    "product": lambda x: x.mean(dim=(2, 3)) @ torch.linspace(-1, 1, 15).reshape(3, 5),
     "nearest": lambda x: functional.interpolate(x, size=(14, 17), mode="nearest"),
 }
 
