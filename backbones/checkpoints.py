@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from inception_rcnn.backbones.rounding import expanded, rounded
 from inception_rcnn.structures import CheckpointError, DataFormatError, InputError
 from inception_rcnn.structures.array_file import read_array_description, read_array_file, write_array_file
 
@@ -72,8 +73,14 @@ def read_description(path: str | Path) -> dict[str, Any]:
         return read_array_description(path)
 
 
-def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
+def read_checkpoint(path: str | Path, kind: str, *, as_stored: bool = False) -> Checkpoint:
     """Return everything in a checkpoint, its data verified against the checksum in its header.
+
+    Args:
+        path: The file.
+        kind: What it should be.
+        as_stored: Whether weights that were stored as int8 stay so, to be written again; else they are floating-point
+            numbers.
 
     Raises:
         CheckpointError: As `read_description`, or another kind, or data that differ from the checksum.
@@ -81,7 +88,12 @@ def read_checkpoint(path: str | Path, kind: str) -> Checkpoint:
     with _checkpoint_errors():
         file = read_array_file(path, kind)
     tensors = {name: torch.from_numpy(array) for name, array in file.arrays.items()}
-    return Checkpoint(file.kind, file.description, tensors, file.path)
+    if as_stored:
+        return Checkpoint(file.kind, file.description, tensors, file.path)
+    try:
+        return Checkpoint(file.kind, file.description, expanded(tensors), file.path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -128,15 +140,23 @@ def load_into(module: torch.nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def in_type(state: Mapping[str, Tensor], dtype: torch.dtype, path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors as `dtype` on the CPU, to be written to `path`.
+    """Return the tensors as `dtype` on the CPU, to be written to `path`; as int8 they have scales beside them.
 
     Raises:
         CheckpointError: A value is too large for `dtype`, or not finite.
     """
-    tensors = {name: tensor.detach().to("cpu", dtype) for name, tensor in state.items()}
+    stored = torch.float32 if dtype == torch.int8 else dtype
+    tensors = {name: tensor.detach().to("cpu", stored) for name, tensor in state.items()}
+    _check_finite(tensors, dtype, path)
+    if dtype == torch.int8:
+        tensors = rounded(tensors)
+        _check_finite(tensors, torch.float16, path)
+    return tensors
+
+
+def _check_finite(tensors: Mapping[str, Tensor], dtype: torch.dtype, path: str | Path) -> None:
     if wrong := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
         raise CheckpointError(f"{path}: {wrong[0]} holds values that are not finite as {dtype}; nothing was written")
-    return tensors
 
 
 def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> Path:

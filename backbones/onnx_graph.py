@@ -20,16 +20,18 @@ from inception_rcnn.structures import InputError, MissingDependencyError
 OPSET: Final = 19
 # Written out, so that runtimes older than the library that writes the file read it. Source: ONNX's table of versions.
 _IR_VERSION: Final = 9
+_CONVOLUTION: Final = "convolution"
 
 
 def onnx_model(recording: Recording) -> bytes:
     """Return an ONNX model that computes what the part computes, its weights inside.
 
     Raises:
-        InputError: The part calls what has no translation.
+        InputError: The part calls what has no translation, or its ranges are of another number of convolutions.
         MissingDependencyError: onnx is not installed.
     """
     part = recording.part
+    _check_ranges(recording)
     graph = _Graph(part.ranges)
     for port, tensor, value in zip(part.inputs, part.example, recording.inputs, strict=True):
         graph.add_input(port, tensor, value)
@@ -38,6 +40,17 @@ def onnx_model(recording: Recording) -> bytes:
     for port, tensor, made in zip(part.outputs, recording.results, recording.outputs, strict=True):
         graph.add_output(port, tensor, made)
     return graph.serialised(part.name)
+
+
+def _check_ranges(recording: Recording) -> None:
+    """Raise if there are ranges, and not one for each convolution with a bias."""
+    part = recording.part
+    convolutions = sum(call.name == _CONVOLUTION and call.arguments[2] is not None for call in recording.calls)
+    if part.ranges is not None and len(part.ranges) != convolutions:
+        raise InputError(
+            f"the {part.name}'s activation ranges should be of its {convolutions} convolutions, and are of "
+            f"{len(part.ranges)}; calibrate the weights again with `inception-rcnn calibrate`"
+        )
 
 
 class _Graph:
@@ -60,13 +73,18 @@ class _Graph:
         self._names: dict[Value, str] = {}
         self._roundings: dict[tuple[Value, float], str] = {}
         self._translations: dict[str, Callable[..., str | list[str]]] = {
-            "convolution": self._convolution,
+            _CONVOLUTION: self._convolution,
             "max_pool2d_with_indices": self._max_pool,
             "split_with_sizes": self._split,
             "cat": lambda tensors, axis=0: self._node("Concat", tensors, axis=axis),
             "relu": lambda x: self._node("Relu", [x]),
             "sqrt": lambda x: self._node("Sqrt", [x]),
             "rsqrt": lambda x: self._node("Reciprocal", [self._node("Sqrt", [x])]),
+            "exp": lambda x: self._node("Exp", [x]),
+            "log": lambda x: self._node("Log", [x]),
+            "amax": lambda x, axes, keep=False: self._node("ReduceMax", [x, _whole(axes)], keepdims=int(keep)),
+            "sub": lambda x, y: self._node("Sub", [x, y]),
+            "mm": lambda x, y: self._node("MatMul", [x, y]),
             "add": lambda x, y: self._node("Add", [x, y]),
             "mul": lambda x, y: self._node("Mul", [x, y]),
             "mean": lambda x, axes, keep=False: self._node("ReduceMean", [x, _whole(axes)], keepdims=int(keep)),
@@ -174,7 +192,9 @@ class _Graph:
     def _rounded(self, x: Value, limits: tuple[float, float]) -> str:
         """Return the value rounded to 256 steps between its limits, of which 0 is one."""
         low, high = min(limits[0], 0.0), max(limits[1], 0.0)
-        step = np.float32((high - low) / 255 or 1.0)
+        step = np.float32((high - low) / 255)
+        if step < np.finfo(np.float32).tiny:  # nothing but zeros was read
+            step = np.float32(1.0)
         how = [step, np.uint8(round(-low / float(step)))]
         # Convolutions that read the same share what is rounded.
         key = (x, float(step))

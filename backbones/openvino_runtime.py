@@ -199,8 +199,8 @@ def _keep(path: Path, exported: Any) -> None:
         others = sorted(path.parent.glob(f"*{_SUFFIX}"), key=lambda file: file.stat().st_mtime, reverse=True)
         for old in others[_MOST_FILES:]:
             old.unlink()
-    except OSError:
-        pass  # a full disk, a folder of somebody else's: the next start compiles again
+    except (OSError, InputError):
+        pass  # a full disk, a folder of somebody else's, or removed just now: the next start compiles again
 
 
 def _as_array(tensor: Tensor) -> NDArray[np.float32]:

@@ -7,7 +7,9 @@ they can be translated (`onnx_graph.py`), and known by their content: operations
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,8 @@ from inception_rcnn.structures import InputError
 # Lowest and highest of what each convolution with a bias reads, in the order of the calls. Those without a bias (the
 # sums of the response normalisation) stay in floating point.
 Ranges = tuple[tuple[float, float], ...]
+# The number of torch's threads is the process's: of two that record at a time one would take the other's 1 for it.
+_RECORDING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -125,23 +129,30 @@ def record(part: Part) -> Recording:
     Raises:
         InputError: It has another number of inputs or outputs than it names.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # on so small an input several wait for each other longer than they work
-    try:
-        # In inference mode torch shows other operations; the example is kept from those that write into it.
-        with torch.inference_mode(False), torch.no_grad():
-            example = [one.clone() for one in part.example]
-            recorder = _Recorder(example)
-            with recorder:
-                results = tuple(flat(part.module(*example)))
-    finally:
-        torch.set_num_threads(threads)
+    # In inference mode torch shows other operations; the example is kept from those that write into it.
+    with _one_thread(), torch.inference_mode(False), torch.no_grad():
+        example = [one.clone() for one in part.example]
+        recorder = _Recorder(example)
+        with recorder:
+            results = tuple(flat(part.module(*example)))
     if len(part.example) != len(part.inputs) or len(results) != len(part.outputs):
         raise InputError(
             f"{part.name} names {len(part.inputs)} inputs and {len(part.outputs)} outputs, "
             f"and has {len(part.example)} and {len(results)}"
         )
     return Recording(part, tuple(recorder.calls), recorder.inputs, recorder.replaced(results), results)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: on so small an input several wait for each other longer than they work."""
+    with _RECORDING:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -22,6 +22,7 @@ from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.imagenet_head import GroupedLinear
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import (
@@ -33,8 +34,12 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.detector.second_heads import base_file, base_of, completed, differing
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
+from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError
+from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_from_json, seen_to_json
 
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
@@ -94,6 +99,7 @@ def settings_of(description: ClassifierDescription) -> DetectionSettings:
         objectness_power=description.objectness_power,
         iou_threshold=description.iou_threshold,
         max_proposals=description.max_proposals,
+        calibration=description.score_calibration,
     )
 
 
@@ -112,6 +118,33 @@ def save_region_classifier(
     """
     check_description(network, description)
     write_checkpoint(path, KIND, _to_json(description), in_type(network.state_dict(), dtype, path))
+
+
+def save_second_head(
+    path: str | Path,
+    network: GoogLeNet | PooledNetwork,
+    description: ClassifierDescription,
+    base: str | Path,
+) -> None:
+    """Write only what of the network differs from another checkpoint, as float16; see `second_heads`.
+
+    Args:
+        path: Of the file.
+        network: Whose trunk, or more, is that of `base`.
+        description: Of the whole classifier.
+        base: A shipped name, or a file in the same folder.
+
+    Raises:
+        CheckpointError: `base` cannot be read, lies elsewhere, or a weight is too large for float16.
+        InputError: The network is not what the description says, or shares nothing with `base`.
+    """
+    check_description(network, description)
+    below = read_checkpoint(weights_path(base), KIND)
+    if str(base) not in SHIPPED and Path(base).resolve().parent != Path(path).resolve().parent:
+        raise CheckpointError(f"{base} should lie in the folder of {path}, because it is looked for there")
+    own = differing(in_type(network.state_dict(), torch.float16, path), below)
+    name = str(base) if str(base) in SHIPPED else Path(base).name
+    write_checkpoint(path, KIND, {**_to_json(description), "base": base_of(below, name)}, own)
 
 
 def load_region_classifier(weights: str | Path, runtime: Runtime) -> AnyClassifier:
@@ -134,6 +167,8 @@ def read_region_network(weights: str | Path) -> tuple[GoogLeNet | PooledNetwork,
     path = weights_path(weights)
     checkpoint = read_checkpoint(path, KIND)
     description = _from_json(checkpoint.description, path)
+    below = base_file(checkpoint.description, path, {name: weights_path(name) for name in SHIPPED})
+    checkpoint = completed(checkpoint, KIND, below)
     network = network_for(description)
     load_into(network, checkpoint)
     return network, description
@@ -152,12 +187,29 @@ def read_classifier_description(weights: str | Path) -> ClassifierDescription:
     return _from_json(description, path)
 
 
+def photographs_seen(weights: str | Path) -> tuple[SeenPart, ...]:
+    """Return what a region classifier and the MultiBox it proposes with learned from, as far as their files say.
+
+    Raises:
+        CheckpointError: A file is missing, damaged, of another kind, or its header is at odds with itself.
+    """
+    description = read_classifier_description(weights)
+    try:
+        proposing = ProposalSettings.from_dict(description.proposal_settings)
+    except InputError as error:
+        raise CheckpointError(f"{weights}: {error}") from error
+    return joined_seen(description.seen, multibox_seen(proposing.multibox) if proposing.needs_multibox else ())
+
+
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
     """Return a network with fresh weights as the description says it is."""
     classes = len(description.class_names)
-    if description.pooling is None:
-        return GoogLeNet(classes + 1)
-    return PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+    network: GoogLeNet | PooledNetwork = GoogLeNet(classes + 1)
+    if description.pooling is not None:
+        network = PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+    if description.output_groups and network.classifier is not None:
+        network.classifier = GroupedLinear(network.classifier.in_features, description.output_groups)
+    return network
 
 
 def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[str | Path]:
@@ -196,6 +248,23 @@ def with_score_threshold(path: str | Path, threshold: float) -> None:
     _rewrite(path, score_threshold=shortened_threshold(threshold))
 
 
+def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, threshold: float) -> None:
+    """Rewrite a checkpoint of one's own with calibrated scores and a threshold that suits them; nothing else changes.
+
+    Args:
+        path: The checkpoint.
+        calibration: Of the scores that it gave so far.
+        threshold: A calibrated score.
+
+    Raises:
+        CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
+        InputError: After the calibration that it has already, the numbers are out of range.
+    """
+    before = read_classifier_description(path).score_calibration
+    both = calibration if before is None else calibration.after(before)
+    _rewrite(path, score_calibration=both, score_threshold=shortened_threshold(threshold))
+
+
 def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> None:
     """Rewrite a checkpoint of one's own so that it can be computed in int8; nothing else changes.
 
@@ -213,9 +282,11 @@ def _rewrite(path: str | Path, **changes: Any) -> None:
     """Change some of what a checkpoint says of itself."""
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
-    checkpoint = read_checkpoint(path, KIND)
+    checkpoint = read_checkpoint(path, KIND, as_stored=True)
     description = replace(_from_json(checkpoint.description, Path(path)), **changes)
-    write_checkpoint(path, KIND, _to_json(description), checkpoint.tensors)
+    # A second head stays one.
+    kept = {name: value for name, value in checkpoint.description.items() if name == "base"}
+    write_checkpoint(path, KIND, {**_to_json(description), **kept}, checkpoint.tensors)
 
 
 def weights_path(weights: str | Path) -> Path:
@@ -248,6 +319,9 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
         "iou_threshold": description.iou_threshold,
         "max_proposals": description.max_proposals,
         "activation_ranges": description.activation_ranges,
+        "seen": seen_to_json(description.seen),
+        "output_groups": list(description.output_groups),
+        "score_calibration": None if (scores := description.score_calibration) is None else scores.to_dict(),
     }
 
 
@@ -293,6 +367,11 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             iou_threshold=values.get("iou_threshold", 0.3),
             max_proposals=values.get("max_proposals", 200),
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
+            seen=seen_from_json(values.get("seen")),
+            output_groups=_groups_from_json(values.get("output_groups", [])),
+            score_calibration=None
+            if (stored := values.get("score_calibration")) is None
+            else ScoreCalibration.from_dict(stored),
         )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -311,6 +390,13 @@ def _pooling_from_json(values: dict[str, Any], path: Path) -> PoolingSpec | None
         raise CheckpointError(f"{path}: {error}") from error
 
 
+def _groups_from_json(stored: Any) -> tuple[int, ...]:
+    """Return the group of each output; none in files of networks whose outputs are their classes."""
+    if not isinstance(stored, list) or not all(type(one) is int for one in stored):
+        raise InputError(f"output_groups should be a list of whole numbers, got {stored!r}")
+    return tuple(stored)
+
+
 def _ranges_from_json(stored: Any) -> dict[str, Ranges]:
     """Return what each part's convolutions read, by the part's name; empty in files that were not calibrated."""
     if not isinstance(stored, dict) or not all(isinstance(pairs, list) for pairs in stored.values()):
@@ -322,7 +408,7 @@ def _ranges_from_json(stored: Any) -> dict[str, Ranges]:
 
 
 def _is_range(pair: Any) -> bool:
-    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and math.isfinite(one) for one in pair)
+    numbers = isinstance(pair, list) and all(isinstance(one, int | float) and abs(one) < 1e30 for one in pair)
     return numbers and len(pair) == 2 and pair[0] <= pair[1]
 
 

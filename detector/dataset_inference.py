@@ -19,6 +19,7 @@ from inception_rcnn.datasets.detections.stored import (
     write_stored_detections,
 )
 from inception_rcnn.detector.checkpoints import weights_path
+from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector, PreparedImage
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import Detections, InputError, ProgressBar, Proposals, progress_bar, sha256_of
@@ -112,6 +113,7 @@ def describe_run(detector: Detector, weights: Sequence[str | Path], proposals_fi
             for member in ensemble.members
         ],
         "arithmetic": _arithmetic(ensemble.runtime),
+        **_ranges(ensemble),
         "proposals": proposals,
         "multibox": None if detector.multibox is None else detector.multibox.checksum,
         **asdict(detector.settings),
@@ -121,6 +123,13 @@ def describe_run(detector: Detector, weights: Sequence[str | Path], proposals_fi
 def _arithmetic(runtime: Runtime) -> str:
     """Return what decides how products are rounded."""
     return str(runtime) if runtime.openvino else f"{runtime.dtype} on {runtime.device.type}"
+
+
+def _ranges(ensemble: Ensemble) -> dict[str, Any]:
+    """Return between which numbers int8 rounds; weights have a checksum, and these stand beside them."""
+    if ensemble.runtime.openvino != "int8":
+        return {}
+    return {"activation_ranges": [member.description.activation_ranges for member in ensemble.members]}
 
 
 def detect_set(

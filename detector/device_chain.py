@@ -27,7 +27,7 @@ from inception_rcnn.backbones.openvino_runtime import compile_part
 from inception_rcnn.backbones.recording import Part, Port
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.detector.device_warp import DeviceWarp
-from inception_rcnn.structures import check_rgb
+from inception_rcnn.structures import InputError, check_rgb
 
 # A batch is filled up to the next of these: little is computed for nothing, and few graphs are kept.
 _SIZES = (16, 32, 64, 128, 256, 384, 512)
@@ -46,6 +46,9 @@ class WarpedChain:
 
     Attributes:
         batch: Regions in a batch at most; less than the runtime's after memory was short.
+
+    Raises:
+        InputError: They are to be computed in int8, which they are not calibrated for.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class WarpedChain:
         self.batch = runtime.batch
         self._compute: Callable[[Tensor], list[Tensor]] = self._logits
         if self.networks and runtime.openvino is not None:
+            if runtime.openvino == "int8":  # `calibrate`, which the compiler's error names, is for pooled ones
+                raise InputError("precision int8 is for pooled detectors, and weights here warp; use bf16 or fp32")
             self._compute = compile_part(self.part(), runtime.openvino)
         self._batches: dict[int, _Batch] = {}
         self._pool = memory_pool(runtime.device)

@@ -95,8 +95,11 @@ def _pooled(
 ) -> Iterator[Exportable]:
     description, network = classifier.description, classifier.network
     ranges = description.activation_ranges if int8 else {}
-    if int8 and not ranges:
-        raise InputError("int8 needs calibrated weights; calibrate them with `inception-rcnn calibrate`")
+    if int8 and (missing := [name for name in (TRUNK, HEAD) if name not in ranges]):
+        raise InputError(
+            f"int8 needs calibrated weights, and the {missing[0]}'s are not; calibrate them with "
+            "`inception-rcnn calibrate`"
+        )
     with torch.inference_mode():
         seen, corners = classifier.enlarged(image, _regions(image))
         maps = network.maps(seen)

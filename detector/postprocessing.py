@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.detector.ensemble import RegionScores
 from inception_rcnn.detector.region_classifier import check_power
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import Detections, InputError, clip_boxes, nms_per_class, one_name_each
 from inception_rcnn.structures.boxes import decode_boxes
 
@@ -34,6 +35,9 @@ class DetectionSettings:
         objectness_power: A detection's score is the class's probability times this power of the objectness of its box,
             where a network looked at it; 0: the probability alone, as in R-CNN. `load_detector` takes the checkpoint's.
         box_regression: Whether boxes are moved as the weights say, if they say it; else they are the proposals' own.
+        calibration: What makes a score of 0.5 mean that half of such detections are right; the order of scores stays.
+            `load_detector` takes the checkpoint's. None: scores as they come. The score threshold is compared with
+            what comes out of it.
         one_name_iou: Of detections, whatever their classes, whose boxes overlap so much or more, only the best stays:
             one thing has one name, for people to look at (`inception-rcnn detect`: 0.8). None: every class for itself,
             as evaluation wants it.
@@ -51,6 +55,7 @@ class DetectionSettings:
     max_detections: int | None = 100
     objectness_power: float = 1.0
     box_regression: bool = True
+    calibration: ScoreCalibration | None = None
     one_name_iou: float | None = None
 
     def __post_init__(self) -> None:
@@ -79,6 +84,8 @@ def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: 
         class_names: Of the C classes.
     """
     boxes, values = moved_boxes(scores, settings), weighed_scores(scores, settings.objectness_power)
+    if settings.calibration is not None:
+        values = settings.calibration.apply(values)
     # A box moved out of the image has nothing left to show.
     rows = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     boxes = boxes[rows]

@@ -18,6 +18,7 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.inference import with_inference_trunk
 from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.detector.imagenet_head import GroupedLinear, check_groups
 from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
     PooledMaps,
@@ -26,9 +27,11 @@ from inception_rcnn.detector.region_pooling import (
     enlarged_boxes,
     pooled_input,
 )
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area
 from inception_rcnn.structures.progress import StageClock
+from inception_rcnn.structures.provenance import SeenPart
 
 # What the ImageNet weights expect, with R-CNN's 16 px of context around a region.
 REGION_INPUT: Final = InputSpec(context=16)
@@ -55,9 +58,14 @@ class ClassifierDescription:
         max_proposals: So many regions are looked at by default; where more cost more than they bring.
         activation_ranges: Of what the convolutions of a pooled network's parts read in photographs, by the part's
             name; int8 needs them (`calibration.py`).
+        output_groups: Of a network whose last layer has other outputs than the classes, ImageNet's 1000: for each of
+            them the class whose probability it adds to, C for background (`imagenet_head.py`).
+        seen: The photographs it learned from, and those that the MultiBox it was trained with did, as far as known.
+        score_calibration: What makes a score of 0.5 mean that half of such detections are right; None: not known.
 
     Raises:
-        InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, or no proposals.
+        InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, no proposals, or
+            other groups than classes and background.
     """
 
     class_names: tuple[str, ...]
@@ -72,6 +80,9 @@ class ClassifierDescription:
     iou_threshold: float = 0.3
     max_proposals: int = 200
     activation_ranges: dict[str, Ranges] = field(default_factory=dict)
+    seen: tuple[SeenPart, ...] = ()
+    output_groups: tuple[int, ...] = ()
+    score_calibration: ScoreCalibration | None = None
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
@@ -82,6 +93,11 @@ class ClassifierDescription:
             raise InputError(f"max_proposals should be a whole number, at least 1, got {most!r}")
         if self.box_regression and self.pooling is None:
             raise InputError("box_regression needs pooled regions; a warping classifier has no box offsets")
+        if self.output_groups and check_groups(self.output_groups) != len(self.class_names) + 1:
+            raise InputError(
+                f"output_groups should have {len(self.class_names) + 1} groups, for the classes and background, got "
+                f"{check_groups(self.output_groups)}"
+            )
 
     @property
     def regions(self) -> str:
@@ -239,7 +255,8 @@ def check_description(network: GoogLeNet | PooledNetwork, description: Classifie
     """Raise if a network is not what its description says.
 
     Raises:
-        InputError: Other outputs than the class names ask for, other regions, or with and without box regression.
+        InputError: Other outputs than the class names ask for, other regions or groups of outputs, or with and without
+            box regression.
     """
     pooled = isinstance(network, PooledNetwork)
     outputs = network.num_classes + 1 if pooled else network.num_classes
@@ -251,6 +268,11 @@ def check_description(network: GoogLeNet | PooledNetwork, description: Classifie
     spec = network.spec if isinstance(network, PooledNetwork) else None
     if spec != description.pooling:
         raise InputError(f"the description's pooling is {description.pooling}, the network's is {spec}")
+    last = network.classifier
+    groups = last.groups if isinstance(last, GroupedLinear) else ()
+    if groups != description.output_groups:
+        said = len(description.output_groups)
+        raise InputError(f"the description's output_groups are of {said} outputs, the network's of {len(groups)}")
     regresses = isinstance(network, PooledNetwork) and network.regressor is not None
     if regresses != description.box_regression:
         raise InputError(

@@ -130,21 +130,30 @@ class Subset:
         return self.dataset.ground_truths().of_images(self.rows)
 
 
-def dataset_checksum(dataset: DetectionDataset) -> str:
+def photograph_checksums(dataset: DetectionDataset) -> tuple[str, ...]:
+    """Return the SHA-256 of each photograph's file as 64 hexadecimal digits; every file is read, several at a time.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    return checksums_of([dataset.path(row) for row in range(len(dataset))])
+
+
+def dataset_checksum(dataset: DetectionDataset, photographs: Sequence[str] | None = None) -> str:
     """Return the SHA-256 over all photographs' files and the objects in them, as 64 hexadecimal digits.
 
-    What a training learns from: names and ids do not count, a photograph replaced under its name does. Every file is
-    read, several at a time.
+    What a training learns from: names and ids do not count, a photograph replaced under its name does.
 
     Args:
         dataset: The photographs, in an order that counts.
+        photographs: What `photograph_checksums` returned for it; None: every file is read.
 
     Raises:
         OSError: A file cannot be read.
     """
     truth = dataset.ground_truths()
-    files = checksums_of([dataset.path(row) for row in range(len(dataset))])
-    digest = hashlib.sha256(json.dumps([len(truth.class_names), files, truth.sizes]).encode())
+    files = photograph_checksums(dataset) if photographs is None else photographs
+    digest = hashlib.sha256(json.dumps([len(truth.class_names), list(files), truth.sizes]).encode())
     for column, kind in ((truth.image, "<i8"), (truth.label, "<i8"), (truth.box, "<f8"), (truth.ignored, "u1")):
         digest.update(np.ascontiguousarray(column, kind).tobytes())
     return digest.hexdigest()

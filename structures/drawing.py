@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from inception_rcnn.structures.boxes import as_boxes
 from inception_rcnn.structures.checks import rows
 from inception_rcnn.structures.detections import Detections
-from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.errors import ImageError, InputError
 from inception_rcnn.structures.files import write_whole
 from inception_rcnn.structures.images import check_rgb
 from inception_rcnn.structures.label_places import LabelPlaces, Rectangle
@@ -29,6 +29,7 @@ _GOLDEN = 0.618034  # steps of the golden ratio keep the hues of neighbouring cl
 _ORDINARY: Colour = (66, 133, 244)
 _HIGHLIGHT: Colour = (255, 196, 0)
 _SMALLEST_FONT = 9  # pixels
+_LONGEST_JPEG = 65_500  # pixels a side: what libjpeg writes
 
 
 def draw_detections(
@@ -173,7 +174,11 @@ class _Writing:
         self._fonts = [(ImageFont.load_default(size=size), max(2, size // 5)) for size in sizes]
 
     def plates(self, name: str, score: float) -> list[_Plate]:
-        """Return how a label may look, the best first: with its score ever smaller, then the name alone, smallest."""
+        """Return how a label may look, the best first: with its score ever smaller, then the name alone, smallest.
+
+        It is one line, whatever the name: Pillow measures one, and writes as many as there are.
+        """
+        name = " ".join(name.split())
         whole = [_Plate(f"{name} {score:.2f}", font, margin) for font, margin in self._fonts]
         return [*whole, _Plate(name, *self._fonts[-1])]
 
@@ -219,12 +224,16 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
         pixels: uint8 RGB (H, W, 3).
 
     Raises:
+        ImageError: A side is longer than JPEG allows.
         InputError: The pixels have another shape or type.
         OSError: The file cannot be written.
     """
     check_rgb(pixels, "pixels")
     buffer = BytesIO()
     kind = "PNG" if path.suffix == ".png" else "JPEG"
+    height, width = pixels.shape[:2]
+    if kind == "JPEG" and max(height, width) > _LONGEST_JPEG:
+        raise ImageError(f"{path} cannot be a JPEG: {width} x {height} pixels, at most {_LONGEST_JPEG} a side")
     Image.fromarray(pixels).save(buffer, kind, quality=92)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())

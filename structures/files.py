@@ -31,11 +31,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
         InputError: The folder does not exist, or `path` is a folder.
         OSError: The disk is full, the folder is read-only, and so on.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
-    if not target.parent.is_dir():
-        raise InputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    target = check_target(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
     temporary = target.parent / f".{secrets.token_hex(8)}.part"
     try:
@@ -46,6 +42,20 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
             temporary.unlink()
         raise
     _sync_folder(target.parent)
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return where a file is to be written, links followed; for what writes it after long work, to ask before.
+
+    Raises:
+        InputError: The folder does not exist, or `path` is a folder.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
+    return target
 
 
 def write_packed(path: str | os.PathLike[str], data: bytes) -> None:

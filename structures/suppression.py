@@ -209,12 +209,12 @@ def greedy(boxes: Any, label: Any, classes: int, strips: int, threshold: float, 
 
 
 def _limit(given: int | None, name: str, default: int) -> int:
-    """Return a limit as a number, the default for None."""
+    """Return a limit as a number, at most the default, which stands for None too."""
     if given is None:
         return int(default)
     if not isinstance(given, int | np.integer) or given < 0:
         raise InputError(f"{name} should be a whole number, 0 or more, or None for no limit, got {given}")
-    return int(given)
+    return min(int(given), int(default))  # the kernel's numbers have 64 bits
 
 
 def _score_table(scores: ArrayLike, length: int) -> NDArray[np.float32]:

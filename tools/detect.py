@@ -2,9 +2,10 @@
 
 Detects objects in photographs: prints a table, draws a picture.
 
-Give images or folders (every file in a folder is tried). Without any, a photograph that scikit-image ships is used.
+Give images or folders (every file in a folder is tried, sub-folders are passed over). Without any, a photograph that
+scikit-image ships is used.
 The annotated pictures go beside the images, those of a folder into its sub-folder `detections`, or all to --output.
-An image that cannot be read is reported, the others are done, and the exit status is 1.
+An image that cannot be read or drawn is reported, the others are done, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -63,11 +64,14 @@ def main(
     """Parse, call, print."""
     from inception_rcnn.detector import keep_freed_memory, load_detector
     from inception_rcnn.structures import picture_files, progress_bar, write_json
+    from inception_rcnn.structures.files import check_target
 
     if images:
         jobs = picture_files(images, "detections", output)
     else:
         jobs = picture_files([bundled_photograph("chelsea.png")], "detections", output or Path("runs"))
+    if json_file is not None:
+        check_target(json_file)
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
@@ -104,14 +108,22 @@ def _one(
     try:
         prepared = done.result()
     except (ImageError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        return {**entry, "error": str(error)}
+        return _failed(entry, error)
     found, pixels = detector(prepared), prepared.image
     height, width = pixels.shape[:2]
-    write_picture(picture, draw_detections(pixels, found))
+    try:
+        write_picture(picture, draw_detections(pixels, found))
+    except ImageError as error:
+        return _failed(entry, error)
     if not quiet:
         _print_table(source, picture, found)
     return {**entry, "width": width, "height": height, "detections": found.to_records()}
+
+
+def _failed(entry: dict[str, Any], error: Exception) -> dict[str, Any]:
+    """Report what is wrong with an image, and return its JSON entry."""
+    typer.echo(f"error: {error}", err=True)
+    return {**entry, "error": str(error)}
 
 
 def _print_table(source: Path, picture: Path, found: Detections) -> None:

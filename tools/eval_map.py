@@ -4,9 +4,10 @@ Runs a detector over a data set, or takes detections from a file, and prints mAP
 
 AP is by the rules of a protocol: ilsvrc (as the devkit: lower thresholds for small objects, a blacklist), voc2007
 (eleven recalls), voc2010 (area), coco (as pycocotools, all twelve figures). A detector's classes are matched with the
-data set's by name, VOC's six different names for COCO's classes included. Its detections count from a score of 0.001
-on, whatever `detect` shows by default. They are stored as they come: called again, a run that was killed goes on where
-it was. With --output they stay, and serve again when the same is asked for.
+data set's by name, the different names that COCO, VOC and ILSVRC have for one class included. Its detections count from
+a score of 0.001 on, whatever `detect` shows by default. They are stored as they come: called again, a run that was
+killed goes on where it was. With --output they stay, and serve again when the same is asked for. Photographs that the
+detector learned from are counted, if its file lists them, and a line warns of them.
 
 --detections takes ILSVRC's text, VOC's files (a folder of *_<class>.txt, or one), COCO's results JSON, plain or .gz, or
 a file of --output. With --ground-truth, which --write-ground-truth makes of a data set, nothing else is needed:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from inception_rcnn.evaluation.report.inputs import ReportInput
     from inception_rcnn.structures import DetectionTable
 
+_SHOWN_PRECISION = 0.7  # of what a person is shown
+
 
 def main(
     dataset: Annotated[str, typer.Option(help="Format: ilsvrc, voc, coco or folder.")] = "coco",
@@ -60,6 +63,14 @@ def main(
     each: Annotated[bool, typer.Option("--each", help="Of several weights, score each alone as well.")] = False,
     store_threshold: Annotated[
         bool, typer.Option("--store-threshold", help="Write the threshold with the best mean F1 into each checkpoint.")
+    ] = False,
+    store_calibration: Annotated[
+        bool,
+        typer.Option(
+            "--store-calibration",
+            help="Write into each checkpoint what makes a score of 0.5 mean that half of such detections are right, "
+            "and as its threshold the lowest from which on 7 of 10 are.",
+        ),
     ] = False,
     duplicate_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
@@ -110,6 +121,7 @@ def main(
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     check_known("--protocol", protocol, PROTOCOLS)
     runs: dict[str, object] = {"--weights": weights, "--each": each, "--store-threshold": store_threshold}
+    runs["--store-calibration"] = store_calibration
     runs |= {"--output": output, "--proposals": proposals_file, "--max-proposals": max_proposals is not None}
     runs |= {"--iou-threshold": iou_threshold is not None}
     runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
@@ -119,8 +131,13 @@ def main(
         raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
-    if store_threshold:
-        _check_can_store(weights or [], each=each)
+    if store_threshold or store_calibration:
+        option = "--store-threshold" if store_threshold else "--store-calibration"
+        if store_threshold and store_calibration:
+            raise typer.BadParameter(
+                "writes a threshold too; leave one of the two out", param_hint="--store-calibration"
+            )
+        _check_can_store(option, weights or [], each=each)
     if detections is None and write_ground_truth is None:
         from inception_rcnn.backbones.runtime import choose_runtime
 
@@ -158,6 +175,7 @@ def main(
         stored, journal = _detect(scored_set, names, settings, where, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
+        _warn_of_seen(names, stored.checksums)
         known, dropped = known_classes(stored.class_names, truth), 0
         evaluations = evaluate_stored(stored, scored_set, protocol, pairs, weights or [])
     first = next(iter(evaluations.values()))
@@ -167,6 +185,8 @@ def main(
         typer.echo("\n".join([*lines, *figure_lines(one, known=known, dropped=dropped)]))
     if store_threshold:
         _store_thresholds(weights or [], list(evaluations.values()))
+    if store_calibration:
+        _store_calibrations(weights or [], list(evaluations.values()))
     if write_detections is not None:
         write_found(write_detections, first.detections, truth, dataset)
     if json_file is not None:
@@ -262,16 +282,16 @@ def _check_sources(
         raise InputError(f"{useless[0]} has no meaning with --detections, which runs no detector")
 
 
-def _check_can_store(weights: Sequence[str], *, each: bool) -> None:
-    """Refuse, before anything is run, to store a threshold where it cannot or must not be stored."""
+def _check_can_store(option: str, weights: Sequence[str], *, each: bool) -> None:
+    """Refuse, before anything is run, to store what was measured where it cannot or must not be stored."""
     from inception_rcnn.detector.checkpoints import is_shipped
     from inception_rcnn.structures import InputError
 
     if not weights or (len(weights) > 1 and not each):
-        raise InputError("--store-threshold needs checkpoints named with --weights, and --each if there are several")
+        raise InputError(f"{option} needs checkpoints named with --weights, and --each if there are several")
     for name in weights:
         if is_shipped(name):
-            raise InputError(f"--store-threshold does not write into {name}, a shipped file; name a copy of it")
+            raise InputError(f"{option} does not write into {name}, a shipped file; name a copy of it")
 
 
 def _read_blacklist(path: Path | None, scored_set: EvaluationSet, protocol: str) -> tuple[tuple[int, str], ...]:
@@ -340,6 +360,16 @@ def _detect(
     return stored, path if output is None else None
 
 
+def _warn_of_seen(names: Sequence[str | Path], checksums: Sequence[str]) -> None:
+    """Say on the error stream which of the photographs a network learned from."""
+    from inception_rcnn.detector.checkpoints import photographs_seen
+    from inception_rcnn.structures.provenance import seen_lines
+
+    for name in names:
+        for line in seen_lines(photographs_seen(name), checksums):
+            typer.echo(f"warning: {line}{f', {name}' if len(names) > 1 else ''}; the figures are too good", err=True)
+
+
 def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
     """Write into each checkpoint the score with the best mean F1 of its own detections."""
     from inception_rcnn.detector.checkpoints import with_score_threshold
@@ -349,6 +379,33 @@ def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]
         threshold = one.matches.best_f1().threshold
         with_score_threshold(checkpoint, threshold)
         typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")
+
+
+def _store_calibrations(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
+    """Write into each checkpoint what makes its own scores mean how often they are right, and a threshold for it."""
+    import numpy as np
+
+    from inception_rcnn.detector.checkpoints import with_calibrated_scores
+    from inception_rcnn.evaluation.score_calibration import fit_calibration, score_bins, threshold_for_precision
+
+    for checkpoint, one in zip(weights, evaluations[-len(weights) :], strict=True):
+        calibration = fit_calibration(one.matches)
+        precise = threshold_for_precision(one.matches, _SHOWN_PRECISION)
+        raw = one.matches.best_f1().threshold if precise is None else precise.value
+        threshold = float(calibration.apply(np.array([raw]))[0])
+        with_calibrated_scores(checkpoint, calibration, threshold)
+        for each in score_bins(one.matches):
+            share = f"{100 * each.right:.0f} % of {each.count}"
+            typer.echo(f"  score {each.lowest:.1f} to {each.highest:.1f}: {share} are right")
+        found = (
+            f"no score has a precision of {_SHOWN_PRECISION}, so that of the best mean F1"
+            if precise is None
+            else f"precision {precise.precision:.3f}, recall {precise.recall:.3f}"
+        )
+        typer.echo(
+            f"stored in {checkpoint}: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}, "
+            f"score threshold {threshold:.3f} ({found})"
+        )
 
 
 if __name__ == "__main__":

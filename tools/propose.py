@@ -2,9 +2,9 @@
 
 Draws boxes that may hold an object, or stores those of a whole data set and says what share of its objects they cover.
 
-Give images or folders (every file in a folder is tried): the first boxes are drawn into pictures beside the images,
-those of a folder into its sub-folder `proposals`, or all into the folder --output. Without any, a photograph that
-scikit-image ships is used. An image that cannot be read is reported, and the exit status is 1.
+Give images or folders (every file in a folder is tried, sub-folders are passed over): the first boxes are drawn into
+pictures beside the images, those of a folder into its sub-folder `proposals`, or all into the folder --output. Without
+any, a photograph that scikit-image ships is used. An image that cannot be read is reported, and the exit status is 1.
 
 Or give a data set: inception-rcnn propose --dataset coco --root DIR --split val --output val.safetensors
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed

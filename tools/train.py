@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
+    from inception_rcnn.structures.provenance import SeenPart
 
 # Where the help has an option, and which options are of what.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
@@ -61,7 +62,7 @@ _OF_BATCHES = (
     *("photographs", "regions_each", "scales", "cells", "photometric", "random_interpolation", "repeat_below"),
 )
 _OF_RUN = ("best", "jitter", "smoothing")
-_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes")
+_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes", "warm_head")
 _OF_WARP = ("linear_batches",)
 _OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
 
@@ -125,6 +126,10 @@ def main(
     own_classes: Annotated[
         bool | None,
         _option(_START, "The first data set's classes, though the detector has them and more.", "--own-classes"),
+    ] = None,
+    warm_head: Annotated[
+        bool | None,
+        _option(_START, "Start classes from ImageNet's outputs that are kinds of them. Default: no."),
     ] = None,
     seed: Annotated[int, _option(_START, "Of batches, mirroring, dropout, fresh layers, held-out images.")] = 0,
     iterations: Annotated[int | None, _option(_SCHEDULE, "Batches. Default: 2000.", min=1)] = None,
@@ -320,6 +325,7 @@ def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTu
         input_spec=REGION_INPUT,
         proposal_settings=job.proposer.settings.to_dict(),
         licence=job.licence,
+        seen=_seen_by_multibox(job.proposer),
     )
     return fine_tune(
         _sources(job),
@@ -349,7 +355,14 @@ def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
     names = classes_to_train([one.dataset for one in job.sets], known)
     spec = replace((before and before.pooling) or PoolingSpec(), **_picked(given, _OF_POOLING))
     description = _pooled_description(job, given, before, names, spec)
-    start = pretrained_pooled(job.weights, names, spec, box_regression=description.box_regression, seed=job.seed)
+    start = pretrained_pooled(
+        job.weights,
+        names,
+        spec,
+        box_regression=description.box_regression,
+        seed=job.seed,
+        **_picked(given, ("warm_head",)),
+    )
     batches = _picked(given, _OF_BATCHES)
     for name, kind in (("scales", float), ("cells", int)):
         if name in batches:
@@ -416,8 +429,16 @@ def _pooled_description(
         licence=job.licence,
         pooling=spec,
         box_regression=moves,
+        seen=_seen_by_multibox(job.proposer),
         **{**suits, **_picked(given, ("objectness_power",))},
     )
+
+
+def _seen_by_multibox(proposer: Proposer) -> tuple[SeenPart, ...]:
+    """Return what the MultiBox that proposes learned from, as far as its file says."""
+    from inception_rcnn.proposals.network.checkpoints import multibox_seen
+
+    return multibox_seen(proposer.settings.multibox) if proposer.settings.needs_multibox else ()
 
 
 def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> str:

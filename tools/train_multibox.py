@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
 
+import numpy as np
 import typer
 
 from inception_rcnn.tools.cli import run_command
@@ -33,8 +37,8 @@ from inception_rcnn.tools.training_sets import TrainingSet, open_sets, stored_na
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
     from inception_rcnn.proposals.network.priors import Boxes
-    from inception_rcnn.proposals.network.samples import BoxSource
-    from inception_rcnn.structures import Proposals
+    from inception_rcnn.proposals.network.samples import BoxSource, Pixels
+    from inception_rcnn.structures import GroundTruth, Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
 _HELD_OUT = 40  # one photograph in so many
@@ -58,7 +62,8 @@ def main(
     ] = False,
     side: Annotated[int, typer.Option(help="Of the network's input, in pixels; a multiple of 64.")] = 320,
     channels: Annotated[int, typer.Option(min=8, help="Of the maps that the head reads.")] = 128,
-    iterations: Annotated[int, typer.Option(min=1, help="Batches.")] = 4000,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Batches. Default: 4000.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="As many batches as take so long, instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs of a batch.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate of the new layers.")] = 1e-3,
     train_from: Annotated[str, typer.Option(help="First stage that learns: conv1, conv2, 3a ... 5b.")] = "3a",
@@ -78,10 +83,12 @@ def main(
     from inception_rcnn.proposals.network.priors import PriorSettings, common_ratios, grid_priors
     from inception_rcnn.proposals.network.training import MultiBoxTrainingSettings, train_multibox
 
+    if iterations is not None and minutes is not None:
+        raise typer.BadParameter("--iterations says how many batches; name one of the two", param_hint="--minutes")
     keep_freed_memory()
     runtime = choose_runtime(device)
     settings = MultiBoxTrainingSettings(
-        iterations=iterations,
+        iterations=4000 if iterations is None else iterations,
         batch=batch,
         learning_rate=learning_rate,
         train_from=train_from,
@@ -108,7 +115,15 @@ def main(
         network = description.build()
     network.trunk.load_state_dict(trunk)
     result = train_multibox(
-        sources, description, network, settings, runtime, output, coverage=_Coverage(sources), quiet=quiet
+        sources,
+        description,
+        network,
+        settings,
+        runtime,
+        output,
+        coverage=_Coverage(sources),
+        minutes=minutes,
+        quiet=quiet,
     )
     typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
 
@@ -126,7 +141,7 @@ def _sources(sets: Sequence[TrainingSet], whole: int, output: Path, *, quiet: bo
     for place, (one, name) in enumerate(zip(sets, stored_names(sets), strict=True)):
         propose = partial(_proposals, one.dataset, output / name, quiet=quiet)
         rows = [row for row in range(len(one.dataset)) if row % _HELD_OUT]
-        sources.append(BoxSource(one.dataset, propose, place < whole, rows))
+        sources.append(BoxSource(one.dataset, propose, place < whole, rows, one.name))
     return sources
 
 
@@ -160,6 +175,11 @@ def _shares(sources: list[BoxSource]) -> Boxes:
     return flattened(found)
 
 
+def _of_one_class(truth: GroundTruth) -> GroundTruth:
+    """Return the objects without their names, which differ from data set to data set."""
+    return replace(truth, class_names=("object",), labels=np.zeros_like(truth.labels))
+
+
 class _Coverage:
     """What share of the held-out images' objects the first 10, 50 and 200 boxes cover.
 
@@ -174,19 +194,26 @@ class _Coverage:
         from inception_rcnn.structures import InputError
 
         self._images = [(one.dataset, row) for one in sources for row in range(0, len(one.dataset), _HELD_OUT)]
-        self._truths = [dataset.ground_truth(row) for dataset, row in self._images]
+        self._truths = [_of_one_class(dataset.ground_truth(row)) for dataset, row in self._images]
         if all(truth.ignore.all() for truth in self._truths):
             raise InputError(f"no object on the {len(self._truths)} images held out, one in {_HELD_OUT}")
 
     def __call__(self, network: MultiBox) -> dict[str, float]:
         from inception_rcnn.evaluation import proposal_recall
+        from inception_rcnn.structures.ahead import run_ahead
+        from inception_rcnn.structures.jobs import available_processors
 
         found: list[Proposals] = []
-        for start in range(0, len(self._images), network.runtime.batch):
-            part = self._images[start : start + network.runtime.batch]
-            found.extend(network.propose_batch([dataset.load_image(row) for dataset, row in part]))
+        batch = network.runtime.batch
+        with closing(run_ahead(self._load, range(len(self._images)), workers=available_processors())) as loaded:
+            while images := [one.result() for one in islice(loaded, batch)]:
+                found.extend(network.propose_batch(images))
         recall = proposal_recall(self._truths, found, counts=(10, 50, 200)).recall_at
         return {f"recall@{count}": share for count, share in recall.items()}
+
+    def _load(self, place: int) -> Pixels:
+        dataset, row = self._images[place]
+        return dataset.load_image(row)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ _EXPECTED: Final = "should be an object with image_id, category_id, bbox of four
 
 
 class _Record(msgspec.Struct, gc=False):
-    """One detection; ids may be written as 7.0, as some libraries do."""
+    """One detection; ids may be written as 7.0 and numbers as "0.5", as some libraries do."""
 
     image_id: int | float | str
     category_id: int | float
@@ -76,7 +76,10 @@ def read_coco_detections(
         box[:, 2:] += box[:, :2]
     if not np.isfinite(box).all():
         row = int(np.argmin(np.isfinite(box).all(axis=1)))
-        raise error(row, f"bbox {list(records[row].bbox)} ends beyond what a number can say")
+        raise error(row, f"bbox {list(records[row].bbox)} is not finite or ends beyond what a number can say")
+    if not np.isfinite(score).all():  # as a text: JSON has no such number
+        row = int(np.argmin(np.isfinite(score)))
+        raise error(row, f"score {records[row].score} is not finite")
     return select_known(
         image, label, score, box, skip_unknown=skip_unknown, error=error, name=lambda row: records[row].image_id
     )
@@ -116,7 +119,7 @@ def _read_records(path: Path) -> list[_Record]:
     try:
         if encoding != "utf-8":
             data = data.decode(encoding).encode()
-        return msgspec.json.decode(data, type=list[_Record])
+        return msgspec.json.decode(data, type=list[_Record], strict=False)
     except msgspec.ValidationError as error:
         raise _wrong_record(path, data, error) from None
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""What a training starts from: pre-trained weights, and a linear softmax on frozen features for the new layer.
+"""What a training starts from: pre-trained weights, and for the new layer ImageNet's own or a linear softmax.
 
 Source: the linear softmax is the simplest of R-CNN's stages (technical report v5, section 2.3, features of the
 pre-trained network with a linear classifier on top), with a softmax in place of the SVMs.
@@ -24,12 +24,14 @@ from inception_rcnn.detector.checkpoints import (
     read_region_network,
     weights_path,
 )
+from inception_rcnn.detector.imagenet_head import imagenet_layer, warm_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.progress import progress_bar
+from inception_rcnn.structures.provenance import CLASSIFIER, SeenPart
 
 # Batches for the linear start are numbered apart from those of the training, so that no batch comes twice.
 _LINEAR_OFFSET = 1_000_000_000
@@ -46,11 +48,13 @@ class PretrainedNetwork(Generic[Network]):
         network: With an output for each class and one for background, float32.
         knows_classes: The last layers already tell these classes apart; False: they are fresh.
         origin: Entries for the summary of the training: the weights' name and how they were trained, as far as known.
+        seen: The photographs that the weights learned from, as far as known, those of ImageNet excepted.
     """
 
     network: Network
     knows_classes: bool
     origin: dict[str, Any]
+    seen: tuple[SeenPart, ...] = ()
 
 
 def pretrained_network(
@@ -77,11 +81,11 @@ def pretrained_network(
         if described is None:
             return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
         old, _ = read_region_network(weights)
-        known = described.class_names == class_names and isinstance(old, GoogLeNet)
+        known = described.class_names == class_names and isinstance(old, GoogLeNet) and not described.output_groups
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
         kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
         network = googlenet(weights=kept, num_classes=outputs)
-        return PretrainedNetwork(network, known, _origin(name, described))
+        return PretrainedNetwork(network, known, _origin(name, described), _learned_from(described))
 
 
 def pretrained_pooled(
@@ -90,6 +94,7 @@ def pretrained_pooled(
     spec: PoolingSpec,
     *,
     box_regression: bool = True,
+    warm_head: bool = False,
     seed: int = 0,
 ) -> PretrainedNetwork[PooledNetwork]:
     """Return a pooled network with the given weights and an output for each of `class_names` and one for background.
@@ -104,10 +109,13 @@ def pretrained_pooled(
         class_names: Of the detector to be.
         spec: How it pools regions.
         box_regression: Whether it has box offsets.
+        warm_head: Start the last layer for classes from ImageNet's outputs, see `warm_classifier`; the weights should
+            be GoogLeNet's own.
         seed: Of fresh layers. torch's own generator is left as it was.
 
     Raises:
-        InputError: A file of a kind that is not read.
+        InputError: A file of a kind that is not read; or a warm head from weights without ImageNet's 1000 outputs, or
+            of classes of which ImageNet has none.
         CheckpointError: The file is missing, damaged or of another network.
     """
     described, name = classifier_behind(weights), Path(weights).name
@@ -115,16 +123,22 @@ def pretrained_pooled(
         network = PooledNetwork(len(class_names), spec, box_regression=box_regression)
         if described is None:
             network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
-            return PretrainedNetwork(network, False, {"pretrained": name})
+            origin: dict[str, Any] = {"pretrained": name}
+            if warm_head:
+                origin["warm_classes"] = warm_classifier(network.classifier, imagenet_layer(weights), class_names)
+            return PretrainedNetwork(network, False, origin)
+        if warm_head:
+            raise InputError(f"{weights} is a region classifier; a warm head needs GoogLeNet's own weights")
         old, _ = read_region_network(weights)
     prefix = "" if isinstance(old, PooledNetwork) else "trunk."
     own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
     fresh = {_layer(key) for key, value in given.items() if key not in own or own[key].shape != value.shape}
-    if described.class_names != class_names:
+    if described.class_names != class_names or described.output_groups:
         fresh.add("classifier")
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
-    return PretrainedNetwork(network, "classifier.weight" in kept, _origin(name, described))
+    knows = "classifier.weight" in kept
+    return PretrainedNetwork(network, knows, _origin(name, described), _learned_from(described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
@@ -145,6 +159,11 @@ def _layer(key: str) -> str:
 
 def _origin(name: str, described: ClassifierDescription) -> dict[str, Any]:
     return {"pretrained": name, "pretrained_training": described.training}
+
+
+def _learned_from(described: ClassifierDescription) -> tuple[SeenPart, ...]:
+    """Return what the classifier itself saw; its successor may have another MultiBox."""
+    return tuple(part for part in described.seen if part.network == CLASSIFIER)
 
 
 def start_linear(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -19,6 +17,7 @@ from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, NotFiniteError, TrainingRun, run_training
+from inception_rcnn.backbones.training_time import iterations_in, iterations_within
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
@@ -179,7 +178,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
             self.prepare(state)
         team.spread(self.network)
         if minutes is not None:
-            stored = team.from_first(lambda: _iterations_in(state))
+            stored = team.from_first(lambda: iterations_in(state))
             iterations = stored or self.iterations_within(60 * minutes)
         run = replace(run, settings={**run.settings, "iterations": iterations})
         tuning = self.tuning(self.network, replace(self._loop.training, iterations=iterations))
@@ -230,29 +229,11 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         """
         # As if the warm-up never ended: nothing is learned that could get out of hand.
         schedule = replace(self._loop.training, iterations=10**9, warm_up=10**9)
-        tuning, numbers = self.tuning(copy.deepcopy(self.network), schedule), count()
-
-        def steps(least: int, until: float = 0.0) -> int:
-            """Take some steps, and more until that moment; return how many."""
-            taken = 0
-            while taken < least or self.team.from_first(lambda: time.monotonic() < until):
-                self.step(tuning, self.draw(next(numbers)))
-                taken += 1
-            tuning.averaged.check()  # waits for a GPU
-            return taken
-
-        kinds = max(2, self.kinds)
-        steps(kinds)  # the first of a kind takes longer
-        begun = time.monotonic()
-        taken = steps(2 * kinds, begun + seconds / 50)
-        return self.team.from_first(lambda: max(1, int(seconds * taken / (time.monotonic() - begun))))
-
-
-def _iterations_in(state: Path) -> int | None:
-    """Return for how many iterations a state was made; None without one."""
-    if not state.exists():
-        return None
-    run = read_description(state).get("run")
-    settings = run.get("settings") if isinstance(run, dict) else None
-    found: Any = settings.get("iterations") if isinstance(settings, dict) else None
-    return found if type(found) is int else None
+        tuning = self.tuning(copy.deepcopy(self.network), schedule)
+        return iterations_within(
+            seconds,
+            lambda number: self.step(tuning, self.draw(number)),
+            tuning.averaged.check,
+            kinds=self.kinds,
+            agreed=self.team.from_first,
+        )

@@ -30,7 +30,8 @@ from inception_rcnn.detector.training.step import frozen_parts
 from inception_rcnn.detector.training.threshold import UNMEASURED, MeasuredThreshold, measure_threshold, split_rows
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum
+from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum, photograph_checksums
+from inception_rcnn.structures.provenance import SeenPart, joined_seen
 
 # What a run's checksums are of, as an error names it.
 WEIGHTS: Final = "pre-trained weights (--pretrained)"
@@ -62,7 +63,8 @@ class TrainingTask(Generic[Network]):
             a data set does not name counts on its photographs as unknown, neither object nor background.
         propose: What the detector will be used with, image (H, W, 3) uint8 RGB -> proposals; for the threshold.
         start: Pre-trained.
-        description: Of the classifier; its summary of the training and its score threshold are completed here.
+        description: Of the classifier; its summary of the training, what it has seen and its score threshold are
+            completed here.
         runtime: Where to compute.
         output: A folder, made if need be.
         val: Images for the score threshold; None: some are held out from the first source, see `held_out_rows`.
@@ -123,7 +125,8 @@ def trained(
     sources = [replace(sources[0], rows=rows), *sources[1:]]
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
-    run = team.from_first(lambda: _run_of(sources, description, settings, how, weights))
+    files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
+    run = _run_of(sources, files, description, settings, how, weights)
     run.check_state(state)  # before the proposals, which take long
     if task.record.validate_every is not None:
         _validation(task, description, images, seed)  # refuses what cannot be validated on
@@ -145,7 +148,8 @@ def trained(
         "images": len(photographs),
         **run.settings,
     }
-    described = replace(description, score_threshold=UNMEASURED, training=summary)
+    seen = joined_seen(_seen(sources, files), start.seen, description.seen)
+    described = replace(description, score_threshold=UNMEASURED, training=summary, seen=seen)
     trainer = trainer_of(photographs, described)
     task.output.mkdir(parents=True, exist_ok=True)
     validation = None if task.record.validate_every is None else _validation(task, described, images, seed)
@@ -168,15 +172,28 @@ def _validation(
     return Validation(images, task.propose, description, task.runtime, team=task.team, quiet=task.quiet)
 
 
+def _seen(sources: Sequence[TrainingSource], files: Sequence[Sequence[str]]) -> list[SeenPart]:
+    """Return what is learned from; `files` are the checksums of all photographs of each source."""
+    parts = []
+    for source, own in zip(sources, files, strict=True):
+        rows = range(len(own)) if source.rows is None else source.rows
+        parts.append(SeenPart.of_files(source.name, [own[row] for row in rows]))
+    return parts
+
+
 def _run_of(
     sources: Sequence[TrainingSource],
+    files: Sequence[Sequence[str]],
     description: ClassifierDescription,
     settings: LoopSettings,
     how: Mapping[str, Any],
     weights: str,
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted, and iterations to be found; it reads every photograph."""
-    parts = [dataset_checksum(source.dataset) for source in sources]
+    """Return what decides the result, the proposals excepted, and iterations to be found.
+
+    `files` are the checksums of all photographs of each source.
+    """
+    parts = [dataset_checksum(source.dataset, own) for source, own in zip(sources, files, strict=True)]
     schedule = asdict(settings.training)
     if settings.minutes is not None:
         del schedule["iterations"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.class_matching import class_positions
+from inception_rcnn.datasets.class_matching import ClassMatch, match_classes
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
 from inception_rcnn.structures import GroundTruth, InputError, Proposals, load_image, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset
@@ -92,7 +92,7 @@ class TrainingPhotographs:
     ) -> None:
         self.sources, self.class_names, self.stored_side = tuple(sources), class_names, stored_side
         self.best, self.jitter, self.seed = best, jitter, seed
-        self._position = [_known_positions(source, class_names) for source in sources]
+        self._matches = [_known_classes(source, class_names) for source in sources]
         self.photographs: list[TrainingPhotograph] = []
         checksums = []
         rows = [range(len(one.dataset)) if one.rows is None else one.rows for one in sources]
@@ -140,10 +140,13 @@ class TrainingPhotographs:
         return "; ".join(f"{name} {', '.join(ids)}" for name, ids in of_source.items())
 
     def unknown(self) -> NDArray[np.bool_] | None:
-        """Return (photographs, C + 1) which classes its annotations do not name; None where they name all."""
+        """Return (photographs, C + 1) which classes its annotations do not name; None where they name all.
+
+        A class of which some kinds alone are named, of all tables the dining tables, is not.
+        """
         named = np.zeros((len(self.sources), len(self.class_names)), np.bool_)
-        for row, position in enumerate(self._position):
-            named[row, position[position >= 0]] = True
+        for row, match in enumerate(self._matches):
+            named[row, match.position[match.same]] = True
         if named.all():
             return None
         table = np.pad(~named, ((0, 0), (0, 1)))
@@ -152,7 +155,7 @@ class TrainingPhotographs:
 
     def _photograph(self, source: int, row: int, proposals: Proposals) -> TrainingPhotograph:
         dataset = self.sources[source].dataset
-        truth = _renamed(dataset.ground_truth(row), self._position[source], self.class_names)
+        truth = _renamed(dataset.ground_truth(row), self._matches[source].position, self.class_names)
         width, height = truth.width, truth.height
         if width is None or height is None:
             height, width = load_image(dataset.path(row)).shape[:2]
@@ -173,31 +176,28 @@ def classes_to_train(datasets: Sequence[DetectionDataset], known: tuple[str, ...
         datasets: At least one.
         known: What the pre-trained detector tells apart; kept if it has every class of every data set.
     """
-    if known is not None and all((_positions(one, known) >= 0).all() for one in datasets):
+    if known is not None and all(_match(one, known).same.all() for one in datasets):
         return known
     return datasets[0].class_names
 
 
-def _positions(dataset: DetectionDataset, class_names: tuple[str, ...]) -> NDArray[np.int32]:
-    """Return for each class of a data set its position among the detector's, -1 for those it lacks."""
-    named = dataset.class_names, dataset.display_names
-    by_name, by_display = (class_positions(names, class_names) for names in named)
-    return np.where(by_name < 0, by_display, by_name)
+def _match(dataset: DetectionDataset, class_names: tuple[str, ...]) -> ClassMatch:
+    return match_classes(dataset.class_names, dataset.display_names, class_names)
 
 
-def _known_positions(source: TrainingSource, class_names: tuple[str, ...]) -> NDArray[np.int32]:
-    """Return the positions of a source's classes among the detector's.
+def _known_classes(source: TrainingSource, class_names: tuple[str, ...]) -> ClassMatch:
+    """Return which of the detector's classes a source's are.
 
     Raises:
         InputError: There is none.
     """
-    position = _positions(source.dataset, class_names)
-    if not (position >= 0).any():
+    match = _match(source.dataset, class_names)
+    if not (match.position >= 0).any():
         raise InputError(
             f"{source.name} has none of the detector's {len(class_names)} classes "
             f"({', '.join(class_names[:3])} ...); its own are {', '.join(source.dataset.class_names[:3])} ..."
         )
-    return position
+    return match
 
 
 def _renamed(truth: GroundTruth, position: NDArray[np.int32], class_names: tuple[str, ...]) -> GroundTruth:

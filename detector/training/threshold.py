@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from inception_rcnn.datasets.class_matching import match_classes
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.region_classifier import shortened_threshold
 from inception_rcnn.evaluation import evaluate_coco
@@ -82,7 +83,7 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
             UNMEASURED,
             f"not measured: of fewer than {LEAST_IMAGES} images none are held out; name a part for it with --val-split",
         )
-    truth = _in_classes(images.ground_truths(), detector.ensemble.class_names)
+    truth = truth_in_classes(images.ground_truths(), detector.ensemble.class_names)
     if truth.ignored.all():
         return MeasuredThreshold(UNMEASURED, f"not measured: there is no object on the {len(images)} images held out")
     found = []
@@ -108,10 +109,10 @@ def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:
     return tuple(np.sort(rows).tolist())
 
 
-def _in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
+def truth_in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
     """Return the objects of these classes, with labels that are positions in them."""
-    place = {name: label for label, name in enumerate(class_names)}
-    label = np.array([place.get(name, -1) for name in truth.class_names], np.int32)[truth.label]
+    match = match_classes(truth.class_names, truth.display_names, class_names)
+    label = np.where(match.same, match.position, -1)[truth.label]
     rows = np.flatnonzero(label >= 0)
     return GroundTruthTable(
         class_names, truth.image_ids, truth.image[rows], label[rows], truth.box[rows], truth.ignored[rows]

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
@@ -25,9 +24,9 @@ from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import ALONE, Team
-from inception_rcnn.detector.training.threshold import MeasuredThreshold, threshold_of
+from inception_rcnn.detector.training.threshold import MeasuredThreshold, threshold_of, truth_in_classes
 from inception_rcnn.evaluation import evaluate_coco
-from inception_rcnn.structures import Detections, GroundTruthTable, InputError, Proposals, progress_bar
+from inception_rcnn.structures import Detections, InputError, Proposals, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
 MAP: Final = "mAP"  # the figure's name in tables and checkpoints
@@ -136,22 +135,6 @@ class Validation:
         if row not in self._proposals:
             self._proposals[row] = self._propose(image)
         return detector.postprocess(detector.score(image, self._proposals[row]))
-
-
-def truth_in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
-    """Return the objects of a detector's classes, with labels that are positions in them."""
-    positions = class_positions(class_names, truth.class_names, truth.display_names)
-    label_of = np.full(len(truth.class_names), -1, np.int32)
-    label_of[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
-    rows = np.flatnonzero(label_of[truth.label] >= 0)
-    return GroundTruthTable(
-        class_names,
-        truth.image_ids,
-        truth.image[rows],
-        label_of[truth.label[rows]],
-        truth.box[rows],
-        truth.ignored[rows],
-    )
 
 
 def validation_images(images: DetectionDataset, most: int, seed: int) -> DetectionDataset:

@@ -10,13 +10,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from inception_rcnn.backbones import InputSpec, load_into, read_checkpoint, write_checkpoint
+from inception_rcnn.backbones import InputSpec, load_into, read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals
+from inception_rcnn.structures.provenance import SeenPart, seen_from_json, seen_to_json
 
 KIND: Final = "multibox"
 SHIPPED: Final = {"multibox-mini": "multibox-mini.safetensors"}
@@ -33,6 +34,7 @@ class MultiBoxDescription:
         channels: Of the joined maps.
         training: Data, recipe, figures.
         licence: Of the weights.
+        seen: The photographs it learned from, as far as known.
     """
 
     input_spec: InputSpec
@@ -40,17 +42,24 @@ class MultiBoxDescription:
     channels: int
     training: dict[str, Any]
     licence: str
+    seen: tuple[SeenPart, ...] = ()
 
     def build(self) -> MultiBoxNet:
         """Return a network of this shape, with fresh weights."""
         return MultiBoxNet(self.input_spec.side, self.priors, self.channels)
 
 
-def save_multibox(path: str | Path, state: dict[str, Tensor], description: MultiBoxDescription) -> None:
-    """Write a state dict as float16, with its description.
+def save_multibox(
+    path: str | Path,
+    state: dict[str, Tensor],
+    description: MultiBoxDescription,
+    *,
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a state dict, its numbers as `dtype`, with its description.
 
     Raises:
-        CheckpointError: A weight is too large for float16.
+        CheckpointError: A weight is too large for `dtype`.
     """
     values = {
         "architecture": {"name": "multibox", "trunk": "googlenet", "channels": description.channels},
@@ -58,8 +67,9 @@ def save_multibox(path: str | Path, state: dict[str, Tensor], description: Multi
         "priors": description.priors.to_dict(),
         "training": description.training,
         "licence": description.licence,
+        "seen": seen_to_json(description.seen),
     }
-    write_checkpoint(path, KIND, values, in_type(state, torch.float16, path))
+    write_checkpoint(path, KIND, values, in_type(state, dtype, path))
 
 
 def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = None) -> MultiBox:
@@ -133,6 +143,19 @@ def _loaded(path: Path, changed: int, size: int, device: str, side: int | None) 
     return load_multibox(path, choose_runtime(device), side=side)
 
 
+def multibox_seen(weights: str | Path) -> tuple[SeenPart, ...]:
+    """Return which photographs a MultiBox learned from, as far as its file says; the header alone is read.
+
+    Raises:
+        CheckpointError: The file is missing, damaged, of another kind, or its header is at odds with itself.
+    """
+    path = multibox_path(weights)
+    values = read_description(path)
+    if values["kind"] != KIND:
+        raise CheckpointError(f"{path} is of kind {values['kind']!r}; {KIND!r} is needed here")
+    return _from_json(values, path).seen
+
+
 def multibox_path(weights: str | Path) -> Path:
     """Return the file behind a path or a shipped name.
 
@@ -155,6 +178,7 @@ def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:
             raise CheckpointError(f"{path}: {name} is missing or not a {kind.__name__}")
     try:
         spec, priors = InputSpec.from_dict(values["input_spec"]), PriorSettings.from_dict(values["priors"])
+        seen = seen_from_json(values.get("seen"))
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return MultiBoxDescription(spec, priors, channels, values["training"], values["licence"])
+    return MultiBoxDescription(spec, priors, channels, values["training"], values["licence"], seen)

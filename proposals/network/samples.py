@@ -33,12 +33,14 @@ class BoxSource:
         complete: Whether it labels every object that should be found; COCO does for its 80 classes, a set of three
             classes does not.
         rows: Which of its photographs to use.
+        name: For the list of what the network learned from, such as "voc2007/train".
     """
 
     dataset: DetectionDataset
     propose_set: Callable[[], Sequence[Proposals]]
     complete: bool
     rows: Sequence[int]
+    name: str = "unnamed"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,10 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +24,19 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training
+from inception_rcnn.backbones.training_time import iterations_in, iterations_within
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.loss import Floats, Labels, LossSettings, multibox_loss
 from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.samples import BoxSource, Sample, SampleDrawer
 from inception_rcnn.structures import InputError, write_json
+from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
-from inception_rcnn.structures.dataset import dataset_checksum
+from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
+from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 # What the objectness learns of a box: 0 up to the first IoU with an object, 1 from the second on, and between them in
 # proportion, so that an IoU of 0.5 lies in the middle.
@@ -120,7 +127,7 @@ class MultiBoxTraining:
         )
 
     def step(self, samples: Sequence[Sample]) -> dict[str, float]:
-        """Take one iteration on a batch, and return the parts of the loss by name.
+        """Take one iteration on a batch, and return the parts of the loss by name; on a GPU the sum of the last step's.
 
         Raises:
             InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
@@ -138,7 +145,9 @@ class MultiBoxTraining:
             if group["name"] == "trunk":
                 group["factor"] = settings.trunk_factor if iteration >= settings.head_iterations else 0.0
         rate = cosine_rate(settings.learning_rate, iteration, settings.iterations, settings.warm_up)
-        self.averaged.update(location + confidence + objectness, rate)
+        shown = self.averaged.update(location + confidence + objectness, rate)
+        if self.runtime.device.type == "cuda":
+            return {"loss": shown}  # of the step before: to read this one's parts would be to wait for them
         parts = torch.stack([location.detach(), confidence.detach(), objectness.detach()]).tolist()
         return dict(zip(("location", "confidence", "objectness"), parts, strict=True))
 
@@ -149,18 +158,21 @@ class MultiBoxTraining:
         return MultiBox(network, self.spec, self.runtime)
 
     def _objectness_loss(self, output: MultiBoxOutput, samples: Sequence[Sample], rng: np.random.Generator) -> Tensor:
+        best = output.logits.detach().topk(min(_OWN_BOXES, output.logits.shape[1]), dim=1).indices
+        found = output.boxes.detach().gather(1, best[:, :, None].expand(-1, -1, 4)).clamp(0, 1).double().cpu().numpy()
         boxes, targets = [], []
-        for number, sample in enumerate(samples):
-            best = output.logits[number].detach().topk(min(_OWN_BOXES, output.logits.shape[1])).indices
-            own = output.boxes[number].detach()[best].clamp(0, 1).double().cpu().numpy()
+        for sample, own in zip(samples, found, strict=True):
             pool = np.concatenate([sample.regions, own[(own[:, 2:] - own[:, :2] > 0.01).all(axis=1)]])
             chosen, target = draw_regions(pool, sample.labels, self.settings.regions, rng)
-            boxes.append(torch.from_numpy(chosen).to(output.boxes))
-            targets.append(torch.from_numpy(target).to(output.boxes))
-        wanted = torch.cat(targets)
+            boxes.append(chosen)
+            targets.append(target)
+        wanted = torch.from_numpy(np.concatenate(targets)).to(output.boxes)
         if len(wanted) == 0:
             return output.logits.sum() * 0
-        return functional.binary_cross_entropy_with_logits(self.network.objectness(output.regions, boxes), wanted)
+        drawn = torch.from_numpy(np.concatenate(boxes)).to(output.boxes)
+        return functional.binary_cross_entropy_with_logits(
+            self.network.objectness(output.regions, list(torch.split(drawn, [len(one) for one in boxes]))), wanted
+        )
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups: trunk and new layers, weights and biases (which do not decay)."""
@@ -226,6 +238,7 @@ def train_multibox(
     output: Path,
     *,
     coverage: Coverage,
+    minutes: float | None = None,
     save_every: int = 100,
     cover_every: int = 500,
     quiet: bool = False,
@@ -244,16 +257,21 @@ def train_multibox(
         runtime: Where to compute.
         output: Folder for all files, made if need be.
         coverage: Says how much of held-out photographs a network covers, by name.
+        minutes: Time for the iterations. How many there are is then found by trying some, and kept in the state; those
+            of `settings` do not count. None: as many as these say.
         save_every: Iterations between two states.
         cover_every: Iterations between two looks at the coverage.
         quiet: Show no progress.
 
     Raises:
-        InputError: There is no photograph, or not as many proposals as photographs.
+        InputError: There is no photograph, not as many proposals as photographs, or no time.
         CheckpointError: `output` holds the state of another run; the text names the difference.
     """
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise InputError(f"minutes should be above 0, got {minutes}")
     state = output / "state.safetensors"
-    run = _run_of(sources, description, network, settings)
+    files = [photograph_checksums(one.dataset) for one in sources]
+    run = _run_of(sources, files, description, network, settings, minutes)
     run.check_state(state)  # before the proposals, which take long
     drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
     found = boxes_checksum([one for proposals in drawer.proposals for one in proposals])
@@ -262,7 +280,13 @@ def train_multibox(
     if not state.exists():  # before the running average takes its first copy
         first = torch.from_numpy(np.stack([sample.pixels for sample in drawer.draw(0)])).to(runtime.device)
         network.to(runtime.device).fit_laterals(description.input_spec.apply(first))
+    if minutes is not None:
+        trial = partial(_iterations_within, drawer, network, description.input_spec, settings, runtime)
+        settings = replace(settings, iterations=iterations_in(state) or trial(60 * minutes))
+        run = replace(run, settings={**run.settings, "iterations": settings.iterations})
     training = MultiBoxTraining(network, description.input_spec, settings, runtime)
+    if minutes is not None and not state.exists():
+        training.averaged.save(state, run)  # another trial would find another number
     curve = _Curve(output / "coverage.json", coverage, training, cover_every, resumed=state.exists())
     run_training(
         training.averaged,
@@ -274,36 +298,71 @@ def train_multibox(
         save_every=save_every,
         title="MultiBox",
         after_step=curve.after_step,
+        workers=_drawers(runtime),
         quiet=quiet,
     )
     result = output / "multibox.safetensors"
     summary = {**description.training, "images": len(drawer), "settings": asdict(settings), "coverage": curve.points}
-    save_multibox(result, training.averaged.result(), replace(description, training=summary))
+    seen = tuple(
+        SeenPart.of_files(one.name, [checksums[row] for row in one.rows], MULTIBOX)
+        for one, checksums in zip(sources, files, strict=True)
+    )
+    save_multibox(result, training.averaged.result(), replace(description, training=summary, seen=seen))
     return result
 
 
 def _run_of(
     sources: Sequence[BoxSource],
+    files: Sequence[Sequence[str]],
     description: MultiBoxDescription,
     network: MultiBoxNet,
     settings: MultiBoxTrainingSettings,
+    minutes: float | None,
 ) -> TrainingRun:
-    """Return what decides the result, the proposals excepted; it reads every photograph."""
+    """Return what decides the result, but for the proposals and for iterations that are yet to be found.
+
+    `files` are the checksums of all photographs.
+    """
+    schedule = asdict(settings)
+    if minutes is not None:
+        del schedule["iterations"]
+        schedule["minutes"] = minutes
     rows = [[one.complete, list(one.rows)] for one in sources]
-    parts = [dataset_checksum(one.dataset) for one in sources]
+    parts = [dataset_checksum(one.dataset, checksums) for one, checksums in zip(sources, files, strict=True)]
     return TrainingRun(
         checksums={
             "pre-trained weights (--pretrained)": tensors_checksum(network.trunk.state_dict()),
             "photographs or their annotations": hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest(),
         },
         settings={
-            **asdict(settings),
+            **schedule,
             "data": description.training.get("data"),
             "input_spec": description.input_spec.to_dict(),
             "priors": description.priors.to_dict(),
             "channels": description.channels,
         },
     )
+
+
+def _iterations_within(
+    drawer: SampleDrawer,
+    network: MultiBoxNet,
+    spec: InputSpec,
+    settings: MultiBoxTrainingSettings,
+    runtime: Runtime,
+    seconds: float,
+) -> int:
+    """Return how many iterations take so long, by trying some on a copy of the network."""
+    # As if the warm-up never ended, and with a trunk that learns from the first iteration on, which takes longest.
+    schedule = replace(settings, iterations=10**9, warm_up=10**9, head_iterations=0)
+    training = MultiBoxTraining(copy.deepcopy(network), spec, schedule, runtime)
+    with closing(run_ahead(drawer.draw, count(), workers=_drawers(runtime))) as batches:
+        return iterations_within(seconds, lambda _: training.step(next(batches).result()), training.averaged.check)
+
+
+def _drawers(runtime: Runtime) -> int:
+    """Return how many threads draw: on a CPU the network has the others."""
+    return available_processors() if runtime.device.type == "cuda" else 1
 
 
 class _Curve:

@@ -73,6 +73,8 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     ),
     "by prior": lambda x: x.permute(0, 2, 3, 1).reshape(len(x), -1, 3),
     "squeeze": lambda x: x.mean(dim=1, keepdim=True).squeeze(1),
+    "exponentials": lambda x: (x - x.amax(dim=1, keepdim=True)).exp().log(),
+    "product": lambda x: x.mean(dim=(2, 3)) @ torch.linspace(-1, 1, 15).reshape(3, 5),
     "nearest": lambda x: functional.interpolate(x, size=(14, 17), mode="nearest"),
 }
 
@@ -126,6 +128,24 @@ def test_int8_rounds_what_is_read_and_the_weights(onnx: ModuleType) -> None:
     expected = functional.conv2d(read, torch.round(weight / steps) * steps, bias).numpy()
     assert found == pytest.approx(expected, abs=1e-4)
     assert not np.allclose(found, functional.conv2d(x, weight, bias).numpy(), atol=1e-3), "something was rounded"
+
+
+@pytest.mark.parametrize("ranges", [(), ((-1.0, 3.0), (-1.0, 3.0))])
+def test_ranges_of_another_number_of_convolutions_are_refused(
+    ranges: tuple[tuple[float, float], ...], onnx: ModuleType
+) -> None:
+    part = replace(part_of(OPERATIONS["convolution"], torch.zeros(1, 3, 4, 4)), ranges=ranges)
+    with pytest.raises(InputError, match=f"should be of its 1 convolutions, and are of {len(ranges)}; calibrate"):
+        onnx_model(record(part))
+
+
+@pytest.mark.parametrize("limits", [(0.0, 0.0), (-1e-46, 1e-46), (-3e-43, 1e-45)])
+def test_a_convolution_that_read_nothing_but_zeros_is_made_in_int8(
+    limits: tuple[float, float], onnx: ModuleType
+) -> None:
+    part = replace(part_of(OPERATIONS["convolution"], torch.zeros(1, 3, 4, 4)), ranges=(limits,))
+    (found,) = computed(onnx_model(record(part)), x=torch.zeros(1, 3, 4, 4))
+    assert np.array_equal(found, np.ones_like(found)), "the bias"
 
 
 def test_the_models_say_who_made_them_and_are_for_old_runtimes_too(onnx: ModuleType) -> None:

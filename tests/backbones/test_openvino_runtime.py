@@ -195,6 +195,32 @@ def test_a_folder_that_cannot_be_written_means_no_cache(
     assert (tmp_path / "file").read_text() == "in the way"
 
 
+def test_a_folder_in_the_place_of_a_file_means_no_cache(
+    openvino: ModuleType, compiled_anew: list[str], tmp_path: Path
+) -> None:
+    compile_part(little(), "fp32", folder=tmp_path)
+    (file,) = tmp_path.iterdir()
+    file.unlink()
+    file.mkdir()
+    (_, mean) = compile_part(little(), "fp32", folder=tmp_path)(torch.ones(1, 3, 4, 4))
+    assert mean.tolist() == [[3.5, 3.5]] and len(compiled_anew) == 2
+
+
+def test_the_folder_may_be_removed_at_any_time(
+    openvino: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """While a part is written too: after the folder was made, and before the file is."""
+    write, folder = openvino_runtime.write_whole, tmp_path / "cache"
+
+    def too_late(path: Path, content: bytes) -> None:
+        folder.rmdir()
+        write(path, content)
+
+    monkeypatch.setattr(openvino_runtime, "write_whole", too_late)
+    (_, mean) = compile_part(little(), "fp32", folder=folder)(torch.ones(1, 3, 4, 4))
+    assert mean.tolist() == [[3.5, 3.5]] and not folder.exists()
+
+
 def test_only_the_files_used_last_are_kept(
     openvino: ModuleType, monkeypatch: pytest.MonkeyPatch, compiled_anew: list[str], tmp_path: Path
 ) -> None:

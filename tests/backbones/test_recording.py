@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -111,6 +114,28 @@ def test_threads_are_as_before_even_after_an_error(monkeypatch: pytest.MonkeyPat
     with pytest.raises(InputError):
         record(part_of(lambda weight, x: torch.add(x, weight, alpha=2)))
     assert counts == [1, 7]
+
+
+def test_threads_are_as_before_when_two_record_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, both, first_is_over = [7], threading.Barrier(2), threading.Event()
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: counts[-1])
+
+    def compute(weight: Tensor, x: Tensor) -> Tensor:
+        with suppress(threading.BrokenBarrierError):  # the other one has to wait until this one is over
+            both.wait(0.2)
+        return x * weight
+
+    def begun_second(weight: Tensor, x: Tensor) -> Tensor:
+        found = compute(weight, x)
+        first_is_over.wait(1)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(record, part_of(compute))
+        first.add_done_callback(lambda _: first_is_over.set())
+        pool.submit(record, part_of(begun_second)).result()
+    assert counts[-1] == 7
 
 
 def test_the_checksum_is_of_weights_operations_and_names_alone() -> None:

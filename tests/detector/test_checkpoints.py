@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from inception_rcnn.detector import (
     save_region_classifier,
     warp_regions,
 )
-from inception_rcnn.detector.checkpoints import is_shipped, weights_path, with_score_threshold
+from inception_rcnn.detector.checkpoints import is_shipped, photographs_seen, weights_path, with_score_threshold
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, multibox_seen, save_multibox
+from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.structures import CheckpointError
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 KIND = "region-classifier"
 
@@ -109,6 +113,28 @@ def test_the_threshold_can_be_changed_and_nothing_else(written: Path, tmp_path: 
     assert all(torch.equal(after.tensors[name], tensor) for name, tensor in before.tensors.items())
     with pytest.raises(CheckpointError, match="cannot be read"):
         with_score_threshold(tmp_path / "absent.safetensors", 0.5)
+
+
+def test_what_a_classifier_and_its_multibox_saw_is_in_their_files(
+    classifiers: tuple[RegionClassifier, ...], description: ClassifierDescription, tmp_path: Path
+) -> None:
+    path, network = tmp_path / "saw.safetensors", tmp_path / "boxes.safetensors"
+    own, theirs = SeenPart.of_files("a", ["ab" * 32]), SeenPart.of_files("b", ["cd" * 32], MULTIBOX)
+    spec = InputSpec(side=64)
+    described = MultiBoxDescription(spec, PriorSettings(), 8, {}, "CC0-1.0", (theirs,))
+    save_multibox(network, described.build().state_dict(), described)
+    for source, seen in (("both", (own, theirs)), ("selective-search", (own,))):
+        how = {"source": source, "multibox": str(network)}
+        save_region_classifier(path, classifiers[0].network, replace(description, proposal_settings=how, seen=(own,)))
+        assert photographs_seen(path) == seen
+    old = read_checkpoint(path, KIND)
+    write_checkpoint(path, KIND, {key: one for key, one in old.description.items() if key != "seen"}, old.tensors)
+    assert photographs_seen(path) == ()
+    write_checkpoint(path, KIND, {**old.description, "seen": 3}, old.tensors)
+    with pytest.raises(CheckpointError, match=r"saw\.safetensors: seen should be a list"):
+        photographs_seen(path)
+    with pytest.raises(CheckpointError, match="of kind 'region-classifier'; 'multibox' is needed"):
+        multibox_seen(path)
 
 
 def test_files_from_before_regions_could_be_pooled_are_read(

@@ -25,7 +25,7 @@ from inception_rcnn.detector import (
     RegionClassifier,
     save_region_classifier,
 )
-from inception_rcnn.detector.checkpoints import load_region_classifier, with_score_threshold
+from inception_rcnn.detector.checkpoints import load_region_classifier, with_activation_ranges, with_score_threshold
 from inception_rcnn.detector.dataset_inference import (
     SetRun,
     describe_run,
@@ -249,3 +249,22 @@ def test_what_decides_is_described(
     assert "proposals" in describe(path, other)
     with pytest.raises(InputError, match="cannot be described; load it with load_detector"):
         describe(path)
+
+
+def test_what_int8_rounds_to_decides_too(
+    make_network: Callable[[int], GoogLeNet], description: ClassifierDescription, cpu: Runtime, tmp_path: Path
+) -> None:
+    """Weights that are calibrated again have the same checksum, and find something else."""
+
+    def describe(runtime: Runtime) -> dict[str, Any]:
+        ensemble = Ensemble([load_region_classifier(path, cpu)])
+        ensemble.runtime = runtime
+        propose = Proposer(ProposalSettings(source="selective-search"))
+        return describe_run(Detector(propose, ensemble, DetectionSettings()), [path], None)
+
+    path, runtimes = tmp_path / "a.safetensors", (cpu, replace(cpu, openvino="int8"))
+    save_region_classifier(path, make_network(1), description)
+    before = [describe(one) for one in runtimes]
+    with_activation_ranges(path, {"trunk": ((0.0, 1.0),)})
+    after = [describe(one) for one in runtimes]
+    assert after[0] == before[0] and after[1] != before[1]

@@ -123,7 +123,7 @@ def test_what_was_found_by_openvino_is_known_as_that(openvino: ModuleType, saved
 
 
 def test_int8_of_a_warping_classifier_is_refused(openvino: ModuleType, saved: Path) -> None:
-    with pytest.raises(InputError, match="int8 needs calibrated weights, and the warped's are not"):
+    with pytest.raises(InputError, match="int8 is for pooled detectors, and weights here warp; use bf16"):
         load_detector(saved, "cpu", runtime="openvino", precision="int8")
 
 
@@ -138,7 +138,16 @@ def test_ranges_are_kept_in_a_checkpoint_and_nothing_else_of_it_changes(saved: P
 
 @pytest.mark.parametrize(
     "stored",
-    [[1], {"trunk": 3}, {"trunk": [[1.0]]}, {"trunk": [[2.0, 1.0]]}, {"trunk": [["a", "b"]]}, {"trunk": [[0.0, None]]}],
+    [
+        [1],
+        {"trunk": 3},
+        {"trunk": [[1.0]]},
+        {"trunk": [[2.0, 1.0]]},
+        {"trunk": [["a", "b"]]},
+        {"trunk": [[0.0, None]]},
+        {"trunk": [[0, 10**400]]},
+        {"trunk": [[0.0, 1e39]]},
+    ],
 )
 def test_ranges_that_are_none_are_refused(stored: object, saved: Path) -> None:
     from inception_rcnn.backbones import read_checkpoint, write_checkpoint

@@ -13,7 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError
-from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset, dataset_checksum
+from inception_rcnn.structures.dataset import (
+    DetectionDataset,
+    ImageCache,
+    Subset,
+    dataset_checksum,
+)
 
 
 class Album:

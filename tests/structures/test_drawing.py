@@ -13,6 +13,7 @@ from skimage import data
 
 from inception_rcnn.structures import (
     Detections,
+    ImageError,
     InputError,
     class_colour,
     draw_boxes,
@@ -186,6 +187,12 @@ def test_a_label_that_fits_in_no_way_is_left_out_and_its_box_is_drawn(placed: li
     assert drawn[12, 4].tolist() == list(class_colour(0)) and not changed(image, drawn)[8:16, 8:16].any()
 
 
+def test_a_name_of_several_lines_is_written_on_one() -> None:
+    box, blanks = [[40, 60, 100, 110]], blank()
+    drawn = [draw_detections(blanks, Detections.ordered(box, [0.5], [0], (name,))) for name in ("a\n b", "a b")]
+    assert np.array_equal(*drawn)
+
+
 def test_the_line_width_is_the_callers() -> None:
     widths = [
         int(
@@ -273,6 +280,14 @@ def test_a_picture_is_written_in_the_format_of_its_name(tmp_path: Path) -> None:
             assert (written.format, written.size) == (kind, (30, 20))
     with Image.open(tmp_path / "new/a.png") as written:
         assert (np.asarray(written) == pixels).all()
+
+
+def test_a_picture_too_long_for_jpeg_is_refused_by_name(tmp_path: Path) -> None:
+    pixels = np.zeros((1, 65_501, 3), np.uint8)
+    with pytest.raises(ImageError, match=r"a.jpg cannot be a JPEG: 65501 x 1 pixels, at most 65500 a side"):
+        write_picture(tmp_path / "a.jpg", pixels)
+    assert not (tmp_path / "a.jpg").exists()
+    write_picture(tmp_path / "a.png", pixels)
 
 
 def test_what_is_no_picture_is_refused_and_nothing_is_written(tmp_path: Path) -> None:

@@ -125,6 +125,27 @@ def test_what_a_user_can_mend_is_one_line(
     assert exit_.value.code == 1 and error.startswith("error: ") and text in error and error.count("\n") == 1
 
 
+def test_a_picture_that_cannot_be_written_is_reported_and_the_others_are_done(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inception_rcnn.structures.drawing._LONGEST_JPEG", 230)
+    Image.fromarray(data.chelsea()).resize((231, 20)).save(tmp_path / "a-long-one.webp")
+    out = tmp_path / "results" / "out.json"
+    out.parent.mkdir()
+    assert detect(tmp_path, "--json", out, "--quiet") == 1
+    long, good = json.loads(out.read_text())
+    assert "a-long-one-detections.jpg cannot be a JPEG: 231 x 20 pixels" in long["error"]
+    assert "error" not in good and (tmp_path / "detections" / "cat-detections.jpg").is_file()
+
+
+def test_json_that_cannot_be_written_is_refused_before_anything_is_done(
+    photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert detect(photograph, "--json", tmp_path / "absent" / "out.json") == 1
+    assert "absent does not exist; create it first" in capsys.readouterr().err
+    assert not (tmp_path / "cat-detections.jpg").exists()
+
+
 def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert detect(tmp_path) == 1
     assert "no files in" in capsys.readouterr().err

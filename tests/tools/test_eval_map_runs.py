@@ -30,7 +30,8 @@ from inception_rcnn.detector import (
 from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.detector.dataset_inference import describe_run
 from inception_rcnn.evaluation.report.inputs import ReportInput
-from inception_rcnn.structures import load_image
+from inception_rcnn.structures import load_image, sha256_of
+from inception_rcnn.structures.provenance import SeenPart, seen_to_json
 from inception_rcnn.tools import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,25 @@ def figures_of(root: Path, model: Path, *more: str | Path) -> Any:
     """What --json says."""
     assert run(root, model, *more, "--json", "out.json") == 0
     return json.loads(Path("out.json").read_text())
+
+
+def test_a_line_says_that_photographs_were_learned_from(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(root, model) == 0
+    assert "learned from" not in capsys.readouterr().err
+    known, lists = tmp_path / "saw.safetensors", read_checkpoint(model, "region-classifier")
+    checksums = [sha256_of(root / "val" / f"{number}.png") for number in (2, 4)]
+    seen = seen_to_json([SeenPart.of_files("birds/train", [*checksums, "ab" * 32])])
+    write_checkpoint(known, "region-classifier", {**lists.description, "seen": seen}, lists.tensors)
+    assert run(root, known) == 0
+    said = capsys.readouterr().err
+    assert "warning: 2 of the 5 photographs were learned from by the classifier (2 of birds/train); the figures" in said
+    assert said.count("warning") == 1
+    assert run(root, known, "--limit", "1") == 0
+    assert "learned from" not in capsys.readouterr().err
+    assert run(root, model, "--weights", known, "--quiet") == 0
+    assert f"(2 of birds/train), {known}; the figures are too good" in capsys.readouterr().err
 
 
 def test_classes_in_common_are_scored_and_the_others_named(
@@ -232,6 +252,27 @@ def test_the_best_threshold_is_stored_in_each_checkpoint(
     scores = re.findall(r"at score (0\.\d+) ", printed)
     assert len(scores) == 3 and scores[1] == scores[2] == shown  # all together, then each alone
     assert load_detector(str(second), "cpu").settings.score_threshold == pytest.approx(float(shown), abs=6e-4)
+
+
+def test_a_calibration_is_stored_in_each_checkpoint_and_changes_no_order(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(model.read_bytes())
+    assert run(root, copy, "--store-calibration") == 0
+    printed = capsys.readouterr().out
+    (slope, offset, threshold) = re.findall(r"slope ([\d.]+), offset (-?[\d.]+), score threshold ([\d.]+)", printed)[0]
+    assert " are right" in printed and f"stored in {copy}" in printed
+    detector = load_detector(str(copy), "cpu")
+    calibration = detector.settings.calibration
+    assert calibration is not None and calibration.slope == pytest.approx(float(slope), abs=6e-4)
+    assert calibration.offset == pytest.approx(float(offset), abs=6e-4)
+    assert detector.settings.score_threshold == pytest.approx(float(threshold), abs=6e-4)
+    raw, image = load_detector(str(model), "cpu"), root / "val" / "2.png"
+    ours = detector.with_settings(score_threshold=0.0)(image)
+    theirs = raw.with_settings(score_threshold=0.0)(image)
+    np.testing.assert_array_equal(ours.boxes, theirs.boxes)
+    np.testing.assert_allclose(ours.scores, calibration.apply(theirs.scores), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("named", [(), ("coco-mini",), ("file",)], ids=["nothing", "shipped name", "shipped file"])

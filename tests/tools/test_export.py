@@ -16,6 +16,8 @@ from skimage import data
 
 from inception_rcnn.backbones import read_description
 from inception_rcnn.detector import ClassifierDescription, load_detector, save_region_classifier
+from inception_rcnn.detector.checkpoints import with_activation_ranges
+from inception_rcnn.detector.export import exportable_parts
 from inception_rcnn.detector.region_classifier import REGION_INPUT
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.structures import InputError
@@ -106,6 +108,14 @@ def test_calibrated_weights_are_exported_and_used_in_int8(
     image, boxes = np.ascontiguousarray(data.coffee()[:120, :180]), np.array([[10, 10, 90, 80]], np.float32)
     found, wanted = (one.ensemble.score(image, boxes).probabilities for one in (detector, exact))
     np.testing.assert_allclose(found, wanted, atol=0.1)
+
+
+def test_a_part_without_ranges_is_not_exported_as_if_it_were_int8(pooled: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(pooled, copy)
+    with_activation_ranges(copy, {"trunk": ((0.0, 1.0),) * 33})
+    with pytest.raises(InputError, match="int8 needs calibrated weights, and the head's are not"):
+        exportable_parts(copy, np.ascontiguousarray(data.coffee()[:40, :60]), int8=True)
 
 
 def test_calibrate_refuses_what_is_shipped_or_warps(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from skimage import data
 
 from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.tools import cli
 
 
@@ -30,6 +31,7 @@ def run(*arguments: str | Path | float) -> int:
 def make_set(root: Path, objects: dict[int, list[list[float]]]) -> str:
     """A data set in COCO's layout, for the command: photographs by number, each with the boxes of its objects."""
     (root / "train").mkdir(parents=True)
+    name = root.name  # each set has a class of its own
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     pictures = [Image.fromarray(one).resize((60, 40)) for one in (data.chelsea(), data.coffee())]
@@ -47,7 +49,7 @@ def make_set(root: Path, objects: dict[int, list[list[float]]]) -> str:
                     "iscrowd": 0,
                 }
             )
-    truth = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": "thing"}]}
+    truth = {"images": images, "annotations": annotations, "categories": [{"id": 7, "name": name}]}
     (root / "train.json").write_text(json.dumps(truth))
     return f"coco:{root}"
 
@@ -97,6 +99,13 @@ def test_training_leaves_a_network_its_coverage_a_state_and_the_proposals(traine
     assert set(point) == {"iteration", "recall@10", "recall@50", "recall@200"} and point["iteration"] == 2
     assert 0 <= point["recall@10"] <= point["recall@50"] <= point["recall@200"] <= 1
     assert json.loads((trained.parent / "coverage.json").read_text()) == [point]
+
+
+def test_the_network_lists_what_it_saw_of_each_set_without_what_was_held_out(trained: Path) -> None:
+    assert [(part.name, part.network, len(part)) for part in multibox_seen(trained)] == [
+        ("whole/train", "MultiBox", 2),
+        ("some/train", "MultiBox", 1),
+    ]
 
 
 def test_ratios_are_those_of_the_objects_trained_on(trained: Path) -> None:
@@ -208,6 +217,7 @@ def test_the_network_proposes(trained: Path) -> None:
         (["--data", "SET", "--device", "abacus"], 1, "unknown device 'abacus'"),
         (["--data", "SET", "--pretrained", "absent.safetensors"], 1, "absent.safetensors: cannot be read"),
         (["--data", "SET", "--split", "test"], 1, "test.json"),
+        (["--data", "SET", "--minutes", "3"], 2, "--iterations says how many batches; name one of the two"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_before_anything_is_computed(
@@ -226,6 +236,34 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_computed(
     assert " ".join(message.split()) in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err and (status == 2 or len(err.strip().splitlines()) == 1)
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_short_time_is_one_iteration(sets: tuple[str, str], pretrained: Path, tmp_path: Path) -> None:
+    words = [word for word in quick(pretrained, tmp_path / "out") if word != "--iterations"]
+    words.remove(2)  # of the iterations; the batch's follows
+    assert run(*words, "--data", sets[0], "--minutes", 1e-6) == 0
+    said = read_checkpoint(tmp_path / "out" / "multibox.safetensors", "multibox").description["training"]
+    assert said["settings"]["iterations"] == 1
+
+
+def test_a_time_is_kept_as_a_number_of_iterations(
+    sets: tuple[str, str], pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the trial, a run goes on with the number that it found."""
+    words = [word for word in quick(pretrained, tmp_path / "out") if word != "--iterations"]
+    words.remove(2)  # of the iterations; the batch's follows
+    found = iter([2, 99])
+    monkeypatch.setattr("inception_rcnn.proposals.network.training.iterations_within", lambda *_: next(found))
+    command = (*words, "--data", sets[0], "--minutes", 0.5)
+    with monkeypatch.context() as killed:
+        killed.setattr("inception_rcnn.proposals.network.training.run_training", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cli.main(["train_multibox", *(str(word) for word in command)])
+    assert run(*command) == 0
+    settings = read_checkpoint(tmp_path / "out" / "multibox.safetensors", "multibox").description["training"][
+        "settings"
+    ]
+    assert settings["iterations"] == 2 and next(found) == 99
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,7 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
         (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
         (("--regions", "warp", "--random-interpolation"), "--random-interpolation: is for --regions pool, and this"),
+        (("--regions", "warp", "--warm-head"), "--warm-head: is for --regions pool, and this is --regions warp"),
         (
             ("--paper", "--hard-examples", "9"),
             "--paper means R-CNN's way, where all regions count; leave one of the two",
@@ -270,6 +271,17 @@ def test_tensorboard_that_is_not_installed_is_named_before_anything_is_done(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert run("train", "--root", roots[0], "--output", tmp_path / "out", "--tensorboard") == 1
     assert "pip install 'inception-rcnn[train]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_warm_head_is_asked_for_and_needs_imagenet_s_outputs(
+    roots: tuple[Path, Path], pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--root", roots[0], "--output", tmp_path / "out", "--source", "selective-search", "--device", "cpu")
+    assert run("train", *where, "--pretrained", pretrained, "--warm-head") == 1
+    assert "should have ImageNet's 1000 outputs, it has 3" in " ".join(capsys.readouterr().err.split())
+    assert run("train", *where, "--warm-head") == 1
+    assert "coco is a region classifier; a warm head needs" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_shipped_model_is_trained_on_as_it_is_by_default(

@@ -61,16 +61,16 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
     [
         ({"bbox": 5}, "bbox: Expected `array`, got `int`"),
         ({"bbox": [7]}, "bbox: Expected `array` of length 4"),
-        ({"bbox": [1, 2, "3", 4]}, r"bbox\[2\]: Expected `float`, got `str`"),
+        ({"bbox": [1, 2, "three", 4]}, r"bbox\[2\]: Expected `float`, got `str`"),
         ({"bbox": [1, 2, True, 4]}, r"bbox\[2\]: Expected `float`, got `bool`"),
         ({"bbox": None}, "bbox: Expected `array`, got `null`"),
-        ({"score": "0.5"}, "score: Expected `float`, got `str`"),
+        ({"score": "half"}, "score: Expected `float`, got `str`"),
         ({"score": True}, "score: Expected `float`, got `bool`"),
         ({"score": [0.5]}, "score: Expected `float`, got `array`"),
         ({"image_id": True}, "image_id: Expected `int .*`, got `bool`"),
         ({"image_id": None}, "image_id: Expected"),
         ({"category_id": True}, "category_id: Expected `int .*`, got `bool`"),
-        ({"category_id": "3"}, "category_id: Expected `int .*`, got `str`"),
+        ({"category_id": "cat"}, "category_id: Expected `int .*`, got `str`"),
     ],
 )
 def test_a_value_of_another_type_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -78,6 +78,23 @@ def test_a_value_of_another_type_is_refused(change: dict[str, Any], message: str
     (tmp_path / "found.json").write_text(json.dumps(wrong))
     with pytest.raises(DataFormatError, match=rf"found\.json, detection 6: should be an object .*; {message}"):
         read_coco_detections(tmp_path / "found.json", [7, 1], [3, 1])
+
+
+def test_numbers_may_be_texts(tmp_path: Path) -> None:
+    one = record(category_id="3", bbox=["1", 2, "3.5", "4e0"], score="0.5")
+    (tmp_path / "found.json").write_text(json.dumps([one, record(image_id="7")]))
+    read = read_coco_detections(tmp_path / "found.json", [7, "7"], [1, 3]).detections
+    assert (read.image.tolist(), read.label.tolist(), read.score.tolist()) == ([0, 1], [1, 1], [0.5, 0.5])
+    assert read.box.tolist() == [[1, 2, 4.5, 6], [1, 2, 4, 6]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"score": "nan"}, "score nan is not finite"), ({"bbox": [1, "inf", 3, 4]}, "bbox .* inf")]
+)
+def test_a_text_that_is_no_finite_number_is_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text(json.dumps([record(), record(**change)]))
+    with pytest.raises(DataFormatError, match=f"detection 2: {message}"):
+        read_coco_detections(tmp_path / "found.json", [7], [3])
 
 
 def spelled(value: float, style: int) -> str:

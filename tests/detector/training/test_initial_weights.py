@@ -16,6 +16,7 @@ from inception_rcnn.detector import ClassifierDescription, PooledNetwork, Poolin
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network, pretrained_pooled
 from inception_rcnn.structures import CheckpointError, InputError
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 # --- pre-trained weights
 
@@ -55,6 +56,17 @@ def test_other_classes_or_another_order_get_a_fresh_last_layer(
     layer, old = start.network.classifier, classifier[1].classifier
     assert layer is not None and old is not None
     assert not torch.equal(layer.weight[:2], old.weight[:2])
+
+
+def test_what_the_weights_saw_goes_on_to_what_starts_from_them_but_not_what_their_multibox_did(
+    tmp_path: Path, make_network: Callable[[int], GoogLeNet], description: ClassifierDescription
+) -> None:
+    own, theirs = SeenPart.of_files("a", ["ab" * 32]), SeenPart.of_files("b", ["cd" * 32], MULTIBOX)
+    path = tmp_path / "saw.safetensors"
+    save_region_classifier(path, make_network(3), replace(description, seen=(own, theirs)))
+    assert pretrained_network(path, description.class_names).seen == (own,)
+    assert pretrained_network(path, ("dog",)).seen == (own,)
+    assert pretrained_pooled(path, ("dog",), PoolingSpec(fine_channels=8)).seen == (own,)
 
 
 def test_googlenets_own_weights_get_a_fresh_last_layer_where_their_classes_are_not_named(tmp_path: Path) -> None:
@@ -179,6 +191,63 @@ def test_what_is_no_weights_is_refused_for_pooled_regions_too(tmp_path: Path) ->
         pretrained_pooled(tmp_path / "missing.safetensors", ("cat",), PoolingSpec())
     with pytest.raises(InputError, match=r"weights\.pth: weights should be a \.npz or \.safetensors file"):
         pretrained_pooled(tmp_path / "weights.pth", ("cat",), PoolingSpec())
+
+
+# --- a warm head
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GoogLeNet]:
+    """Fresh weights with ImageNet's 1000 outputs, biases included, and their file."""
+    torch.manual_seed(5)
+    network, path = googlenet(), tmp_path_factory.mktemp("imagenet") / "googlenet.safetensors"
+    assert network.classifier is not None
+    nn.init.normal_(network.classifier.bias)
+    write_checkpoint(path, "googlenet", {"num_classes": 1000}, network.state_dict())
+    return path, network
+
+
+def test_a_warm_head_has_the_mean_rows_of_imagenet_s_outputs_under_each_class(
+    imagenet: tuple[Path, GoogLeNet],
+) -> None:
+    path, network = imagenet
+    names = ("n02084071", "giraffe", "bicycle")  # 118 dogs, nothing, two bicycles
+    start = pretrained_pooled(path, names, PoolingSpec(fine_channels=8), warm_head=True)
+    assert not start.knows_classes and start.origin == {"pretrained": "googlenet.safetensors", "warm_classes": 2}
+    layer, theirs = start.network.classifier.state_dict(), network.state_dict()
+    weight, bias = layer["weight"], layer["bias"]
+    assert same(start.network.trunk, network, but="classifier") and weight.shape == (4, 1024 + 832)
+    rows = {0: range(151, 269), 2: (444, 671)}
+    for row, outputs in rows.items():
+        mean = sum(theirs["classifier.weight"][output].double() for output in outputs) / len(outputs)
+        torch.testing.assert_close(weight[row, :1024].double(), 0.4 * mean, rtol=1e-4, atol=1e-6)
+        assert float(bias[row]) == pytest.approx(0.4 * float(theirs["classifier.bias"][list(outputs)].mean()), rel=1e-4)
+    assert not weight[[1, 3]].any() and not weight[:, 1024:].any() and bias[1] == 0
+    assert float(bias[3].exp()) == pytest.approx(9)  # three to one against three classes that nothing is known of
+    assert start.network.classifier.weight.requires_grad
+
+
+def test_without_it_the_last_layer_is_fresh(imagenet: tuple[Path, GoogLeNet]) -> None:
+    one, two = (
+        pretrained_pooled(imagenet[0], ("bicycle",), PoolingSpec(fine_channels=8), **how)
+        for how in ({}, {"warm_head": False})
+    )
+    assert same(one.network, two.network) and one.origin == {"pretrained": "googlenet.safetensors"}
+    assert one.network.classifier.weight[:, 1024:].all()
+
+
+def test_what_a_warm_head_cannot_start_from(
+    imagenet: tuple[Path, GoogLeNet], classifier: tuple[Path, GoogLeNet], tmp_path: Path
+) -> None:
+    spec = PoolingSpec(fine_channels=8)
+    with pytest.raises(InputError, match=r"ImageNet has no kind of any of the 2 classes, giraffe"):
+        pretrained_pooled(imagenet[0], ("giraffe", "fork"), spec, warm_head=True)
+    with pytest.raises(InputError, match="is a region classifier; a warm head needs GoogLeNet's own weights"):
+        pretrained_pooled(classifier[0], ("cat",), spec, warm_head=True)
+    seven = tmp_path / "seven.safetensors"
+    write_checkpoint(seven, "googlenet", {"num_classes": 7}, googlenet(num_classes=7).state_dict())
+    with pytest.raises(InputError, match="should have ImageNet's 1000 outputs, it has 7"):
+        pretrained_pooled(seven, ("cat",), spec, warm_head=True)
 
 
 # --- the linear softmax: right on what can be separated, in the features' own units

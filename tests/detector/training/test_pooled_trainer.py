@@ -15,10 +15,11 @@ import torch
 from marked_set import MarkedSet
 from numpy.typing import NDArray
 
-from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint
+from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint, training_time
 from inception_rcnn.backbones.training_log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
-from inception_rcnn.detector.training import loop, pooled_trainer
+from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.training import pooled_trainer
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, pretrained_pooled
 from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
 from inception_rcnn.detector.training.pooled_step import PooledTuning
@@ -28,6 +29,8 @@ from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.structures import CheckpointError, InceptionError, InputError, Proposals
+from inception_rcnn.structures.dataset import photograph_checksums
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 from reference.marked_objects import marked
 
 NAMES = ("cat", "cup", "person")
@@ -109,6 +112,29 @@ def test_a_run_leaves_a_model_and_its_state_and_the_model_tells_how_it_was_made(
     assert summary["passes"] == 2 and summary["iterations"] == 6 and summary["train_from"] == "5b"
     assert summary["sampling"]["cells"] == [3, 2] and summary["jitter"] == 2 and summary["pretrained"] == "some"
     assert "not measured" in summary["score_threshold"]
+
+
+def test_the_model_lists_the_photographs_it_saw_and_those_that_its_start_did(
+    output: Path, dataset: MarkedSet, tmp_path: Path
+) -> None:
+    checksums = photograph_checksums(dataset)
+    assert read_classifier_description(output / "model.safetensors").seen == (SeenPart.of_files("marked", checksums),)
+    before = SeenPart.of_files("before", ["ab" * 32])
+    other = MarkedSet(tmp_path / "other", NAMES, ("chelsea", "coffee"), long_side=80)
+    source = TrainingSource("some", other, other.propose_set)
+    torch.manual_seed(1)
+    start = PretrainedNetwork(PooledNetwork(3, SPEC), False, {}, (before,))
+    theirs = SeenPart.of_files("theirs", ["cd" * 32], MULTIBOX)
+    description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=SPEC, box_regression=True, seen=(theirs,))
+    settings = replace(SETTINGS, training=replace(SETTINGS.training, iterations=1))
+    held = [TrainingSource("marked", dataset, dataset.propose_set), replace(source, rows=(1,))]
+    made = train_pooled(held, nothing, start, description, settings, CPU, tmp_path / "run", quiet=True)
+    assert read_classifier_description(made.path).seen == (
+        SeenPart.of_files("marked", checksums),
+        SeenPart.of_files("some", photograph_checksums(other)[1:]),
+        before,
+        theirs,
+    )
 
 
 def test_the_same_call_again_changes_nothing(output: Path, dataset: MarkedSet) -> None:
@@ -304,7 +330,7 @@ def test_a_trial_finds_how_many_iterations_take_a_time_and_leaves_the_network(
             return self.now
 
     clock, iterations = Clock(), []
-    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(training_time, "time", clock)
     step = PooledTrainer.step
 
     def stepped(self: PooledTrainer, tuning: PooledTuning, drawn: pooled_trainer.Drawn) -> dict[str, float]:

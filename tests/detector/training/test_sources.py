@@ -71,6 +71,22 @@ def test_classes_that_a_set_does_not_name_are_unknown_on_its_photographs(coco: M
     assert brought(source(coco)).unknown() is None
 
 
+def test_a_kind_of_a_class_teaches_it_and_leaves_open_what_else_is_one(voc: MarkedSet) -> None:
+    names = ("n04379243", "n04256520", "n03211117")  # table, sofa, tv or monitor
+    photographs = brought(source(voc), names=names)
+    assert [set(one.regions.labels.tolist()) for one in photographs.photographs] == [{1, 3}, {0, 3}, {2, 3}, {3}]
+    unknown = photographs.unknown()
+    assert unknown is not None and unknown.tolist() == [[True, False, False, False]] * 4
+
+
+def test_what_may_be_of_a_narrower_class_is_left_out(tmp_path: Path) -> None:
+    dataset = MarkedSet(tmp_path, ("bottle", "person"), calls=(("cup", "bottle"),), photographs=("coffee", "astronaut"))
+    photographs = brought(source(dataset), names=("n04591713", "n00007846"))  # wine bottle, person
+    assert [set(one.regions.labels.tolist()) for one in photographs.photographs] == [{2}, {1, 2}]
+    unknown = photographs.unknown()
+    assert unknown is not None and unknown[:, :2].tolist() == [[True, False]] * 2
+
+
 def test_display_names_are_matched_where_class_names_are_codes(tmp_path: Path) -> None:
     codes = MarkedSet(tmp_path, ("n1", "n2"), calls=(("cat", "n1"), ("cup", "n2")), display_names=("cat", "cup"))
     found = brought(source(codes)).photographs
@@ -83,6 +99,7 @@ def test_classes_are_the_first_set_s_or_those_known_before_if_they_have_all(coco
     assert classes_to_train([coco, voc], COCO) == COCO  # no airplane there
     assert classes_to_train([voc], (*COCO, "airplane")) == (*COCO, "airplane")
     assert classes_to_train([coco], ("person", "cat")) == COCO
+    assert classes_to_train([voc], ("n04379243", "sofa", "tv", "airplane")) == VOC  # a table is more than they name
 
 
 def test_large_photographs_are_reduced_with_their_boxes(tmp_path: Path) -> None:

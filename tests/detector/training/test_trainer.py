@@ -16,6 +16,7 @@ from skimage import data
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_checkpoint
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
+from inception_rcnn.detector.checkpoints import read_classifier_description
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, frozen_features, start_linear
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
@@ -24,6 +25,8 @@ from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
 from inception_rcnn.detector.training.trainer import AS_THEY_ARE, FineTuneSettings, fine_tune
 from inception_rcnn.structures import CheckpointError, GroundTruth, GroundTruthTable, InputError, Proposals, load_image
 from inception_rcnn.structures.dataset import ImageCache
+from inception_rcnn.structures.files import sha256_of
+from inception_rcnn.structures.provenance import SeenPart
 
 NAMES = ("cat", "cup", "person")
 
@@ -132,6 +135,12 @@ def with_last_layer(network: GoogLeNet, other: GoogLeNet, outputs: int) -> GoogL
     assert layer is not None
     last = {"classifier.weight": layer.weight.detach()[rows], "classifier.bias": layer.bias.detach()[rows]}
     return googlenet(num_classes=outputs, weights={**network.state_dict(), **last})
+
+
+def test_both_files_list_the_photographs_they_saw(output: Path, dataset: Photographs) -> None:
+    part = SeenPart.of_files("none", [sha256_of(dataset.path(row)) for row in range(3)])  # the data's name
+    for name in ("linear", "model"):
+        assert read_classifier_description(output / f"{name}.safetensors").seen == (part,)
 
 
 def nothing(image: NDArray[np.uint8]) -> Proposals:

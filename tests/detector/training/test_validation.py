@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import CAFFE_INPUT
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
-from inception_rcnn.detector.training.validation import Validation, truth_in_classes, validation_images
+from inception_rcnn.detector.training.threshold import truth_in_classes
+from inception_rcnn.detector.training.validation import Validation, validation_images
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.structures import Proposals
 

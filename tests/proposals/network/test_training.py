@@ -17,7 +17,7 @@ from torch import Tensor
 from inception_rcnn.backbones import InputSpec, read_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals import MultiBox, load_multibox
-from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, multibox_seen
 from inception_rcnn.proposals.network.loss import Labels, LossSettings
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.priors import PriorSettings
@@ -37,7 +37,8 @@ from inception_rcnn.structures import (
     Proposals,
 )
 from inception_rcnn.structures.boxes import overlap_ratio
-from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.dataset import DetectionDataset, photograph_checksums
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NONE = np.zeros((0, 4))
@@ -80,7 +81,7 @@ def sources(dataset: Squares | None = None, **changes: Any) -> list[BoxSource]:
     truths = [Squares().ground_truth(index).boxes[0] for index in range(4)]
     boxes = [[box, box + 3, box - 4, [0, 0, 20, 20], [40, 40, 60, 60]] for box in truths]
     found = [Proposals.ordered(one, [5, 4, 3, 2, 1]) for one in boxes]
-    source = BoxSource(cast(DetectionDataset, dataset or Squares()), lambda: found, True, range(4))
+    source = BoxSource(cast(DetectionDataset, dataset or Squares()), lambda: found, True, range(4), "squares")
     return [replace(source, **changes)]
 
 
@@ -385,6 +386,8 @@ def test_the_result_can_be_loaded_and_says_how_it_was_made(whole: Path, cpu: Run
     assert said["data"] == ["squares"] and said["images"] == 4 and said["settings"]["iterations"] == 4
     assert said["settings"]["loss"]["matching"] == "prior"
     assert [one["iteration"] for one in said["coverage"]] == [1, 2, 3, 4]
+    checksums = photograph_checksums(cast(DetectionDataset, Squares()))
+    assert multibox_seen(whole) == (SeenPart.of_files("squares", checksums[:4], MULTIBOX),)
     assert len(load_multibox(whole, cpu).propose(Squares().load_image(0), top_k=10)) == 10
 
 
