@@ -103,6 +103,20 @@ def _class_change(before: Sequence[str], now: Sequence[str]) -> str:
     return f"other classes{where}: they were {', '.join(before[shown])}; now {', '.join(now[shown])}; {_AFRESH}"
 
 
+class NotFiniteError(InceptionError):
+    """A loss or the norm of a gradient is not finite.
+
+    Args:
+        what: Which of them.
+        value: What it is.
+        iteration: Of the step, from 0.
+    """
+
+    def __init__(self, what: str, value: float, iteration: int) -> None:
+        super().__init__(f"the {what} is {value} at iteration {iteration}; lower the learning rate")
+        self.iteration = iteration
+
+
 class AveragedTraining:
     """A network in training, with its optimizer and the running average of what learns.
 
@@ -112,11 +126,15 @@ class AveragedTraining:
         memory: What the optimizer remembers of each parameter, by its own names, such as ``("momentum_buffer",)``.
         averaging: Decay of the running average; 0 keeps the last weights.
         clip: Largest norm of a step's gradient.
+        add_up: Replaces tensors by their sums over the processes that train together, each with its share of the loss;
+            None: there is one.
 
     Attributes:
         iteration: Steps done.
+        rate: Learning rate of the last step.
         learning: What learns, by name.
         average: Its running average, by name.
+        notes: JSON values that belong to the state, and are there again when it is resumed.
     """
 
     def __init__(
@@ -127,79 +145,107 @@ class AveragedTraining:
         memory: Sequence[str],
         averaging: float,
         clip: float,
+        add_up: Callable[[Sequence[Tensor]], None] | None = None,
     ) -> None:
         self.network = network
         self.optimizer = optimizer
-        self.iteration = 0
-        self._unread: tuple[int, Tensor, torch.cuda.Event] | None = None
+        self.iteration, self.rate = 0, 0.0
+        self.notes: dict[str, Any] = {}
+        self._sums: dict[str, float] = {}  # of the losses since `mean_losses` was last asked, and of how many steps
+        self._summed = 0
+        self._last = math.nan  # the loss that was read last
+        self._unread: tuple[int, tuple[str, ...], Tensor, torch.cuda.Event] | None = None
         self.learning = {name: one for name, one in network.named_parameters() if one.requires_grad}
         self.average = {name: parameter.detach().clone() for name, parameter in self.learning.items()}
         self._memory = tuple(memory)
         self._averaging = averaging
-        self._clip = clip
+        self._clip, self._add_up = clip, add_up
 
-    def update(self, loss: Tensor, rate: float) -> float:
+    def update(self, loss: Tensor, rate: float, parts: Mapping[str, Tensor] | None = None) -> float:
         """Take one step down the loss at that learning rate, and return the loss.
 
-        On a GPU nothing waits: loss and gradient are looked at one step later, and it is the loss of the step before
-        that is returned.
+        On a GPU nothing waits: loss and gradient are looked at one step later, and it is the loss of a step before
+        that is returned, NaN at first.
+
+        Args:
+            loss: A number.
+            rate: Of the learning.
+            parts: What the loss is the sum of, by name, for `mean_losses`.
 
         Raises:
-            InceptionError: Loss or gradient is not finite; the weights are left as they were, on a GPU useless.
+            NotFiniteError: Loss or gradient is not finite; the weights are left as they were, on a GPU useless.
         """
+        self.rate = rate
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        named = {"loss": loss, **(parts or {})}
+        losses = torch.stack([one.detach().float() for one in named.values()])
+        if self._add_up is not None:
+            self._add_up([losses, *(one.grad for one in self.learning.values() if one.grad is not None)])
         norm = torch.nn.utils.clip_grad_norm_(self.learning.values(), self._clip)
-        values = torch.stack([loss.detach().float(), norm.float()])
-        shown = self._read_later(values) if values.device.type == "cuda" else self._checked(self.iteration, values)
+        values = torch.cat([losses, norm.float()[None]])
+        if values.device.type == "cuda":
+            self._read_later(tuple(named), values)
+        else:
+            self._read(self.iteration, tuple(named), values)
         self.optimizer.step()
         self.iteration += 1
         self._update_average()
-        return shown
+        return self._last
 
     def check(self) -> None:
         """Look at what the last step on a GPU left unread.
 
         Raises:
-            InceptionError: Its loss or gradient was not finite.
+            NotFiniteError: Its loss or gradient was not finite.
         """
         if self._unread is not None:
-            iteration, values, copied = self._unread
+            iteration, names, values, copied = self._unread
             self._unread = None
             copied.synchronize()
-            self._checked(iteration, values)
+            self._read(iteration, names, values)
 
-    def _read_later(self, values: Tensor) -> float:
-        """Start copying a step's loss and norm to the CPU; return the loss of the step before."""
-        host = torch.empty(2, pin_memory=True)
+    def mean_losses(self) -> dict[str, float]:
+        """Return the mean of each loss over the steps since this was last asked, in this run or before a resume.
+
+        Raises:
+            NotFiniteError: The last step's loss or gradient was not finite.
+        """
+        self.check()
+        means = {name: total / self._summed for name, total in self._sums.items()}
+        self._sums, self._summed = {}, 0
+        return means
+
+    def _read_later(self, names: tuple[str, ...], values: Tensor) -> None:
+        """Start copying a step's losses and norm to the CPU; read those of the step before."""
+        host = torch.empty(len(values), pin_memory=True)
         host.copy_(values, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
         copied.record()
-        before = self._unread[1] if self._unread is not None else None
         self.check()
-        self._unread = (self.iteration, host, copied)
-        return float("nan") if before is None else float(before[0])
+        self._unread = (self.iteration, names, host, copied)
 
-    @staticmethod
-    def _checked(iteration: int, values: Tensor) -> float:
-        """Return the loss, of loss and norm of the gradient (2,) on the CPU."""
-        loss, norm = values.tolist()
-        for what, value in (("loss", loss), ("norm of the gradient", norm)):
+    def _read(self, iteration: int, names: tuple[str, ...], values: Tensor) -> None:
+        """Take note of a step's losses, which are on the CPU, the norm of the gradient behind them."""
+        *losses, norm = values.tolist()
+        for what, value in (("loss", losses[0]), ("norm of the gradient", norm)):
             if not math.isfinite(value):
-                raise InceptionError(f"the {what} is {value} at iteration {iteration}; lower the learning rate")
-        return float(loss)
+                raise NotFiniteError(what, value, iteration)
+        self._last = losses[0]
+        self._sums = {name: self._sums.get(name, 0.0) + one for name, one in zip(names, losses, strict=True)}
+        self._summed += 1
 
     def result(self) -> dict[str, Tensor]:
         """Return the state dict of the averaged network, the result of the training so far."""
         return {**self.network.state_dict(), **self.average}
 
     def save(self, path: Path, run: TrainingRun) -> None:
-        """Write everything that `resume` needs: weights, average, the optimizer's memory, iteration.
+        """Write everything that `resume` needs: weights, average, the optimizer's memory, iteration, losses, notes.
 
         Raises:
-            InceptionError: The last step's loss or gradient was not finite; nothing is written.
+            NotFiniteError: The last step's loss or gradient was not finite; nothing is written.
         """
         self.check()
         tensors = {f"weight.{name}": tensor for name, tensor in self.network.state_dict().items()}
@@ -207,7 +253,9 @@ class AveragedTraining:
         for name, parameter in self.learning.items():
             for key, tensor in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"{key}.{name}"] = tensor
-        write_checkpoint(path, STATE_KIND, {"iteration": self.iteration, "run": run.to_dict()}, tensors)
+        losses = {"steps": self._summed, "sums": self._sums}
+        description = {"iteration": self.iteration, "run": run.to_dict(), "losses": losses, "notes": self.notes}
+        write_checkpoint(path, STATE_KIND, description, tensors)
 
     def resume(self, path: Path, run: TrainingRun) -> None:
         """Continue where `save` left off.
@@ -227,6 +275,9 @@ class AveragedTraining:
             for name, tensor in parts[key].items():
                 self.optimizer.state[self.learning[name]][key] = tensor
         self.iteration = state.description["iteration"]
+        losses = state.description.get("losses", {"steps": 0, "sums": {}})
+        self._summed, self._sums = losses["steps"], dict(losses["sums"])
+        self.notes = dict(state.description.get("notes", {}))
 
     def _parts_of(self, state: Checkpoint) -> dict[str, dict[str, Tensor]]:
         """Return the state's tensors by part, on the network's device, each checked against what it will replace."""
@@ -267,6 +318,7 @@ def run_training(
     title: str,
     after_step: Callable[[int], Mapping[str, float]] | None = None,
     workers: int = 1,
+    writes: bool = True,
     quiet: bool = False,
 ) -> None:
     """Train until `iterations` steps are done, from where the state left off if there is one.
@@ -280,13 +332,15 @@ def run_training(
         iterations: How many in all.
         save_every: Iterations between two states.
         title: Stands before the progress.
-        after_step: Called with the number of iterations done, before the state is saved; what it returns is shown.
+        after_step: Called with the number of iterations done, before the state is saved; what it returns is shown, and
+            stays beside the bar until it returns something else.
         workers: Threads that draw, each one iteration ahead.
+        writes: Whether this process saves the state; of several, one does.
         quiet: Show no progress.
 
     Raises:
         CheckpointError: The state is damaged, or of another run.
-        InceptionError: A loss or a gradient is not finite.
+        NotFiniteError: A loss or a gradient is not finite; the state stays what it was.
     """
     if state.exists():
         training.resume(state, run)
@@ -302,11 +356,16 @@ def run_training(
             if after_step is not None:
                 bar.advance(0, **{name: f"{value:.3f}" for name, value in after_step(training.iteration).items()})
             if training.iteration % save_every == 0 or training.iteration == iterations:
-                training.save(state, run)
+                if writes:
+                    training.save(state, run)
+                else:
+                    training.check()
 
 
 def _shown(recent: deque[Mapping[str, float]]) -> dict[str, str]:
-    return {name: f"{sum(one[name] for one in recent) / len(recent):.3f}" for name in recent[-1]}
+    """Return the mean of each figure, of what is known: a GPU's first loss is not."""
+    known = {name: [one[name] for one in recent if not math.isnan(one[name])] for name in recent[-1]}
+    return {name: f"{sum(values) / max(1, len(values)):.3f}" for name, values in known.items()}
 
 
 def _rate(moments: deque[float]) -> float:
@@ -327,6 +386,21 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def stepped_rate(highest: float, iteration: int, per_step: int, warm_up: int, *, factor: float = 0.96) -> float:
+    """Return the learning rate of an iteration, counted from 0: a straight rise, then a step down every so often.
+
+    Args:
+        highest: Of the first step.
+        iteration: Which.
+        per_step: Iterations of a step, at least 1; the paper has eight passes over the data.
+        warm_up: Iterations over which the rate rises; the paper has none.
+        factor: Of each step's rate over the one before.
+
+    Source: "Going deeper with convolutions", section 6 (4 % less every 8 epochs).
+    """
+    return highest * min(1.0, (iteration + 1) / max(1, warm_up)) * factor ** (iteration // per_step)
 
 
 def cosine_rate(highest: float, iteration: int, iterations: int, warm_up: int) -> float:

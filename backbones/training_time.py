@@ -12,7 +12,12 @@ from inception_rcnn.backbones.checkpoints import read_description
 
 
 def iterations_within(
-    seconds: float, step: Callable[[int], object], wait: Callable[[], None] = lambda: None, *, kinds: int = 1
+    seconds: float,
+    step: Callable[[int], object],
+    wait: Callable[[], None] = lambda: None,
+    *,
+    kinds: int = 1,
+    agreed: Callable[[Callable[[], Any]], Any] = lambda ask: ask(),
 ) -> int:
     """Return how many iterations take so long, at least 1, by taking some for a fiftieth of the time.
 
@@ -21,12 +26,13 @@ def iterations_within(
         step: Takes the iteration of a number, from 0 on, on a copy of what is trained.
         wait: Waits until what was begun is done, as on a GPU.
         kinds: After how many iterations all that differ in their work have had their turn.
+        agreed: Asks something that depends on the time, and gives the same answer in every process that takes part.
     """
     numbers, kinds = count(), max(2, kinds)
 
     def taken_until(least: int, moment: float) -> int:
         taken = 0
-        while taken < least or time.monotonic() < moment:
+        while taken < least or agreed(lambda: time.monotonic() < moment):
             step(next(numbers))
             taken += 1
         wait()
@@ -35,7 +41,8 @@ def iterations_within(
     taken_until(kinds, 0.0)  # the first of a kind takes longer
     begun = time.monotonic()
     taken = taken_until(2 * kinds, begun + seconds / 50)
-    return max(1, int(seconds * taken / (time.monotonic() - begun)))
+    found: int = agreed(lambda: max(1, int(seconds * taken / (time.monotonic() - begun))))
+    return found
 
 
 def iterations_in(state: Path) -> int | None:

@@ -41,13 +41,12 @@ from inception_rcnn.detector.training.initial_weights import pretrained_network,
 from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
 from inception_rcnn.detector.training.pooled_step import PooledTuning
 from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.trainer import region_pool
+from inception_rcnn.detector.training.trainer import AS_THEY_ARE, FineTuneSettings, WarpedTrainer
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.structures import GroundTruth, GroundTruthTable, Proposals, load_image, progress_bar
-from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset
+from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
 SECTIONS = ("steps", "frozen", "draws", "loop")
 BUNDLED = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
@@ -103,15 +102,11 @@ class Material:
         """Iteration -> one step on 32 foreground and 96 background regions."""
         start = pretrained_network("coco-mini", self.dataset.class_names)
         tuning = FineTuning(start.network, REGION_INPUT, TrainingSettings(train_from=train_from), self.runtime)
-        pool = region_pool(self.dataset, self.proposals, 4, 0)
-        sampler = RegionSampler(pool, len(self.dataset.class_names), SamplingSettings())
-        images = ImageCache(self.dataset.load_image)
-
-        def step(iteration: int) -> None:
-            batch = sampler.draw(iteration)
-            tuning.step(cut_batch(images, batch, REGION_INPUT), batch.labels)
-
-        return step
+        described = ClassifierDescription(self.dataset.class_names, REGION_INPUT)
+        source = TrainingSource("bench", self.dataset, lambda: self.proposals)
+        images = TrainingPhotographs([source], self.dataset.class_names, stored_side=AS_THEY_ARE)
+        trainer = WarpedTrainer(images, start.network, described, FineTuneSettings(), self.runtime, quiet=True)
+        return lambda iteration: trainer.step(tuning, trainer.draw(iteration))
 
     def pooled(
         self, photographs: int, regions: int, iterations: int = 1000, **sampling: Any

@@ -114,6 +114,7 @@ def one_gradient(folder: Path) -> Callable[[], object]:
     from inception_rcnn.detector.region_classifier import REGION_INPUT
     from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
     from inception_rcnn.detector.training.sampling import SamplingSettings
+    from inception_rcnn.detector.training.sources import TrainingSource
     from inception_rcnn.detector.training.step import TrainingSettings
     from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
     from inception_rcnn.structures import Proposals
@@ -138,8 +139,7 @@ def one_gradient(folder: Path) -> Callable[[], object]:
     def walk() -> None:
         with patch.object(torch.optim.SGD, "step", stop), suppress(FirstUpdate):
             fine_tune(
-                dataset,
-                lambda: [proposals],
+                [TrainingSource("walk", dataset, lambda: [proposals])],
                 lambda image: proposals,
                 start,
                 description,

@@ -12,6 +12,10 @@ OUTPUT/model.safetensors, to be given to `detect --weights`. Its score threshold
 were not trained on: up to 100 of --val-split, or one in 20 of the first data set, at least 10 and at most 100, held out
 by the seed; of fewer than 50 images none are held out, and the threshold is 0.1.
 
+OUTPUT/log.csv has the losses on the way, OUTPUT/curves.svg draws them at the end. --validate-every N looks at mAP, too,
+and keeps the best network as OUTPUT/best.safetensors. Several processes train as one when torchrun starts them:
+torchrun --nproc-per-node 2 tools/train.py ..., each with a GPU where there are as many.
+
 Several data sets: --data coco:coco --data voc:VOC2012 --split train --split trainval. Their labels are matched by name
 with the first one's classes, or with the pre-trained detector's if it has them all. What a data set does not label
 counts on its photographs as unknown, neither object nor background. docs/training.md has the whole of it, with the
@@ -20,9 +24,9 @@ command that trains the shipped model.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,26 +39,27 @@ import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
 from inception_rcnn.tools.training_sets import TrainingSet, one_for_each, open_part, open_sets, stored_names
+from inception_rcnn.tools.training_ways import (
+    OF_POOL,
+    OF_RECORD,
+    OF_WARP,
+    Job,
+    option_name,
+    picked,
+    pooled_training,
+    warped_training,
+)
 
 if TYPE_CHECKING:
-    from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
-    from inception_rcnn.detector.region_pooling import PoolingSpec
-    from inception_rcnn.detector.training.run import FineTuned
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
-    from inception_rcnn.structures.provenance import SeenPart
 
-# Where the help has an option, and which options are of what.
+# Where the help has an option.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
+_RECORD = "What is written on the way"
 _POOL, _BATCH, _WARP = "Network of pooled regions", "Batches of pooled regions", "Warped regions"
-_OF_SCHEDULE = ("iterations", "learning_rate", "warm_up", "train_from", "averaging")
-_OF_POOLING = ("short_side", "fine_channels")
-_OF_BATCHES = ("photographs", "regions_each", "scales", "cells", "photometric", "repeat_below")
-_OF_RUN = ("minutes", "best", "jitter", "smoothing")
-_OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes", "warm_head")
-_OF_WARP = ("linear_batches",)
 
 
 def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
@@ -82,7 +87,9 @@ def main(
     val_split: Annotated[
         str | None,
         _option(
-            _DATA, "Part of the first data set to measure the score threshold on. Default: held out from the other."
+            _DATA,
+            "Part of the first data set to measure the score threshold on, and to validate on. Default: held out from "
+            "the other.",
         ),
     ] = None,
     skip_broken: Annotated[
@@ -121,15 +128,28 @@ def main(
     ] = None,
     seed: Annotated[int, _option(_START, "Of batches, mirroring, dropout, fresh layers, held-out images.")] = 0,
     iterations: Annotated[int | None, _option(_SCHEDULE, "Batches. Default: 2000.", min=1)] = None,
-    minutes: Annotated[
-        float | None, _option(_SCHEDULE, "As many batches as take so long, instead (pooled regions only).")
-    ] = None,
+    minutes: Annotated[float | None, _option(_SCHEDULE, "As many batches as take so long, instead.")] = None,
     learning_rate: Annotated[float | None, _option(_SCHEDULE, "Highest learning rate. Default: 0.002.")] = None,
     warm_up: Annotated[
         int | None, _option(_SCHEDULE, "Batches in which the rate rises. Default: 50; pool 200.", min=0)
     ] = None,
+    schedule: Annotated[
+        str | None,
+        _option(
+            _SCHEDULE,
+            "cosine: the rate falls to zero; paper-step: by 4 % every 8 passes over the data. Default: cosine.",
+        ),
+    ] = None,
     train_from: Annotated[
         str | None, _option(_SCHEDULE, "First stage that learns: conv1, conv2, 3a ... 5b. Default: 4a; pool 3a.")
+    ] = None,
+    frozen: Annotated[
+        list[str] | None,
+        _option(_SCHEDULE, "A further stage or layer that does not learn: 3a, 4e, lateral ... May be repeated."),
+    ] = None,
+    hard_examples: Annotated[
+        int | None,
+        _option(_SCHEDULE, "Of a batch's regions only so many count, the hardest. Default: all.", min=1),
     ] = None,
     averaging: Annotated[
         float | None, _option(_SCHEDULE, "Decay of the running average of the weights; 0: none. Default: 0.998.")
@@ -147,6 +167,10 @@ def main(
     ] = None,
     photometric: Annotated[
         float | None, _option(_BATCH, "Random contrast, brightness and saturation, 0 to 1. Default: 0.")
+    ] = None,
+    random_interpolation: Annotated[
+        bool | None,
+        _option(_BATCH, "Enlarge by nearest pixel, bilinearly, bicubically or by area.", "--random-interpolation"),
     ] = None,
     repeat_below: Annotated[
         float | None, _option(_BATCH, "Classes on a smaller share of photographs come more often. Default: 0.")
@@ -176,192 +200,69 @@ def main(
             min=0,
         ),
     ] = None,
+    log_every: Annotated[
+        int | None, _option(_RECORD, "Batches between two lines of OUTPUT/log.csv. Default: 50.", min=1)
+    ] = None,
+    validate_every: Annotated[
+        int | None,
+        _option(
+            _RECORD,
+            "Batches between two looks at the averaged network's mAP, on --val-split or what is held out; the best "
+            "network is kept as OUTPUT/best.safetensors. Default: none.",
+            min=1,
+        ),
+    ] = None,
+    validate_on: Annotated[int | None, _option(_RECORD, "Photographs for that, at most. Default: 100.", min=1)] = None,
+    tensorboard: Annotated[
+        bool, _option(_RECORD, "Write TensorBoard's events too, into OUTPUT/tensorboard.", "--tensorboard")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
     given = {name: value for name, value in locals().items() if value is not None}
+    import torch
+
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.detector.checkpoints import chosen_weights
+    from inception_rcnn.detector.training.distributed import Team
     from inception_rcnn.detector.training.initial_weights import classifier_behind
+    from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.proposals import ProposalSettings, Proposer
+    from inception_rcnn.structures.jobs import Share
 
+    record = RecordSettings(**picked(given, OF_RECORD))
+    if schedule is not None:
+        check_known("--schedule", schedule, ("cosine", "paper-step"))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     weights = pretrained or str(chosen_weights(None, "warp" if paper else regions)[0])
     described = classifier_behind(weights)
     way = _way(described, given)
     keep_freed_memory()
-    runtime = choose_runtime(device)
+    share = Share.from_environment(os.environ)
+    runtime = choose_runtime(share.device(device, torch.cuda.device_count()))
     sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
-    if way == "warp" and len(sets) > 1:
-        raise typer.BadParameter("warped regions are trained on one data set; or give --regions pool")
     files = one_for_each("--proposals", proposals_file or [], len(sets))
     val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
-    proposer = Proposer.load(ProposalSettings(**_picked(given, ("source", "multibox"))), runtime)
+    proposer = Proposer.load(ProposalSettings(**picked(given, ("source", "multibox"))), runtime)
     propose_sets = [
         partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
         for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
     ]
-    job = _Job(sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, quiet)
-    made = _train_warped(job, given, paper=paper) if way == "warp" else _train_pooled(job, given)
+    with Team.joined(share, runtime.device) as team:
+        job = Job(
+            sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, team, quiet
+        )
+        made = warped_training(job, given, paper=paper) if way == "warp" else pooled_training(job, given)
+    if not share.leads:
+        return
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
+    if made.best is not None:
+        found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
+        typer.echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What both ways of training need; `propose_sets` are called once each, for the proposals of every image."""
-
-    sets: Sequence[TrainingSet]
-    propose_sets: Sequence[Callable[[], Sequence[Proposals]]]
-    proposer: Proposer
-    weights: str
-    described: ClassifierDescription | None
-    val: DetectionDataset | None
-    runtime: Runtime
-    output: Path
-    licence: str
-    seed: int
-    quiet: bool
-
-
-def _train_warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTuned:
-    """Fine-tune a classifier whose regions are warped."""
-    from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
-    from inception_rcnn.detector.training.initial_weights import pretrained_network
-    from inception_rcnn.detector.training.sampling import SamplingSettings
-    from inception_rcnn.detector.training.step import TrainingSettings
-    from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
-
-    images = job.sets[0].dataset
-    start = pretrained_network(job.weights, images.class_names, seed=job.seed)
-    linear_batches = given.get("linear_batches", 0 if start.knows_classes else 200)
-    settings = FineTuneSettings(
-        training=TrainingSettings(
-            # R-CNN's 10 is meant for a random start.
-            new_layer_factor=2.0 if linear_batches or start.knows_classes else 10.0,
-            seed=job.seed,
-            **_picked(given, _OF_SCHEDULE),
-        ),
-        sampling=SamplingSettings(uniform=paper, seed=job.seed),
-        linear_batches=linear_batches,
-        jitter=0 if paper else 4,
-    )
-    description = ClassifierDescription(
-        class_names=images.class_names,
-        input_spec=REGION_INPUT,
-        proposal_settings=job.proposer.settings.to_dict(),
-        training={"data": job.sets[0].name},
-        licence=job.licence,
-        seen=_seen_by_multibox(job.proposer),
-    )
-    return fine_tune(
-        images,
-        job.propose_sets[0],
-        job.proposer,
-        start,
-        description,
-        settings,
-        job.runtime,
-        job.output,
-        val=job.val,
-        quiet=job.quiet,
-    )
-
-
-def _train_pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
-    """Train a classifier whose regions are read off one map."""
-    from inception_rcnn.detector.region_pooling import PoolingSpec
-    from inception_rcnn.detector.training.initial_weights import pretrained_pooled
-    from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings, stored_side
-    from inception_rcnn.detector.training.pooled_trainer import PooledTrainingSettings, train_pooled
-    from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train
-
-    before = job.described if job.described is not None and job.described.pooling is not None else None
-    known = None if before is None or "own_classes" in given else before.class_names
-    names = classes_to_train([one.dataset for one in job.sets], known)
-    spec = replace((before and before.pooling) or PoolingSpec(), **_picked(given, _OF_POOLING))
-    description = _pooled_description(job, given, before, names, spec)
-    start = pretrained_pooled(
-        job.weights,
-        names,
-        spec,
-        box_regression=description.box_regression,
-        seed=job.seed,
-        **_picked(given, ("warm_head",)),
-    )
-    batches = _picked(given, _OF_BATCHES)
-    for name, kind in (("scales", float), ("cells", int)):
-        if name in batches:
-            batches[name] = _numbers(name, batches[name], kind)
-    if "regions_each" in batches:
-        batches["regions"] = batches.pop("regions_each")
-    sampling = PooledSamplingSettings(seed=job.seed, **batches)
-    defaults = PooledTrainingSettings()
-    settings = replace(
-        defaults,
-        training=replace(
-            defaults.training,
-            new_layer_factor=2.0 if start.knows_classes else 5.0,
-            seed=job.seed,
-            **_picked(given, _OF_SCHEDULE),
-        ),
-        sampling=replace(sampling, stored_side=stored_side(spec.short_side, sampling.scales)),
-        save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
-        **_picked(given, _OF_RUN),
-    )
-    sources = [
-        TrainingSource(one.name, one.dataset, propose) for one, propose in zip(job.sets, job.propose_sets, strict=True)
-    ]
-    if names != job.sets[0].dataset.class_names:
-        typer.echo(f"the {len(names)} classes of {job.weights}; --own-classes for those of {job.sets[0].name} alone")
-    return train_pooled(
-        sources,
-        job.proposer,
-        start,
-        description,
-        settings,
-        job.runtime,
-        job.output,
-        val=job.val,
-        quiet=job.quiet,
-    )
-
-
-def _pooled_description(
-    job: _Job,
-    given: Mapping[str, Any],
-    before: ClassifierDescription | None,
-    class_names: tuple[str, ...],
-    spec: PoolingSpec,
-) -> ClassifierDescription:
-    """Return what the classifier will say of itself: as asked for, as the one it starts from, or as measured."""
-    from inception_rcnn.backbones import CAFFE_INPUT
-    from inception_rcnn.detector.region_classifier import ClassifierDescription
-
-    moves = given.get("box_regression", True if before is None else before.box_regression)
-    # From bench_regions: moved boxes fall together more closely than proposals.
-    measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 300}
-    suits = measured if before is None else {name: getattr(before, name) for name in measured}
-    return ClassifierDescription(
-        class_names=class_names,
-        input_spec=CAFFE_INPUT if job.described is None else replace(job.described.input_spec, context=0),
-        proposal_settings=job.proposer.settings.to_dict(),
-        licence=job.licence,
-        pooling=spec,
-        box_regression=moves,
-        seen=_seen_by_multibox(job.proposer),
-        **{**suits, **_picked(given, ("objectness_power",))},
-    )
-
-
-def _seen_by_multibox(proposer: Proposer) -> tuple[SeenPart, ...]:
-    """Return what the MultiBox that proposes learned from, as far as its file says."""
-    from inception_rcnn.proposals.network.checkpoints import multibox_seen
-
-    return multibox_seen(proposer.settings.multibox) if proposer.settings.needs_multibox else ()
 
 
 def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> str:
@@ -373,13 +274,19 @@ def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> s
     regions, paper = given.get("regions"), given["paper"]
     if paper and regions == "pool":
         raise typer.BadParameter("--paper means warped regions; leave one of the two out", param_hint="--regions")
+    if paper and "hard_examples" in given:
+        raise typer.BadParameter(
+            "--paper means R-CNN's way, where all regions count; leave one of the two out", param_hint="--hard-examples"
+        )
     way = "warp" if paper else regions or ("pool" if described is None else described.regions)
-    for name in _OF_POOL if way == "warp" else _OF_WARP:
+    for name in OF_POOL if way == "warp" else OF_WARP:
         if name in given:
             other = "pool" if way == "warp" else "warp"
             raise typer.BadParameter(
-                f"is for --regions {other}, and this is --regions {way}; leave it out", param_hint=_option_name(name)
+                f"is for --regions {other}, and this is --regions {way}; leave it out", param_hint=option_name(name)
             )
+    if "validate_on" in given and "validate_every" not in given:
+        raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
     if "minutes" in given and "iterations" in given:
         raise typer.BadParameter("--iterations says how many batches; leave one of the two out", param_hint="--minutes")
     return str(way)
@@ -394,28 +301,6 @@ def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionD
     if part == first.part:
         raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
     return open_part(first.format, first.root, part, skip_broken=skip_broken)
-
-
-def _picked(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    return {name: given[name] for name in names if name in given}
-
-
-def _numbers(name: str, text: str, kind: Callable[[str], float]) -> tuple[float, ...]:
-    """Return the numbers of "1,1.25,1.5".
-
-    Raises:
-        typer.BadParameter: A part is no such number.
-    """
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"should be numbers with commas between them, got {text!r}", param_hint=_option_name(name)
-        ) from None
-
-
-def _option_name(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _proposals(

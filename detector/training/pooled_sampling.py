@@ -4,23 +4,27 @@ A few photographs a batch, a few dozen regions of each, because the trunk's work
 photograph. Photographs of a batch have one shape, padded; all are enlarged by one factor, and half of them mirrored.
 
 Source: Girshick 2015, "Fast R-CNN", section 2.3 (hierarchical sampling, a quarter foreground); Gupta et al. 2019,
-"LVIS", appendix B (repeat factors).
+"LVIS", appendix B (repeat factors); "Going deeper with convolutions", section 6 (random interpolation).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.detector.training.distributed import Part
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import encode_boxes
+
+INTERPOLATIONS: Final = ("nearest-exact", "bilinear", "bicubic", "area")  # by torch's names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,8 @@ class PooledSamplingSettings:
             that the network can be used with any of them; empty: as many as its specification says.
         mirror: Whether half of the photographs are mirrored.
         photometric: Strength of random contrast, brightness and saturation, 0 to 1; 0: none.
+        random_interpolation: Whether each photograph is enlarged in one of four ways (nearest pixel, bilinear, bicubic,
+            area), drawn with equal probability, instead of bilinearly.
         repeat_below: Photographs with a class that fewer than this share of all photographs show come more often, by
             the square root of what is missing (LVIS's repeat factor); 0: every photograph once a pass.
         seed: The same seed and iteration give the same batch.
@@ -55,6 +61,7 @@ class PooledSamplingSettings:
     cells: tuple[int, ...] = ()
     mirror: bool = True
     photometric: float = 0.0
+    random_interpolation: bool = False
     repeat_below: float = 0.0
     seed: int = 0
 
@@ -89,6 +96,8 @@ class PooledBatch:
         labels: (R,) int64, 0..C-1, or C for background.
         offsets: (R, 4) float32, to the object of a foreground region, not mirrored; 0 for background.
         cells: Across and down each region; None: as many as the network's specification says.
+        interpolation: (B,) positions in `INTERPOLATIONS`; None: all bilinearly.
+        part: Which regions of a batch shared by several processes these are; None: all.
     """
 
     images: NDArray[np.int64]
@@ -99,6 +108,25 @@ class PooledBatch:
     labels: NDArray[np.int64]
     offsets: NDArray[np.float32]
     cells: int | None = None
+    interpolation: NDArray[np.int64] | None = None
+    part: Part | None = None
+
+    def of_process(self, part: Part) -> PooledBatch:
+        """Return the photographs that a process takes, with their regions, of which each has as many."""
+        regions, chosen = part.times(len(self.boxes) // len(self.images)), part.rows
+        boxes = self.boxes[regions.rows].copy()
+        boxes[:, 0] -= part.first
+        return replace(
+            self,
+            images=self.images[chosen],
+            mirror=self.mirror[chosen],
+            colour=None if self.colour is None else self.colour[chosen],
+            boxes=boxes,
+            labels=self.labels[regions.rows],
+            offsets=self.offsets[regions.rows],
+            interpolation=None if self.interpolation is None else self.interpolation[chosen],
+            part=regions,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +250,8 @@ class PooledSampler:
             labels=labels,
             offsets=self._offsets(images, rows, boxes, labels),
             cells=settings.cells[iteration % len(settings.cells)] if settings.cells else None,
+            # Drawn last, so that all else is as without it.
+            interpolation=rng.integers(0, len(INTERPOLATIONS), len(images)) if settings.random_interpolation else None,
         )
 
     def _rows_of(self, image: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -19,13 +19,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from inception_rcnn.backbones import STAGES, InputSpec, stages_between
-from inception_rcnn.backbones.inception import stage_of
+from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.pooled_sampling import PooledBatch, canvas_shape
-from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.detector.training.distributed import ALONE, Part, Team
+from inception_rcnn.detector.training.pooled_sampling import INTERPOLATIONS, PooledBatch, canvas_shape
+from inception_rcnn.detector.training.step import (
+    TrainingSettings,
+    class_losses,
+    frozen_parts,
+    part_of,
+    region_weights,
+)
 from inception_rcnn.structures import InputError, progress_bar
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import ImageCache
@@ -142,6 +148,7 @@ class DeviceBatch:
         offsets: (R, 4) float32.
         unknown: (B, C + 1) bool, classes that are not labelled on a photograph; None: all are labelled everywhere.
         cells: Across and down each region; None: as many as the network's specification says.
+        part: Which regions of a batch shared by several processes these are; None: all.
     """
 
     images: Tensor
@@ -151,6 +158,7 @@ class DeviceBatch:
     offsets: Tensor
     unknown: Tensor | None
     cells: int | None = None
+    part: Part | None = None
 
 
 def to_device(
@@ -188,7 +196,10 @@ def to_device(
     x = spec.shift(x).permute(0, 3, 1, 2)
     if batch.scale != 1:
         size = [round(side * batch.scale) for side in x.shape[2:]]
-        x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        if batch.interpolation is None:
+            x = functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+        else:
+            x = _enlarged(x, size, batch.interpolation, spec)
     factor = np.array([1, *[x.shape[3] / pixels.shape[2], x.shape[2] / pixels.shape[1]] * 2], np.float32)
     return DeviceBatch(
         x.contiguous(memory_format=torch.channels_last),
@@ -198,6 +209,7 @@ def to_device(
         upload(offsets, device),
         None if unknown is None else upload(unknown, device),
         batch.cells,
+        batch.part,
     )
 
 
@@ -208,6 +220,21 @@ def _columns(widths: NDArray[np.int64], mirror: NDArray[np.bool_], canvas: int) 
     return np.where(mirror[:, None] & (flipped >= 0), flipped, columns)
 
 
+def _enlarged(x: Tensor, size: list[int], interpolation: NDArray[np.int64], spec: InputSpec) -> Tensor:
+    """Return preprocessed photographs (B, 3, H, W) at another size, each in its way of interpolation."""
+    large = torch.empty((*x.shape[:2], *size), device=x.device, memory_format=torch.channels_last)
+    for way in np.unique(interpolation):
+        rows, mode = upload(np.flatnonzero(interpolation == way), x.device), INTERPOLATIONS[way]
+        smooth = mode in ("bilinear", "bicubic")
+        part = functional.interpolate(x[rows], size=size, mode=mode, align_corners=False if smooth else None)
+        if mode == "bicubic":  # it overshoots what an image can show
+            ends = torch.tensor([0.0, 255.0], device=x.device)[:, None].expand(2, 3)
+            low, high = spec.shift(ends[:, None, None])[:, 0, 0].sort(dim=0).values[..., None, None]
+            part = part.clamp(low, high)
+        large[rows] = part
+    return large
+
+
 def _recoloured(x: Tensor, colour: Tensor, sizes: Tensor) -> Tensor:
     """Return RGB (B, H, W, 3) with a colour matrix and addition for each photograph, the padding as it was."""
     changed = torch.einsum("bhwc,bdc->bhwd", x, colour[:, :, :3]) + colour[:, None, None, :, 3]
@@ -216,38 +243,24 @@ def _recoloured(x: Tensor, colour: Tensor, sizes: Tensor) -> Tensor:
     return torch.where(inside[..., None], changed.clamp(0, 255), x)
 
 
-def region_loss(
+def region_losses(
     logits: Tensor, offsets: Tensor | None, batch: DeviceBatch, *, smoothing: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Return the losses of classes and of offsets, each a mean over all regions of the batch.
-
-    On a photograph whose classes are not all labelled, a region without a labelled object may be background or one of
-    the unknown classes: its loss is -log of the sum of their probabilities.
+    """Return the losses of each region's classes and of its offsets, (R,) both; the latter 0 for background.
 
     Args:
         logits: (R, C + 1).
-        offsets: (R, 4); None: no box regression, and that loss is 0.
+        offsets: (R, 4); None: no box regression, and those losses are 0.
         batch: What should come out.
-        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
-            be of an unknown class.
+        smoothing: See `class_losses`.
     """
-    log = logits.float().log_softmax(dim=1)
-    background = logits.shape[1] - 1
-    wanted = log.gather(1, batch.labels[:, None]).squeeze(1)
-    if smoothing:
-        wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
-    is_background = batch.labels == background
-    if batch.unknown is not None:
-        maybe = batch.unknown[batch.boxes[:, 0].long()].clone()
-        is_open = is_background & maybe.any(dim=1)
-        maybe[:, background] = True
-        either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
-        wanted = torch.where(is_open, either, wanted)
-    classes = -wanted.mean()
+    unknown = None if batch.unknown is None else batch.unknown[batch.boxes[:, 0].long()]
+    classes = class_losses(logits, batch.labels, unknown, smoothing=smoothing)
     if offsets is None:
-        return classes, classes.new_zeros(())
+        return classes, torch.zeros_like(classes)
+    shows_object = batch.labels != logits.shape[1] - 1
     moved = functional.smooth_l1_loss(offsets.float(), batch.offsets, reduction="none").sum(dim=1)
-    return classes, (moved * ~is_background).mean()
+    return classes, moved * shows_object
 
 
 class PooledTuning:
@@ -257,21 +270,30 @@ class PooledTuning:
         network: In float32; it is trained in place.
         settings: How to train; `train_from` names the trunk's first stage that learns.
         runtime: Where; products are computed in its type, weights are kept in float32.
-        smoothing: See `region_loss`.
+        smoothing: See `class_losses`.
+        batches_per_pass: See `TrainingSettings.rate_at`.
+        team: The processes that share each batch.
 
     Attributes:
         averaged: Optimizer, running average and state.
     """
 
     def __init__(
-        self, network: PooledNetwork, settings: TrainingSettings, runtime: Runtime, *, smoothing: float = 0.0
+        self,
+        network: PooledNetwork,
+        settings: TrainingSettings,
+        runtime: Runtime,
+        *,
+        smoothing: float = 0.0,
+        batches_per_pass: int = 1,
+        team: Team = ALONE,
     ) -> None:
         self.settings, self.runtime, self.smoothing = settings, runtime, smoothing
+        self.batches_per_pass, self.team = batches_per_pass, team
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        frozen = set(stages_between(STAGES[0], settings.train_from)[:-1])
+        frozen = frozen_parts(settings, dict(network.named_parameters()))
         for name, parameter in network.named_parameters():
-            part, _, within = name.partition(".")
-            parameter.requires_grad_(not (part == "trunk" and stage_of(within) in frozen))
+            parameter.requires_grad_(part_of(name) not in frozen)
         optimizer = torch.optim.SGD(
             self._groups(),
             lr=settings.learning_rate,
@@ -279,7 +301,12 @@ class PooledTuning:
             fused=runtime.device.type == "cuda" or None,
         )
         self.averaged = AveragedTraining(
-            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+            network,
+            optimizer,
+            memory=("momentum_buffer",),
+            averaging=settings.averaging,
+            clip=settings.clip,
+            add_up=None if team.alone else team.add_up,
         )
 
     def step(self, batch: DeviceBatch) -> dict[str, float]:
@@ -305,11 +332,15 @@ class PooledTuning:
         # Dropout is a function of seed and iteration, the same after a resume.
         with (
             seeded(self.settings.seed * 1_000_003 + iteration, device),
+            self.team.dropout(self.network.dropout, batch.part),
             torch.autocast(device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16),
         ):
             logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
-        classes, moved = region_loss(logits, offsets, batch, smoothing=self.smoothing)
-        return self.averaged.update(classes + moved, self.settings.rate_at(iteration))
+        each = region_losses(logits, offsets, batch, smoothing=self.smoothing)
+        weights = region_weights(each[0] + each[1], self.settings.hard_examples, self.team, batch.part)
+        classes, moved = ((one * weights).sum() for one in each)
+        parts = {"classes": classes} if offsets is None else {"classes": classes, "boxes": moved}
+        return self.averaged.update(classes + moved, self.settings.rate_at(iteration, self.batches_per_pass), parts)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Return the optimizer's groups: rate and decay differ between weights and biases, old layers and new."""

@@ -77,6 +77,10 @@ class Batch:
     labels: NDArray[np.int64]
     mirror: NDArray[np.bool_]
 
+    def rows(self, rows: slice) -> Batch:
+        """Return some of the regions."""
+        return Batch(self.images[rows], self.boxes[rows], self.labels[rows], self.mirror[rows])
+
 
 class RegionSampler:
     """Draws batches from the labelled regions of all photographs.
@@ -122,6 +126,14 @@ class RegionSampler:
         )
         weight = self._objects_of.astype(np.float64) ** self.settings.class_power
         self._class_share = weight / weight.sum()
+
+    @property
+    def batches_per_pass(self) -> int:
+        """In how many batches as many windows come as there are: of foreground, or without it of background."""
+        settings = self.settings
+        if settings.foreground:
+            return -(-len(self.foreground) // settings.foreground)
+        return -(-(len(self.near) + len(self.far)) // settings.background)
 
     def draw(self, iteration: int) -> Batch:
         """Return the batch of an iteration: a pure function of seed and iteration, so that a resumed run is exact."""

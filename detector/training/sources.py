@@ -130,6 +130,15 @@ class TrainingPhotographs:
         height, width = one.size
         return image if one.size == one.original else resize_image(image, width, height)
 
+    def names(self, numbers: Sequence[int]) -> str:
+        """Return what the data sets call some photographs, such as "voc2007/train 000005, 000007; coco/train 139"."""
+        of_source: dict[str, list[str]] = {}
+        for number in dict.fromkeys(numbers):
+            one = self.photographs[number]
+            source = self.sources[one.source]
+            of_source.setdefault(source.name, []).append(str(source.dataset.image_ids[one.row]))
+        return "; ".join(f"{name} {', '.join(ids)}" for name, ids in of_source.items())
+
     def unknown(self) -> NDArray[np.bool_] | None:
         """Return (photographs, C + 1) which classes its annotations do not name; None where they name all.
 

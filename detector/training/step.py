@@ -1,28 +1,32 @@
-"""Fine-tuning the region classifier: which layers learn, at which rates, and the step on a batch of regions.
+"""Fine-tuning the region classifier: which layers learn, at which rates, and the step on a batch of warped regions.
 
 Source: R-CNN technical report v5, section 2.3 and appendix B, for batches and momentum; "Going deeper with
-convolutions", section 6, for averaged weights at inference. Where this differs (cosine schedule, evened-out draws),
-the settings say so.
+convolutions", section 6, for averaged weights at inference and the stepped schedule; Shrivastava et al. 2016, "Training
+region-based object detectors with online hard example mining", for hard examples. Where this differs (cosine schedule,
+evened-out draws), the settings say so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
 from inception_rcnn.backbones.inception import stage_of
-from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded
+from inception_rcnn.backbones.runtime import Runtime, upload
+from inception_rcnn.backbones.training import AveragedTraining, cosine_rate, seeded, stepped_rate
+from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.structures import InputError
+
+SCHEDULES: Final = ("cosine", "paper-step")
+PASSES_PER_STEP: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +44,13 @@ class TrainingSettings:
         averaging: Decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         clip: Largest norm of a step's gradient.
         seed: Of dropout.
+        schedule: "cosine", or "paper-step": the rate falls by 4 % every 8 passes over the data, and not to zero.
+        frozen: Further stages, and layers by name, that stay as they were.
+        hard_examples: Of a batch's regions only so many count, those of the largest loss; None: all. Of regions drawn
+            twice both may be among them (the paper leaves out those that overlap much).
 
     Raises:
-        InputError: A number is out of range, or `train_from` is no stage.
+        InputError: A number is out of range, or a name is unknown.
     """
 
     iterations: int = 2000
@@ -55,8 +63,15 @@ class TrainingSettings:
     averaging: float = 0.998
     clip: float = 10.0
     seed: int = 0
+    schedule: str = "cosine"
+    frozen: tuple[str, ...] = ()
+    hard_examples: int | None = None
 
     def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"unknown schedule {self.schedule!r}; known are {', '.join(SCHEDULES)}")
+        if self.hard_examples is not None and self.hard_examples < 1:
+            raise InputError(f"hard_examples should be at least 1, got {self.hard_examples}")
         stages_between(self.train_from, STAGES[-1])  # refuses an unknown stage
         if self.iterations < 1:
             raise InputError(f"iterations should be at least 1, got {self.iterations}")
@@ -70,9 +85,91 @@ class TrainingSettings:
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} should be at least 0 and less than 1, got {getattr(self, name)}")
 
-    def rate_at(self, iteration: int) -> float:
-        """Return the learning rate of that iteration, counted from 0."""
+    def rate_at(self, iteration: int, batches_per_pass: int = 1) -> float:
+        """Return the learning rate of that iteration, counted from 0.
+
+        Args:
+            iteration: Which.
+            batches_per_pass: In how many all of the data come once, for "paper-step".
+        """
+        if self.schedule == "paper-step":
+            return stepped_rate(self.learning_rate, iteration, PASSES_PER_STEP * batches_per_pass, self.warm_up)
         return cosine_rate(self.learning_rate, iteration, self.iterations, self.warm_up)
+
+
+def class_losses(logits: Tensor, labels: Tensor, unknown: Tensor | None = None, *, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of each region's classes, (R,): -log of the probability of what it shows.
+
+    On a photograph whose classes are not all labelled, a region without a labelled object may be background or one of
+    the unknown classes: its loss is -log of the sum of their probabilities.
+
+    Args:
+        logits: (R, C + 1).
+        labels: (R,) 0..C-1, or C for background.
+        unknown: (R, C + 1) classes that are not labelled on each region's photograph; None: all are labelled.
+        smoothing: Share of the wanted probability that is spread over all outputs; none of it for a region that may
+            be of an unknown class.
+    """
+    log = logits.float().log_softmax(dim=1)
+    background = logits.shape[1] - 1
+    wanted = log.gather(1, labels[:, None]).squeeze(1)
+    if smoothing:
+        wanted = (1 - smoothing) * wanted + smoothing * log.mean(dim=1)
+    if unknown is not None:
+        is_open = (labels == background) & unknown.any(dim=1)
+        maybe = unknown.clone()
+        maybe[:, background] = True
+        either = log.masked_fill(~maybe, -torch.inf).logsumexp(dim=1)
+        wanted = torch.where(is_open, either, wanted)
+    return -wanted
+
+
+def region_weights(
+    losses: Tensor, hard_examples: int | None = None, team: Team = ALONE, part: Part | None = None
+) -> Tensor:
+    """Return what each region counts in the loss, (R,), in the whole batch 1: equally much, or only the hardest ones.
+
+    Args:
+        losses: (R,) of the regions of this process.
+        hard_examples: How many regions of the largest loss count; None: all.
+        team: The processes that share the batch.
+        part: Which of its regions these are; None: all.
+    """
+    part = part or Part(0, len(losses), len(losses))
+    if hard_examples is None:
+        return torch.full_like(losses, 1 / part.total)
+    whole = team.whole(losses.detach(), part)
+    hardest = whole.topk(min(hard_examples, part.total)).indices
+    return torch.zeros_like(whole).index_fill_(0, hardest, 1 / len(hardest))[part.rows]
+
+
+def part_of(name: str) -> str:
+    """Return the stage or layer that a parameter of either network belongs to, as it is frozen by.
+
+    >>> part_of("trunk.inception_4a.conv1x1.weight"), part_of("conv1.bias"), part_of("lateral.weight")
+    ('4a', 'conv1', 'lateral')
+    """
+    return stage_of(name.removeprefix("trunk."))
+
+
+def frozen_parts(settings: TrainingSettings, names: Iterable[str]) -> frozenset[str]:
+    """Return the stages and layers of a network that stay as they are.
+
+    Args:
+        settings: Say which.
+        names: Of the network's parameters.
+
+    Raises:
+        InputError: A name to freeze is no stage or layer, or nothing is left to learn.
+    """
+    parts = dict.fromkeys(part_of(name) for name in names if not name.startswith("aux_"))
+    for name in settings.frozen:
+        if name not in parts:
+            raise InputError(f"there is no stage {name!r} to freeze; known are {', '.join(parts)}")
+    frozen = {*stages_between(STAGES[0], settings.train_from)[:-1], *settings.frozen}
+    if frozen >= set(parts):
+        raise InputError("all stages and layers are frozen, so that nothing would learn; freeze fewer")
+    return frozenset(frozen)
 
 
 class FineTuning:
@@ -83,44 +180,78 @@ class FineTuning:
         spec: How regions become its input.
         settings: How to train.
         runtime: Where; products are computed in its type, weights are kept in float32.
+        batches_per_pass: See `TrainingSettings.rate_at`.
+        team: The processes that share each batch.
 
     Attributes:
         averaged: Optimizer, running average and state.
     """
 
-    def __init__(self, network: GoogLeNet, spec: InputSpec, settings: TrainingSettings, runtime: Runtime) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        network: GoogLeNet,
+        spec: InputSpec,
+        settings: TrainingSettings,
+        runtime: Runtime,
+        *,
+        batches_per_pass: int = 1,
+        team: Team = ALONE,
+    ) -> None:
+        self.settings, self.batches_per_pass, self.team = settings, batches_per_pass, team
         self.spec = spec
         self.runtime = runtime
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        learning = dict(self._learning_parameters())
+        frozen = frozen_parts(settings, dict(network.named_parameters()))
+        learning = {
+            name: parameter
+            for name, parameter in network.named_parameters()
+            if part_of(name) not in frozen and not name.startswith("aux_")
+        }
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name in learning)
         optimizer = torch.optim.SGD(self._groups(learning), lr=settings.learning_rate, momentum=settings.momentum)
         self.averaged = AveragedTraining(
-            network, optimizer, memory=("momentum_buffer",), averaging=settings.averaging, clip=settings.clip
+            network,
+            optimizer,
+            memory=("momentum_buffer",),
+            averaging=settings.averaging,
+            clip=settings.clip,
+            add_up=None if team.alone else team.add_up,
         )
 
-    def step(self, crops: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    def step(
+        self,
+        crops: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        unknown: NDArray[np.bool_] | None = None,
+        part: Part | None = None,
+    ) -> float:
         """Take one iteration on a batch, and return its mean loss.
 
         Args:
-            crops: (B, side, side, 3) uint8 RGB.
+            crops: (B, side, side, 3) uint8 RGB, of this process's regions.
             labels: (B,) int64, 0..C-1, or C for background.
+            unknown: See `class_losses`.
+            part: Which of the batch's regions these are; None: all.
 
         Raises:
             InceptionError: Loss or gradient is not finite; the weights are left as they were before the step.
         """
         iteration, device = self.averaged.iteration, self.runtime.device
+        self.network.train()
         # Dropout is a function of seed and iteration, the same after a resume; the caller's generator is left alone.
-        with seeded(self.settings.seed * 1_000_003 + iteration, device):
+        with (
+            seeded(self.settings.seed * 1_000_003 + iteration, device),
+            self.team.dropout(self.network.dropout, part),
+        ):
             logits = self._logits(torch.from_numpy(crops).to(device))
-        loss = functional.cross_entropy(logits, torch.from_numpy(labels).to(device))
-        return self.averaged.update(loss, self.settings.rate_at(iteration))
+        maybe = None if unknown is None else upload(unknown, device)
+        losses = class_losses(logits, torch.from_numpy(labels).to(device), maybe)
+        loss = (losses * region_weights(losses, self.settings.hard_examples, self.team, part)).sum()
+        return self.averaged.update(loss, self.settings.rate_at(iteration, self.batches_per_pass))
 
     def _logits(self, pixels: Tensor) -> Tensor:
         network, first = self.network, self.settings.train_from
-        network.train()
         with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16):
             x = self.spec.apply(pixels, self.runtime.dtype)
             if first != STAGES[0]:
@@ -128,12 +259,6 @@ class FineTuning:
                     x = network.trunk(x, stop=STAGES[STAGES.index(first) - 1])
             logits: Tensor = network.classify(network.trunk(x, start=first))
         return logits.float()
-
-    def _learning_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        frozen = set(stages_between(STAGES[0], self.settings.train_from)[:-1])
-        for name, parameter in self.network.named_parameters():
-            if stage_of(name) not in frozen and not name.startswith("aux_"):
-                yield name, parameter
 
     def _groups(self, learning: dict[str, torch.nn.Parameter]) -> list[dict[str, Any]]:
         """Return the optimizer's groups, one for each parameter: rate and decay differ by layer, weight and bias."""

@@ -11,6 +11,7 @@ from inception_rcnn.datasets.class_matching import match_classes
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.region_classifier import shortened_threshold
 from inception_rcnn.evaluation import evaluate_coco
+from inception_rcnn.evaluation.results import ScoreThreshold
 from inception_rcnn.structures import GroundTruthTable, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
@@ -82,7 +83,7 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
             UNMEASURED,
             f"not measured: of fewer than {LEAST_IMAGES} images none are held out; name a part for it with --val-split",
         )
-    truth = _in_classes(images.ground_truths(), detector.ensemble.class_names)
+    truth = truth_in_classes(images.ground_truths(), detector.ensemble.class_names)
     if truth.ignored.all():
         return MeasuredThreshold(UNMEASURED, f"not measured: there is no object on the {len(images)} images held out")
     found = []
@@ -91,11 +92,16 @@ def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bo
             found.append(detector(images.load_image(row)))
             bar.advance(1)
     # COCO's rule of matching: of the free objects, the one that overlaps most.
-    best = evaluate_coco(truth, found).kept_matches().best_f1()
+    return threshold_of(evaluate_coco(truth, found).kept_matches().best_f1(), len(images))
+
+
+def threshold_of(best: ScoreThreshold, images: int) -> MeasuredThreshold:
+    """Return the score threshold that was found best on so many images; the usual one if nothing was found on them."""
     if best.f1 == 0:
-        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {len(images)} images held out")
-    value = shortened_threshold(best.threshold)
-    return MeasuredThreshold(value, f"best mean F1 {best.f1:.3f} on {len(images)} images held out")
+        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {images} images held out")
+    return MeasuredThreshold(
+        shortened_threshold(best.threshold), f"best mean F1 {best.f1:.3f} on {images} images held out"
+    )
 
 
 def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:
@@ -103,7 +109,7 @@ def _some_rows(count: int, wanted: int, seed: int) -> tuple[int, ...]:
     return tuple(np.sort(rows).tolist())
 
 
-def _in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
+def truth_in_classes(truth: GroundTruthTable, class_names: tuple[str, ...]) -> GroundTruthTable:
     """Return the objects of these classes, with labels that are positions in them."""
     match = match_classes(truth.class_names, truth.display_names, class_names)
     label = np.where(match.same, match.position, -1)[truth.label]

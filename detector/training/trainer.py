@@ -1,15 +1,15 @@
-"""From a data set to a region classifier: pools of regions, the new layer's start, the loop, the score threshold.
+"""From data sets to a region classifier of warped regions: batches of crops, the new layer's start, the step.
 
-fine_tune: dataset + proposals --region_pool--> RegionSampler --draw, cut_batch--> FineTuning.step
-           --run_training (backbones/training.py)--> averaged weights --measured_and_saved--> model.safetensors
+fine_tune: sources --TrainingPhotographs--> RegionSampler --draw, cut_batch (ahead)--> FineTuning.step
+           --RegionTrainer.train (loop.py)--> averaged weights --trained (run.py)--> model.safetensors
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,49 +17,42 @@ from numpy.typing import NDArray
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import TrainingRun, run_training
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
+from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
-from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.detector.training.run import PHOTOGRAPHS, PROPOSALS, WEIGHTS, FineTuned, Propose, measured_and_saved
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
+from inception_rcnn.detector.training.record import RecordSettings
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained
+from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.threshold import UNMEASURED, split_rows
-from inception_rcnn.structures import InputError, Proposals
-from inception_rcnn.structures.dataset import (
-    DetectionDataset,
-    ImageCache,
-    Subset,
-    dataset_checksum,
-    photograph_checksums,
-)
-from inception_rcnn.structures.proposals import boxes_checksum
-from inception_rcnn.structures.provenance import SeenPart, joined_seen
+from inception_rcnn.detector.training.validation import Propose
+from inception_rcnn.structures.dataset import DetectionDataset, ImageCache
+
+AS_THEY_ARE: Final = 2**31  # long side beyond which photographs are reduced: none is
+Drawn = tuple[Batch, NDArray[np.uint8]]  # a batch, and its crops
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneSettings:
-    """Everything that decides the result, besides data and pre-trained weights.
+class FineTuneSettings(LoopSettings):
+    """Everything that decides the result, besides data and pre-trained weights; see `LoopSettings` too.
 
     Args:
-        training: Schedule and optimizer.
         sampling: How batches are drawn.
         linear_batches: Batches whose frozen features the new layer's linear softmax is fitted to; 0: a random start.
-        jitter: Shaken copies of each ground-truth box among the foreground regions.
-        save_every: Iterations between two saved states.
     """
 
-    training: TrainingSettings = field(default_factory=TrainingSettings)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     linear_batches: int = 200
-    jitter: int = 4
-    save_every: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_hard_examples(self.sampling.foreground + self.sampling.background)
 
 
 def fine_tune(
-    dataset: DetectionDataset,
-    propose_set: Callable[[], Sequence[Proposals]],
+    sources: Sequence[TrainingSource],
     propose: Propose,
     start: PretrainedNetwork[GoogLeNet],
     description: ClassifierDescription,
@@ -68,154 +61,148 @@ def fine_tune(
     output: Path,
     *,
     val: DetectionDataset | None = None,
+    record: RecordSettings | None = None,
+    team: Team = ALONE,
     quiet: bool = False,
 ) -> FineTuned:
     """Train, measure the score threshold, and return the result, `output`/model.safetensors.
 
-    `output` also keeps `linear.safetensors` (the linear softmax on frozen features, if that is the start) and
-    `state.safetensors`, from which a killed run goes on when it is called again with the same data and settings. Every
-    image is read once at the start, for its checksum.
+    `output` also keeps `linear.safetensors`, the linear softmax on frozen features, if that is the start.
 
     Args:
-        dataset: Images and ground truth.
-        propose_set: Called for the proposals of each image, in the same order, once it is clear that the run can go on.
-        propose: What the classifier will be used with, image (H, W, 3) uint8 RGB -> proposals; for the threshold.
-        start: Pre-trained, with C + 1 outputs.
-        description: Of the classifier; its summary of the training, what it has seen and its score threshold are
-            completed here.
         settings: How to train.
-        runtime: Where to compute.
-        output: A folder, made if need be.
-        val: Images for the score threshold; None: some are held out from `dataset`, see `held_out_rows`.
-        quiet: Show no progress.
+        sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
-        InputError: Proposals, network or description do not fit the data set, or there is nothing to learn from.
-        CheckpointError: `output` holds the state of another run; the text names the difference.
+        InputError: As `trained`.
+        CheckpointError: As `trained`.
     """
-    _check_fit(dataset, start.network, description)
-    rows, images = split_rows(dataset, val, settings.training.seed)
-    state = output / "state.safetensors"
-    how = _how(settings, len(dataset) - len(rows))
-    files = photograph_checksums(dataset)
-    run = _run_of(dataset, files, start, description, how)
-    run.check_state(state)  # before the proposals, which take long
-    proposals = propose_set()
-    if len(proposals) != len(dataset):
-        raise InputError(f"there are proposals of {len(proposals)} images, the data set has {len(dataset)}")
-    run = replace(run, checksums={**run.checksums, PROPOSALS: boxes_checksum(proposals)})
-    summary = {**description.training, **start.origin, "images": len(rows), **how}
-    part = SeenPart.of_files(str(description.training.get("data", "unnamed")), [files[row] for row in rows])
-    seen = joined_seen([part], start.seen, description.seen)
-    description = replace(description, score_threshold=UNMEASURED, training=summary, seen=seen)
-    _train(
-        Subset(dataset, rows),
-        [proposals[row] for row in rows],
-        start.network,
-        description,
-        settings,
-        runtime,
-        run,
-        state,
-        quiet=quiet,
+    team.part(settings.sampling.foreground + settings.sampling.background, "regions")
+    task = TrainingTask(
+        sources=sources,
+        propose=propose,
+        start=start,
+        description=description,
+        runtime=runtime,
+        output=output,
+        val=val,
+        record=record or RecordSettings(),
+        team=team,
+        quiet=quiet or not team.leads,
     )
-    result = output / "model.safetensors"
-    return measured_and_saved(result, start.network, description, propose, images, runtime, quiet=quiet)
-
-
-def region_pool(
-    dataset: DetectionDataset, proposals: Sequence[Proposals], jitter: int, seed: int
-) -> list[LabelledRegions]:
-    """Return the labelled regions of every image: its ground truth, shaken copies of it, and its proposals."""
-    pool = []
-    for index, proposed in enumerate(proposals):
-        truth = dataset.ground_truth(index)
-        rng = np.random.default_rng([seed, index])
-        pool.append(with_truths(label_regions(proposed.boxes, truth), truth, jitter, rng))
-    return pool
-
-
-def _check_fit(dataset: DetectionDataset, network: GoogLeNet, description: ClassifierDescription) -> None:
-    if network.num_classes != len(dataset.class_names) + 1:
-        raise InputError(
-            f"the network has {network.num_classes} outputs; {len(dataset.class_names)} classes and background need "
-            f"{len(dataset.class_names) + 1}"
-        )
-    if description.class_names != dataset.class_names:
-        raise InputError("the description's class_names are not the data set's, or in another order")
-
-
-def _how(settings: FineTuneSettings, held_out: int) -> dict[str, Any]:
-    """Return the settings as they stand in the state and in the summary of the training."""
-    return {
-        **asdict(settings.training),
-        "sampling": asdict(settings.sampling),
-        "jitter": settings.jitter,
-        "linear_batches": settings.linear_batches,
-        "held_out": held_out,
-    }
-
-
-def _run_of(
-    dataset: DetectionDataset,
-    files: Sequence[str],
-    start: PretrainedNetwork[GoogLeNet],
-    description: ClassifierDescription,
-    how: dict[str, Any],
-) -> TrainingRun:
-    """Return what decides the result, the proposals excepted; `files` are the checksums of all images."""
     weights = start.network.state_dict()
     known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
-    return TrainingRun(
-        class_names=dataset.class_names,
-        checksums={WEIGHTS: tensors_checksum(known), PHOTOGRAPHS: dataset_checksum(dataset, files)},
-        settings={
-            **how,
-            "input_spec": description.input_spec.to_dict(),
-            "proposal_settings": description.proposal_settings,
-        },
+    return trained(
+        task,
+        settings,
+        {"sampling": asdict(settings.sampling), "linear_batches": settings.linear_batches},
+        tensors_checksum(known),
+        stored_side=AS_THEY_ARE,
+        best=None,
+        trainer_of=lambda photographs, described: WarpedTrainer(
+            photographs, start.network, described, settings, runtime, team=team, quiet=task.quiet
+        ),
     )
 
 
-def _train(
-    dataset: DetectionDataset,
-    proposals: Sequence[Proposals],
-    network: GoogLeNet,
-    description: ClassifierDescription,
-    settings: FineTuneSettings,
-    runtime: Runtime,
-    run: TrainingRun,
-    state: Path,
-    *,
-    quiet: bool,
-) -> None:
-    """Train the network in place, from its state if there is one; at the end it has the averaged weights."""
-    spec, images = description.input_spec, ImageCache(dataset.load_image)
-    pool = region_pool(dataset, proposals, settings.jitter, settings.sampling.seed)
-    sampler = RegionSampler(pool, len(dataset.class_names), settings.sampling)
-    state.parent.mkdir(parents=True, exist_ok=True)
-    if settings.linear_batches and not state.exists():
-        start_linear(network, sampler, images, spec, runtime, settings.linear_batches, quiet=quiet)
-        linear = replace(description, training=_linear_summary(description.training))
-        save_region_classifier(state.with_name("linear.safetensors"), network, linear)
-    tuning = FineTuning(network, spec, settings.training, runtime)
+class WarpedTrainer(RegionTrainer[GoogLeNet, FineTuning, Drawn]):
+    """Trains a network on regions that are warped, each by itself.
 
-    def draw(number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        batch = sampler.draw(number)
-        return cut_batch(images, batch, spec), batch.labels
+    Args:
+        photographs: With labelled regions.
+        network: Trained in place; at the end it has the averaged weights.
+        description: Of the classifier, with the summary of the training.
+        settings: How to train.
+        runtime: Where to compute.
+        team: The processes that train together.
+        quiet: Show no progress.
 
-    run_training(
-        tuning.averaged,
-        draw,
-        lambda batch: {"loss": tuning.step(*batch)},
-        run,
-        state,
-        iterations=settings.training.iterations,
-        save_every=settings.save_every,
-        title="fine-tuning",
-        quiet=quiet,
-    )
-    network.load_state_dict(tuning.averaged.result())
+    Attributes:
+        sampler: Draws the batches.
+
+    Raises:
+        InputError: There is nothing to learn from.
+    """
+
+    unit = "regions"
+
+    def __init__(
+        self,
+        photographs: TrainingPhotographs,
+        network: GoogLeNet,
+        description: ClassifierDescription,
+        settings: FineTuneSettings,
+        runtime: Runtime,
+        *,
+        team: Team = ALONE,
+        quiet: bool = False,
+    ) -> None:
+        super().__init__(photographs, network, settings, runtime, team=team, quiet=quiet)
+        self._settings, self._description = settings, description
+        self._regions = [one.regions for one in photographs.photographs]
+        self._unknown = photographs.unknown()
+        self._images = ImageCache(photographs.load)
+        self.sampler = RegionSampler(self._regions, len(description.class_names), settings.sampling)
+        self._part = team.part(self.per_iteration, "regions")
+
+    @property
+    def per_iteration(self) -> int:
+        """Regions in a batch."""
+        return self._settings.sampling.foreground + self._settings.sampling.background
+
+    def prepare(self, state: Path) -> None:
+        """Give the last layer its linear start, unless it was trained already."""
+        if not self._settings.linear_batches or state.exists():
+            return
+        start_linear(
+            self.network,
+            self._fully_labelled(),
+            self._images,
+            self._description.input_spec,
+            self.runtime,
+            self._settings.linear_batches,
+            quiet=self._quiet,
+        )
+        linear = replace(self._description, training=_linear_summary(self._description.training))
+        save_region_classifier(state.with_name("linear.safetensors"), self.network, linear)
+
+    def tuning(self, network: GoogLeNet, schedule: TrainingSettings) -> FineTuning:
+        """Return the network with what trains it."""
+        per_pass = self.sampler.batches_per_pass
+        return FineTuning(
+            network, self._description.input_spec, schedule, self.runtime, batches_per_pass=per_pass, team=self.team
+        )
+
+    def draw(self, iteration: int) -> Drawn:
+        """Return the batch of an iteration; any thread may do it ahead."""
+        batch = self.sampler.draw(iteration).rows(self._part.rows)
+        return batch, cut_batch(self._images, batch, self._description.input_spec)
+
+    def images_of(self, iteration: int) -> list[int]:
+        """Return the numbers of the photographs in the batch of an iteration."""
+        numbers: list[int] = self.sampler.draw(iteration).images.tolist()
+        return numbers
+
+    def step(self, tuning: FineTuning, drawn: Drawn) -> dict[str, float]:
+        """Take one iteration on a batch, and return its loss by name."""
+        batch, crops = drawn
+        unknown = None if self._unknown is None else self._unknown[batch.images]
+        return {"loss": tuning.step(crops, batch.labels, unknown, self._part)}
+
+    def _fully_labelled(self) -> RegionSampler:
+        """Return what draws from photographs with all classes labelled, among which are those of the first data set.
+
+        A linear softmax cannot be told that a region may be one of several things.
+        """
+        if self._unknown is None:
+            return self.sampler
+        lacks = [bool(row.any()) for row in self._unknown]
+        nothing = np.zeros(0, np.int64)
+        regions = [
+            replace(one, boxes=one.boxes[:0], labels=nothing, objects=nothing, overlap=one.overlap[:0]) if less else one
+            for one, less in zip(self._regions, lacks, strict=True)
+        ]
+        return RegionSampler(regions, self.sampler.num_classes, self._settings.sampling)
 
 
 def _linear_summary(summary: dict[str, Any]) -> dict[str, Any]:

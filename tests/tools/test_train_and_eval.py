@@ -110,7 +110,8 @@ def model(root: Path, pretrained: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_training_leaves_a_model_a_linear_start_a_state_and_the_proposals(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
-    assert names == {"model.safetensors", "linear.safetensors", "state.safetensors", "proposals-val.safetensors"}
+    stored = {"proposals-val.safetensors", "log.csv", "curves.svg"}
+    assert names == {"model.safetensors", "linear.safetensors", "state.safetensors", *stored}
     description = described(model)
     assert description.class_names == ("person", "cat", "cup")
     assert description.training["images"] == 4 and description.training["iterations"] == 2
@@ -172,8 +173,8 @@ def test_every_format_can_be_trained_on(
 ) -> None:
     given: list[Any] = []
 
-    def remember(dataset: Any, *others: Any, **options: Any) -> FineTuned:
-        given.extend([dataset, others[3], options["val"]])
+    def remember(sources: Any, *others: Any, **options: Any) -> FineTuned:
+        given.extend([sources[0], others[2], options["val"]])
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
     monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
@@ -189,9 +190,10 @@ def test_every_format_can_be_trained_on(
         "selective-search",
     )
     assert run("train", "--dataset", "voc", *where, "--regions", "warp", "--device", "cpu") == 0
-    dataset, description, val = given
+    source, description, val = given
+    dataset = source.dataset
     assert set(dataset.class_names) >= {"person", "cat", "cup"} and len(dataset) == 4 and val is None
-    assert description.training["data"] == "voc/train" and description.class_names == dataset.class_names
+    assert source.name == "voc/train" and description.class_names == dataset.class_names
 
 
 @pytest.mark.parametrize(

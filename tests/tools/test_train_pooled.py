@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoin
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
 from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.tools import cli
@@ -69,7 +71,7 @@ def model(command: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) ->
 def test_it_leaves_a_model_a_state_and_the_proposals_of_each_set(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
     stored = {"proposals-coco-train.safetensors", "proposals-voc-trainval.safetensors"}
-    assert names == {"model.safetensors", "state.safetensors", *stored}
+    assert names == {"model.safetensors", "state.safetensors", "log.csv", "curves.svg", *stored}
     description = read_classifier_description(model)
     assert description.class_names == NAMES and description.regions == "pool" and description.box_regression
     assert description.pooling is not None and description.pooling.short_side == 72
@@ -121,6 +123,50 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     assert new.training["new_layer_factor"] == 5
 
 
+def test_warped_regions_too_are_trained_on_several_sets_and_for_a_time(
+    roots: tuple[Path, Path], pretrained: Path, model: Path, tmp_path: Path
+) -> None:
+    sets = ("--data", roots[0], "--data", f"voc:{roots[1]}", "--split", "train", "--split", "trainval")
+    stored = [model.parent / f"proposals-{name}.safetensors" for name in ("coco-train", "voc-trainval")]
+    proposals = ("--proposals", stored[0], "--proposals", stored[1], "--source", "selective-search")
+    how = (
+        "--regions",
+        "warp",
+        "--linear-batches",
+        1,
+        "--minutes",
+        0.01,
+        "--train-from",
+        "5b",
+        "--pretrained",
+        pretrained,
+    )
+    assert run("train", *sets, *proposals, *how, "--device", "cpu", "--quiet", "--output", tmp_path) == 0
+    description = read_classifier_description(tmp_path / "model.safetensors")
+    assert description.class_names == NAMES and description.regions == "warp"
+    summary = description.training
+    assert summary["data"] == ["coco/train", "voc/trainval"] and summary["images"] == 6 and summary["iterations"] >= 1
+    assert summary["minutes"] == 0.01 and summary["schedule"] == "cosine" and summary["hard_examples"] is None
+
+
+def test_nothing_of_later_papers_is_in_paper(
+    roots: tuple[Path, Path], pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def remember(*arguments: Any, **_: Any) -> FineTuned:
+        given.extend(arguments)
+        return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
+
+    monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
+    where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
+    assert run("train", *where, "--output", tmp_path, "--paper") == 0
+    settings = given[4]
+    assert settings.sampling.uniform and settings.jitter == 0 and settings.minutes is None
+    training = settings.training
+    assert (training.schedule, training.frozen, training.hard_examples) == ("cosine", (), None)
+
+
 def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path, tmp_path: Path) -> None:
     some = [one for one in command if one not in ("--iterations", 2)]
     stored = [model.parent / f"proposals-{name}.safetensors" for name in ("coco-train", "voc-trainval")]
@@ -139,8 +185,13 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--regions", "crop"), "'crop' is unknown; known: pool, warp"),
         (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
         (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
-        (("--regions", "warp", "--minutes", "3"), "--minutes: is for --regions pool, and this is --regions warp"),
+        (("--regions", "warp", "--random-interpolation"), "--random-interpolation: is for --regions pool, and this"),
         (("--regions", "warp", "--warm-head"), "--warm-head: is for --regions pool, and this is --regions warp"),
+        (
+            ("--paper", "--hard-examples", "9"),
+            "--paper means R-CNN's way, where all regions count; leave one of the two",
+        ),
+        (("--schedule", "step"), "'step' is unknown; known: cosine, paper-step"),
         (("--linear-batches", "3"), "--linear-batches: is for --regions warp, and this is --regions pool"),
         (("--scales", "1;2"), "--scales: should be numbers with commas between them, got '1;2'"),
         (("--cells", "7,6.5"), "--cells: should be numbers with commas between them, got '7,6.5'"),
@@ -149,6 +200,7 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--proposals", "a", "--proposals", "b"), "--proposals: 2 given for 1 data set; give one"),
         (("--data", "yolo:here"), "name one data set with --root, or one or more with --data"),
         (("--val-split", "train"), "'train' is trained on; name another part"),
+        (("--validate-on", "3"), "--validate-on: goes with --validate-every, which says when"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_line(
@@ -164,8 +216,6 @@ def test_what_does_not_go_together_is_refused_in_a_line(
         ((), "name one data set with --root, or one or more with --data"),
         (("--data", "yolo:here"), "'yolo' is unknown; known: coco, voc"),
         (("--data", "{coco}", "--data", "coco:{coco}"), "part train, is named twice"),
-        (("--data", "{coco}", "--data", "voc:{voc}", "--split", "train", "--split", "trainval", "--regions", "warp"),
-         "warped regions are trained on one data set"),
     ],
 )  # fmt: skip
 def test_data_sets_that_cannot_be_trained_on_are_refused(
@@ -182,9 +232,9 @@ def test_every_setting_arrives(
     given: dict[str, Any] = {}
 
     def remember(
-        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, **__: Any
+        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, record: Any, **__: Any
     ) -> FineTuned:
-        given.update(sources=sources, start=start, description=description, settings=settings)
+        given.update(sources=sources, start=start, description=description, settings=settings, record=record)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
     monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
@@ -192,13 +242,18 @@ def test_every_setting_arrives(
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
     network = ("--short-side", 600, "--fine-channels", 64, "--no-box-regression", "--objectness-power", 0.25)
+    numbers = (*numbers, "--schedule", "paper-step", "--frozen", "4e", "--frozen", "lateral", "--hard-examples", 20)
+    batches = (*batches, "--random-interpolation")
+    more = (*more, "--log-every", 7, "--validate-every", 3, "--validate-on", 40)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, *numbers, *batches, *more, *network, "--output", tmp_path, "--licence", "MIT") == 0
     settings, description = given["settings"], given["description"]
     training = settings.training
     assert (training.iterations, training.learning_rate, training.warm_up, training.seed) == (9, 0.01, 3, 3)
     assert (training.train_from, training.averaging, training.new_layer_factor) == ("4c", 0.9, 5.0)
+    assert (training.schedule, training.frozen, training.hard_examples) == ("paper-step", ("4e", "lateral"), 20)
     sampling = settings.sampling
+    assert sampling.random_interpolation
     assert (sampling.photographs, sampling.regions, sampling.scales, sampling.cells) == (4, 32, (1.0, 1.5), (7, 5))
     assert (sampling.photometric, sampling.repeat_below, sampling.seed, sampling.stored_side) == (0.2, 0.01, 3, 640)
     assert (settings.best, settings.jitter, settings.smoothing, settings.minutes) == (300, 7, 0.05, None)
@@ -207,6 +262,15 @@ def test_every_setting_arrives(
     assert (description.pooling.short_side, description.pooling.fine_channels) == (600, 64)
     assert (description.objectness_power, description.iou_threshold, description.input_spec.context) == (0.25, 0.3, 0)
     assert [one.name for one in given["sources"]] == ["coco/train"]
+    assert given["record"] == RecordSettings(log_every=7, validate_every=3, validate_on=40)
+
+
+def test_tensorboard_that_is_not_installed_is_named_before_anything_is_done(
+    roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert run("train", "--root", roots[0], "--output", tmp_path / "out", "--tensorboard") == 1
+    assert "pip install 'inception-rcnn[train]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_warm_head_is_asked_for_and_needs_imagenet_s_outputs(

@@ -11,16 +11,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from inception_rcnn.backbones import CAFFE_INPUT
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import PooledNetwork
-from inception_rcnn.detector.training.pooled_sampling import PooledBatch
+from inception_rcnn.detector.training.pooled_sampling import INTERPOLATIONS, PooledBatch
 from inception_rcnn.detector.training.pooled_step import (
     DeviceBatch,
     PooledTuning,
     StoredPhotographs,
-    region_loss,
+    region_losses,
     to_device,
 )
 from inception_rcnn.detector.training.step import TrainingSettings
@@ -170,6 +171,28 @@ def test_padding_never_enters_the_mean_of_a_photograph(
     assert before is not None and after is not None and torch.equal(before, after)
 
 
+@pytest.mark.parametrize("scale", [1.3, 0.8])
+def test_each_photograph_is_enlarged_in_its_own_way(scale: float) -> None:
+    several = [*photographs(), *photographs()]
+    sizes = [image.shape[:2] for image in several]
+    kept = StoredPhotographs(several.__getitem__, sizes, SIDE, CAFFE_INPUT.fill, CPU, quiet=True)
+    batch = drawn(images=np.arange(4), scale=scale, mirror=np.zeros(4, np.bool_))
+    ways = np.array([INTERPOLATIONS.index(one) for one in ("area", "bicubic", "nearest-exact", "bilinear")])
+    plain = to_device(replace(batch, scale=1.0), kept, CAFFE_INPUT, CPU).images
+    found = to_device(replace(batch, interpolation=ways), kept, CAFFE_INPUT, CPU)
+    same = to_device(batch, kept, CAFFE_INPUT, CPU)
+    assert found.images.shape == same.images.shape and found.images.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found.boxes, same.boxes) and torch.equal(found.images[3], same.images[3])
+    size = list(found.images.shape[2:])
+    for row, mode in ((0, "area"), (2, "nearest-exact")):
+        torch.testing.assert_close(found.images[row], functional.interpolate(plain[row, None], size, mode=mode)[0])
+    cubic = functional.interpolate(plain[1, None], size, mode="bicubic", align_corners=False)[0]
+    ends = [CAFFE_INPUT.shift(torch.full((1, 1, 1, 3), value)).flatten() for value in (0.0, 255.0)]
+    low, high = torch.minimum(*ends)[:, None, None], torch.maximum(*ends)[:, None, None]
+    torch.testing.assert_close(found.images[1], cubic.clamp(low, high))
+    assert not any(torch.allclose(found.images[row], same.images[row]) for row in range(3))
+
+
 # --- losses
 
 
@@ -187,6 +210,12 @@ def loss_case(seed: int, unknown: bool) -> tuple[Tensor, Tensor, DeviceBatch]:
     targets = torch.from_numpy(rng.normal(0, 1, (20, 4)).astype(np.float32))
     nothing = torch.zeros(0)
     return logits, offsets, DeviceBatch(nothing, nothing, boxes, labels, targets, missing)
+
+
+def region_loss(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    """The means of both losses over the regions."""
+    classes, moved = region_losses(*arguments, **options)
+    return classes.mean(), moved.mean()
 
 
 def slowly(logits: Tensor, offsets: Tensor | None, batch: DeviceBatch, smoothing: float) -> tuple[float, float]:
@@ -301,6 +330,39 @@ def test_stages_before_the_first_that_learns_stay_as_they_were(
     stages = {name.split(".")[1] for name in changed if name.startswith("trunk.")}
     assert stages == {"inception_4e", "inception_5a", "inception_5b"}
     assert {"lateral.weight", "mix_fine.weight", "mix_coarse.weight", "classifier.bias", "regressor.weight"} <= changed
+
+
+def test_a_stage_and_a_layer_are_frozen_by_name(make_pooled: Callable[..., PooledNetwork], cpu: Runtime) -> None:
+    network = make_pooled(1)
+    before = {name: one.detach().clone() for name, one in network.state_dict().items()}
+    one = tuning(network, cpu, frozen=("5a", "lateral"))
+    one.step(to_device(drawn(), stored(photographs()), CAFFE_INPUT, CPU))
+    changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[1] for name in changed if name.startswith("trunk.")} == {"inception_4e", "inception_5b"}
+    assert {"mix_fine.weight", "classifier.bias", "regressor.weight"} <= changed
+    assert not any(name.startswith("lateral") for name in changed)
+    with pytest.raises(InputError, match=r"there is no stage '6a' to freeze; known are conv1, .*5b, lateral, mix"):
+        tuning(make_pooled(1), cpu, frozen=("6a",))
+
+
+def test_of_hard_examples_only_those_of_the_largest_loss_count(
+    make_pooled: Callable[..., PooledNetwork], cpu: Runtime
+) -> None:
+    batch = to_device(drawn(), stored(photographs()), CAFFE_INPUT, CPU)
+    each: list[Tensor] = []
+
+    def watched(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        found = region_losses(*arguments, **options)
+        each.append((found[0] + found[1]).detach())
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inception_rcnn.detector.training.pooled_step.region_losses", watched)
+        some = tuning(make_pooled(1), cpu, hard_examples=2).step(batch)["loss"]
+        all_of_them = tuning(make_pooled(1), cpu).step(batch)["loss"]
+    torch.testing.assert_close(each[0], each[1])
+    assert some == pytest.approx(float(each[0].sort(descending=True).values[:2].mean()), rel=1e-5)
+    assert all_of_them == pytest.approx(float(each[0].mean()), rel=1e-5) and some > all_of_them
 
 
 def test_biases_learn_twice_as_fast_and_new_layers_by_their_factor(

@@ -15,7 +15,8 @@ import torch
 from marked_set import MarkedSet
 from numpy.typing import NDArray
 
-from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint
+from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint, training_time
+from inception_rcnn.backbones.training_log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
 from inception_rcnn.detector.checkpoints import read_classifier_description
 from inception_rcnn.detector.training import pooled_trainer
@@ -23,6 +24,7 @@ from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, 
 from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
 from inception_rcnn.detector.training.pooled_step import PooledTuning
 from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings, train_pooled
+from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import TrainingSettings
@@ -41,12 +43,22 @@ SETTINGS = PooledTrainingSettings(
     jitter=2,
     save_every=2,
 )
+RECORD = RecordSettings(log_every=3)
+VALIDATED = RecordSettings(log_every=3, validate_every=2)
 CPU = Runtime(torch.device("cpu"), torch.float32, 4)
 
 
 def nothing(image: NDArray[np.uint8]) -> Proposals:
     """Proposes nothing."""
     return Proposals.empty()
+
+
+def anywhere(image: NDArray[np.uint8]) -> Proposals:
+    """Proposes boxes all over a photograph."""
+    rng, size = np.random.default_rng(image.shape[0]), np.array(image.shape[1::-1])
+    corner = rng.uniform(0, 0.5, (12, 2))
+    boxes = np.hstack([corner, corner + rng.uniform(0.2, 0.5, (12, 2))]) * np.tile(size, 2)
+    return Proposals(boxes.astype(np.float32), np.linspace(1, 0.5, 12, dtype=np.float32))
 
 
 def train(
@@ -57,6 +69,7 @@ def train(
     sources: list[TrainingSource] | None = None,
     spec: PoolingSpec = SPEC,
     val: MarkedSet | None = None,
+    record: RecordSettings = RECORD,
     **changes: Any,
 ) -> FineTuned:
     """Train the fresh network of a seed."""
@@ -65,7 +78,8 @@ def train(
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=spec, box_regression=True)
     given = [TrainingSource("marked", dataset, dataset.propose_set)] if sources is None else sources
     settings = replace(SETTINGS, **changes)
-    return train_pooled(given, nothing, start, description, settings, CPU, output, val=val, quiet=True)
+    propose = nothing if record.validate_every is None else anywhere
+    return train_pooled(given, propose, start, description, settings, CPU, output, val=val, record=record, quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +99,12 @@ def output(dataset: MarkedSet, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_a_run_leaves_a_model_and_its_state_and_the_model_tells_how_it_was_made(output: Path) -> None:
-    assert {path.name for path in output.iterdir()} == {"model.safetensors", "state.safetensors"}
+    assert {path.name for path in output.iterdir()} == {
+        "model.safetensors",
+        "state.safetensors",
+        "log.csv",
+        "curves.svg",
+    }
     description = read_checkpoint(output / "model.safetensors", "region-classifier").description
     assert description["pooling"]["cells"] == 3 and description["box_regression"] is True
     summary = description["training"]
@@ -164,6 +183,18 @@ def test_the_threshold_is_measured_on_the_part_named_for_it(dataset: MarkedSet, 
     assert made.threshold.origin == "not measured: nothing was found on the 1 images held out"  # nothing is proposed
 
 
+def test_validation_without_photographs_or_objects_is_refused_before_proposals_are_made(
+    dataset: MarkedSet, tmp_path: Path
+) -> None:
+    unasked = [TrainingSource("other", dataset, lambda: pytest.fail("proposals were made"))]
+    with pytest.raises(InputError, match="there are no photographs to validate on: of so few none are held out"):
+        train(dataset, tmp_path / "out", sources=unasked, record=VALIDATED)
+    val = MarkedSet(tmp_path / "val", ("saucer",), ("coffee",))
+    with pytest.raises(InputError, match="no object of the detector's classes on the 1 photographs to validate on"):
+        train(dataset, tmp_path / "out", sources=unasked, record=VALIDATED, val=val)
+    assert not (tmp_path / "out").exists()
+
+
 def test_some_photographs_of_a_large_first_set_are_held_out(
     dataset: MarkedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +220,12 @@ def test_some_photographs_of_a_large_first_set_are_held_out(
 # --- going on
 
 
+def without_times(log: Path) -> dict[str, tuple[str, ...]]:
+    """The columns of a table that every run has alike."""
+    table = read_log(log)
+    return {name: column for name, column in table.items() if not name.startswith(("seconds", "photographs"))}
+
+
 KILLED = """
 import importlib.util, os, signal, sys
 from pathlib import Path
@@ -205,7 +242,8 @@ def stepped(self, batch):
     print(result["loss"].hex(), flush=True)
     return result
 case.PooledTuning.step = stepped
-case.train(case.MarkedSet(Path(sys.argv[2]), case.NAMES), Path(sys.argv[3]))
+dataset = case.MarkedSet(Path(sys.argv[2]), case.NAMES)
+case.train(dataset, Path(sys.argv[3]), val=dataset, record=case.VALIDATED)
 """
 
 
@@ -225,9 +263,9 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_run_killed_without_warning_goes_on_to_the_same_end(
-    output: Path, dataset: MarkedSet, tmp_path: Path, losses: list[float]
+    dataset: MarkedSet, tmp_path: Path, losses: list[float]
 ) -> None:
-    train(dataset, tmp_path / "whole")
+    made = train(dataset, tmp_path / "whole", val=dataset, record=VALIDATED)
     unbroken = losses[:]
     losses.clear()
     tests = Path(__file__).parents[2]
@@ -237,10 +275,22 @@ def test_a_run_killed_without_warning_goes_on_to_the_same_end(
     assert done.returncode == -9, done.stderr
     assert [float.fromhex(line) for line in done.stdout.split()] == unbroken[:5]
     assert read_checkpoint(tmp_path / "killed" / "state.safetensors", "training-state").description["iteration"] == 4
-    train(dataset, tmp_path / "killed")
+    again = train(dataset, tmp_path / "killed", val=dataset, record=VALIDATED)
     assert losses == unbroken[4:]
-    for name in ("model.safetensors", "state.safetensors"):
-        assert (tmp_path / "killed" / name).read_bytes() == (output / name).read_bytes()
+    for name in ("model.safetensors", "state.safetensors", "best.safetensors"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    table, expected = (without_times(tmp_path / name / "log.csv") for name in ("killed", "whole"))
+    assert table == expected and table["iteration"] == ("2", "3", "4", "6")  # the state was between two lines
+    parts = (unbroken[:2], unbroken[2:3], unbroken[3:4], unbroken[4:])
+    assert [float(one) for one in table["loss"]] == pytest.approx([np.mean(part) for part in parts])
+    scores = dict(zip(table["iteration"], table["mAP"], strict=True))
+    assert scores["3"] == "" and made.best is not None and made.best == again.best
+    assert made.best["mAP"] == pytest.approx(max(float(scores[one]) for one in "246"), rel=1e-5)
+    described = read_checkpoint(tmp_path / "whole" / "best.safetensors", "region-classifier").description
+    assert described["training"]["iterations_done"] == made.best["iteration"]
+    assert described["training"]["mAP"] == made.best["mAP"] and described["training"]["validated_on"] == 3
+    sums = [float(one) + float(two) for one, two in zip(table["classes"], table["boxes"], strict=True)]
+    assert sums == pytest.approx([float(one) for one in table["loss"]], rel=1e-5)
 
 
 def test_a_time_becomes_a_number_of_iterations_that_a_resumed_run_keeps(
@@ -280,7 +330,7 @@ def test_a_trial_finds_how_many_iterations_take_a_time_and_leaves_the_network(
             return self.now
 
     clock, iterations = Clock(), []
-    monkeypatch.setattr(pooled_trainer, "time", clock)
+    monkeypatch.setattr(training_time, "time", clock)
     step = PooledTrainer.step
 
     def stepped(self: PooledTrainer, tuning: PooledTuning, drawn: pooled_trainer.Drawn) -> dict[str, float]:
@@ -358,10 +408,38 @@ def test_a_network_that_is_not_what_is_described_is_refused(dataset: MarkedSet, 
         train_pooled([source], nothing, start, description, SETTINGS, CPU, tmp_path / "out", quiet=True)
 
 
-def test_a_rate_that_is_too_high_stops_the_run(dataset: MarkedSet, tmp_path: Path) -> None:
-    training = replace(SETTINGS.training, learning_rate=1e30, warm_up=0, clip=1e30)
-    with pytest.raises(InceptionError, match=r"is (nan|inf) at iteration \d; lower the learning rate"):
-        train(dataset, tmp_path / "out", training=training)
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(
+    dataset: MarkedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = MarkedSet(tmp_path / "other", NAMES, ("coffee", "chelsea"))
+    sources = [TrainingSource(name, one, one.propose_set) for name, one in (("marked", dataset), ("more", other))]
+    sampling = replace(SETTINGS.sampling, photographs=2)
+    batch, drawn = PooledTrainer.on_device, []
+
+    def spoilt(self: PooledTrainer, given: pooled_trainer.Drawn) -> Any:
+        found = batch(self, given)
+        drawn.append([self.photographs.names([one]) for one in given[0].images.tolist()])
+        return replace(found, images=found.images * torch.nan) if len(drawn) == 4 else found
+
+    monkeypatch.setattr(PooledTrainer, "on_device", spoilt)
+    with pytest.raises(InceptionError, match="the loss is nan at iteration 3; lower the learning rate") as caught:
+        train(dataset, tmp_path / "out", sources=sources, sampling=sampling)
+    shown = {"marked 0-chelsea", "marked 1-coffee", "marked 2-astronaut", "more 0-coffee", "more 1-chelsea"}
+    assert {one for batch in drawn for one in batch} <= shown and len(drawn) == 4
+    for one in drawn[3]:
+        source, image_id = one.split()
+        assert source in str(caught.value) and image_id in str(caught.value)
+    state = read_checkpoint(tmp_path / "out" / "state.safetensors", "training-state")
+    assert state.description["iteration"] == 2
+    assert all(bool(tensor.isfinite().all()) for tensor in state.tensors.values())
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert read_log(tmp_path / "out" / "log.csv")["iteration"] == ("3",)
+
+
+def test_photographs_are_named_by_data_set(dataset: MarkedSet) -> None:
+    sources = [TrainingSource(name, dataset, dataset.propose_set) for name in ("one", "two")]
+    photographs = TrainingPhotographs(sources, NAMES, stored_side=96)
+    assert photographs.names([4, 0, 4, 5]) == "two 1-coffee, 2-astronaut; one 0-chelsea"
 
 
 @pytest.mark.parametrize(
@@ -371,3 +449,13 @@ def test_a_rate_that_is_too_high_stops_the_run(dataset: MarkedSet, tmp_path: Pat
 def test_settings_out_of_range_are_refused(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=name):
         PooledTrainingSettings(**{name: value})
+
+
+def test_no_more_regions_can_count_than_a_batch_has_and_stages_have_to_exist(
+    dataset: MarkedSet, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="hard_examples should be at most the 8 regions of a batch, got 9"):
+        replace(SETTINGS, training=replace(SETTINGS.training, hard_examples=9))
+    unasked = [TrainingSource("other", dataset, lambda: pytest.fail("proposals were made"))]
+    with pytest.raises(InputError, match="there is no stage '6a' to freeze"):
+        train(dataset, tmp_path, sources=unasked, training=replace(SETTINGS.training, frozen=("6a",)))

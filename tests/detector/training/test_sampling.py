@@ -134,6 +134,11 @@ def test_background_of_one_kind_only_will_do(overlap: float) -> None:
     assert (batch.labels[32:] == BACKGROUND).all() and len(batch.labels) == 128
 
 
+def test_a_pass_is_as_many_batches_as_hold_all_foreground() -> None:
+    assert sampler(foreground=32).batches_per_pass == -(-(90 * 9 + 10) // 32)  # nine windows of each common object
+    assert sampler(foreground=0, background=100).batches_per_pass == 10
+
+
 def test_half_of_the_regions_are_mirrored() -> None:
     mirror = np.concatenate([sampler().draw(number).mirror for number in range(20)])
     assert mirror.mean() == pytest.approx(0.5, abs=0.03)

@@ -160,6 +160,14 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert TrainingSettings(learning_rate=0.4, warm_up=0).rate_at(0) == 0.4
 
 
+def test_the_paper_s_rate_falls_by_4_percent_every_8_passes() -> None:
+    settings = TrainingSettings(learning_rate=0.5, warm_up=4, schedule="paper-step", iterations=10)
+    rates = [settings.rate_at(iteration, batches_per_pass=3) for iteration in range(72)]
+    assert rates[:4] == [0.125, 0.25, 0.375, 0.5]
+    assert rates[4:24] == [0.5] * 20  # whatever the number of iterations
+    assert rates[24:] == pytest.approx([0.5 * 0.96] * 24 + [0.5 * 0.96**2] * 24)
+
+
 def test_the_result_is_the_running_average(start: Callable[..., FineTuning], crops: NDArray[np.uint8]) -> None:
     tuning = start(averaging=0.3)
     learning = tuning.averaged.learning
@@ -339,8 +347,37 @@ def test_products_in_bfloat16_leave_the_weights_in_float32(settings: TrainingSet
         ({"momentum": 1.0}, "momentum should be at least 0 and less than 1, got 1.0"),
         ({"averaging": 1.0}, "averaging should be at least 0 and less than 1, got 1.0"),
         ({"averaging": -0.1}, "averaging should be at least 0"),
+        ({"schedule": "step"}, "unknown schedule 'step'; known are cosine, paper-step"),
+        ({"hard_examples": 0}, "hard_examples should be at least 1, got 0"),
     ],
 )
 def test_settings_that_cannot_be(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         TrainingSettings(**changes)
+
+
+def test_a_region_that_may_show_an_unknown_class_learns_from_the_sum_of_their_probabilities(
+    start: Callable[..., FineTuning], crops: NDArray[np.uint8]
+) -> None:
+    unknown = np.zeros((6, 4), np.bool_)
+    unknown[3:5, 1] = True  # of the background, the last one is known to be none of the classes
+    unknown[0, 2] = True  # an object is what it is
+    tuning = start()
+    tuning.network.dropout.p = 0.0
+    with torch.no_grad():
+        log = tuning.network.eval()(tuning.spec.apply(torch.from_numpy(crops))).log_softmax(dim=1)
+    expected = -log[torch.arange(6), torch.from_numpy(LABELS)]
+    expected[3:5] = -(log[3:5, 1].exp() + log[3:5, 3].exp()).log()
+    assert tuning.step(crops, LABELS, unknown) == pytest.approx(float(expected.mean()), rel=1e-4)
+    alone = start(hard_examples=2)
+    alone.network.dropout.p = 0.0
+    assert alone.step(crops, LABELS, unknown) == pytest.approx(float(expected.topk(2).values.mean()), rel=1e-4)
+
+
+def test_stages_are_frozen_by_name_and_something_has_to_learn(start: Callable[..., FineTuning]) -> None:
+    learning = {name.split(".")[0] for name in start(train_from="4e", frozen=("5a",)).averaged.learning}
+    assert learning == {"inception_4e", "inception_5b", "classifier"}
+    with pytest.raises(InputError, match=r"there is no stage 'lateral' to freeze; known are conv1, conv2, 3a"):
+        start(frozen=("lateral",))
+    with pytest.raises(InputError, match="all stages and layers are frozen, so that nothing would learn"):
+        start(train_from="5b", frozen=("5b", "classifier"))

@@ -16,6 +16,7 @@ from inception_rcnn.detector import ClassifierDescription, load_region_classifie
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.sampling import SamplingSettings
+from inception_rcnn.detector.training.sources import TrainingSource
 from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.detector.training.threshold import held_out_rows, measure_threshold, some_images, split_rows
 from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
@@ -159,7 +160,7 @@ def train(
     def run(count: int, *, iterations: int = 15, **options: Any) -> FineTuned:
         (tmp_path / "images").mkdir(exist_ok=True)
         settings = FineTuneSettings(
-            training=TrainingSettings(iterations=iterations, learning_rate=0.003, warm_up=1, train_from="5b"),
+            training=TrainingSettings(iterations=iterations, learning_rate=0.0003, warm_up=1, train_from="5b"),
             sampling=SamplingSettings(foreground=6, background=6),
             linear_batches=3,
             jitter=1,
@@ -169,7 +170,15 @@ def train(
         start = PretrainedNetwork(make_network(1), False, {})
         output = tmp_path / "out"
         return fine_tune(
-            images, lambda: given, propose, start, description, settings, cpu, output, quiet=True, **options
+            [TrainingSource("squares", images, lambda: given)],
+            propose,
+            start,
+            description,
+            settings,
+            cpu,
+            output,
+            quiet=True,
+            **options,
         )
 
     return run

@@ -18,13 +18,11 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_check
 from inception_rcnn.detector import ClassifierDescription, Runtime, load_detector
 from inception_rcnn.detector.checkpoints import read_classifier_description
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, frozen_features, start_linear
+from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.trainer import (
-    FineTuneSettings,
-    fine_tune,
-    region_pool,
-)
+from inception_rcnn.detector.training.trainer import AS_THEY_ARE, FineTuneSettings, fine_tune
 from inception_rcnn.structures import CheckpointError, GroundTruth, GroundTruthTable, InputError, Proposals, load_image
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.files import sha256_of
@@ -40,6 +38,14 @@ class Photographs:
     folder: Path
     class_names: tuple[str, ...] = NAMES
     shift: int = 0  # of the first photograph's box
+
+    @property
+    def display_names(self) -> tuple[str, ...]:
+        return self.class_names
+
+    @property
+    def image_ids(self) -> list[int]:
+        return [10, 11, 12]
 
     def __post_init__(self) -> None:
         for number, image in enumerate((data.chelsea(), data.coffee(), data.astronaut()[:342])):
@@ -115,7 +121,8 @@ def train(
         start = PretrainedNetwork(network, False, {"pretrained": "some"})
         described = replace(description, class_names=images.class_names)
         settings = replace(SETTINGS, **changes)
-        found = fine_tune(images, lambda: given, nothing, start, described, settings, cpu, output, quiet=True)
+        sources = [TrainingSource("marked", images, lambda: given)]
+        found = fine_tune(sources, nothing, start, described, settings, cpu, output, quiet=True)
         assert found.threshold.value == 0.1 and "of fewer than 50 images none are held out" in found.threshold.origin
         return found.path
 
@@ -159,7 +166,8 @@ def test_a_run_leaves_a_model_that_detects(output: Path, dataset: Photographs) -
 
 
 def test_a_run_leaves_the_linear_start_and_its_state(output: Path) -> None:
-    assert {path.name for path in output.iterdir()} == {f"{name}.safetensors" for name in ("model", "linear", "state")}
+    names = {f"{name}.safetensors" for name in ("model", "linear", "state")}
+    assert {path.name for path in output.iterdir()} == {*names, "log.csv", "curves.svg"}
     assert read_checkpoint(output / "state.safetensors", "training-state").description["iteration"] == 4
     model, linear = (
         read_checkpoint(output / f"{name}.safetensors", "region-classifier").tensors for name in ("model", "linear")
@@ -174,11 +182,16 @@ def test_the_model_tells_how_it_was_made(output: Path) -> None:
         read_checkpoint(output / f"{name}.safetensors", "region-classifier").description["training"]
         for name in ("model", "linear")
     )
-    assert model["data"] == "none" and model["images"] == 3 and model["iterations"] == 4 and model["train_from"] == "5b"
+    assert (
+        model["data"] == ["marked"]
+        and model["images"] == 3
+        and model["iterations"] == 4
+        and model["train_from"] == "5b"
+    )
     assert model["held_out"] == 0 and model["pretrained"] == "some" and "not measured" in model["score_threshold"]
     assert model["jitter"] == 2 and model["linear_batches"] == 2 and model["sampling"]["foreground"] == 3
     assert linear["recipe"] == "linear softmax on frozen features" and "learning_rate" not in linear
-    assert linear["sampling"] == model["sampling"] and linear["data"] == "none"
+    assert linear["sampling"] == model["sampling"] and linear["data"] == ["marked"]
 
 
 def test_the_same_command_again_changes_nothing(output: Path, train: Callable[..., Path]) -> None:
@@ -252,7 +265,12 @@ def test_the_same_data_in_another_folder_are_the_same(output: Path, train: Calla
 
 def test_without_a_linear_start_there_is_no_linear_file(train: Callable[..., Path], tmp_path: Path) -> None:
     train(tmp_path, linear_batches=0, training=replace(SETTINGS.training, iterations=1))
-    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "state.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.safetensors",
+        "state.safetensors",
+        "log.csv",
+        "curves.svg",
+    }
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(
@@ -263,22 +281,29 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
     def run(proposals: list[Proposals], network: GoogLeNet, described: ClassifierDescription = description) -> None:
-        start = PretrainedNetwork(network, False, {})
-        fine_tune(dataset, lambda: proposals, nothing, start, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
+        start, sources = PretrainedNetwork(network, False, {}), [TrainingSource("marked", dataset, lambda: proposals)]
+        fine_tune(sources, nothing, start, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
 
     network = make_network(1)
     with pytest.raises(InputError, match="proposals of 2 images, the data set has 3"):
         run(random_proposals()[:2], network)
-    with pytest.raises(InputError, match="the network has 3 outputs; 3 classes and background need 4"):
+    with pytest.raises(InputError, match="a classifier of 3 classes has one output more, for background; this"):
         run(random_proposals(), GoogLeNet(3))
-    with pytest.raises(InputError, match="class_names are not the data set's, or in another order"):
-        run(random_proposals(), network, replace(description, class_names=("cup", "cat", "person")))
+    with pytest.raises(InputError, match="marked has none of the detector's 3 classes"):
+        run(random_proposals(), network, replace(description, class_names=("kite", "kiwi", "koala")))
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_to_tell_objects_from_is_refused(train: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="these 3 photographs have 9 and 0: check annotations and proposals"):
         train(tmp_path, proposals=[Proposals.empty()] * 3)
+
+
+def region_pool(dataset: Photographs, proposals: list[Proposals], jitter: int, seed: int) -> list[LabelledRegions]:
+    """The labelled regions of every photograph."""
+    source = TrainingSource("marked", dataset, lambda: proposals)
+    photographs = TrainingPhotographs([source], NAMES, stored_side=AS_THEY_ARE, jitter=jitter, seed=seed)
+    return [one.regions for one in photographs.photographs]
 
 
 def test_the_pool_holds_objects_shaken_copies_and_proposals(dataset: Photographs) -> None:
