@@ -105,6 +105,24 @@ def test_detect_takes_the_model(model: Path, roots: tuple[Path, Path], tmp_path:
     assert '"label"' in out.read_text()
 
 
+def test_a_student_learns_from_teachers_of_its_classes(
+    model: Path, command: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught = (*command, "--teacher", model, "--teacher", model, "--teacher-share", 1)
+    assert run(*taught, "--output", tmp_path / "taught") == 0
+    ours, theirs = (
+        read_checkpoint(path, "region-classifier") for path in (tmp_path / "taught" / "model.safetensors", model)
+    )
+    assert ours.description["training"]["distillation"] == {"share": 1.0, "temperature": 2.0}
+    assert len(ours.description["training"]["teachers"]) == 2
+    assert not torch.equal(ours.tensors["classifier.weight"], theirs.tensors["classifier.weight"])
+    assert run(*command, "--teacher-share", 0.3, "--output", tmp_path / "x") == 2
+    assert "name one with --teacher" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    for name, message in (("coco", "has other classes"), ("coco-mini", "warps its regions")):
+        assert run(*command, "--teacher", name, "--output", tmp_path / "x") == 1
+        assert f"teacher {name} {message}" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     model: Path, roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
