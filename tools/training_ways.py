@@ -234,6 +234,8 @@ def _pooled_description(
     # From bench_regions: moved boxes fall together more closely than proposals.
     measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 300}
     suits = measured if before is None else {name: getattr(before, name) for name in measured}
+    if before is not None and before.class_names == class_names:  # what its scores mean stays about the same
+        suits |= {"score_threshold": before.score_threshold, "score_calibration": before.score_calibration}
     return ClassifierDescription(
         class_names=class_names,
         input_spec=CAFFE_INPUT if job.described is None else replace(job.described.input_spec, context=0),

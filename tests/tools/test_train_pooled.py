@@ -13,10 +13,11 @@ from marked_set import MarkedSet
 from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
-from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.checkpoints import read_classifier_description, with_calibrated_scores
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.tools import cli
 
 NAMES = ("person", "cat", "cup", "dining table")
@@ -126,7 +127,11 @@ def test_a_student_learns_from_teachers_of_its_classes(
 def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     model: Path, roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stored = ("--proposals", model.parent / "proposals-voc-trainval.safetensors")
+    """Of so few photographs none are held out: the threshold stays as it was where the classes do."""
+    given, model = model, tmp_path / "start.safetensors"
+    model.write_bytes(given.read_bytes())
+    with_calibrated_scores(model, ScoreCalibration(1.2, -0.3), 0.42)
+    stored = ("--proposals", given.parent / "proposals-voc-trainval.safetensors")
     wanted = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--iterations", 1, *stored)
     rest = ("--photographs", 1, "--scales", 1, *QUICK)
     assert run("train", *wanted, *rest, "--output", tmp_path / "own") == 0
@@ -135,10 +140,12 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     assert own.class_names == NAMES and own.pooling == read_classifier_description(model).pooling
     assert own.training["pretrained_training"] == read_classifier_description(model).training
     assert own.training["new_layer_factor"] == 2
+    assert (own.score_threshold, own.score_calibration) == (0.42, ScoreCalibration(1.2, -0.3))
     assert run("train", *wanted, *rest, "--own-classes", "--no-box-regression", "--output", tmp_path / "new") == 0
     new = read_classifier_description(tmp_path / "new" / "model.safetensors")
     assert set(new.class_names) == {"person", "diningtable"} and not new.box_regression
     assert new.training["new_layer_factor"] == 5
+    assert (new.score_threshold, new.score_calibration) == (0.1, None)
 
 
 def test_warped_regions_too_are_trained_on_several_sets_and_for_a_time(
