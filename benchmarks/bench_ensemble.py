@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from bench_regions import COUNTED, Kept
+from bench_regions import Kept, counted
 from machine import machine_line
 from numpy.typing import NDArray
 
@@ -221,9 +221,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     cv2.setNumThreads(1)
     keep_freed_memory()
     chosen = evaluation_set_of(asked.dataset, asked.root, asked.split, None, limit=asked.limit)
-    detector = load_detector(asked.weights, asked.device, runtime="torch").with_settings(
-        **{**COUNTED, **({} if asked.power is None else {"objectness_power": asked.power})}
-    )
+    detector = counted(load_detector(asked.weights, asked.device, runtime="torch"))
+    if asked.power is not None:
+        detector = detector.with_settings(objectness_power=asked.power)
     stored = proposals_from_file(asked.proposals, chosen.photographs())
     regions = [detector.select(one).top(asked.regions) for one in stored]
     run = run_of(detector, chosen, regions, [Path(name).parent.name or name for name in asked.weights])

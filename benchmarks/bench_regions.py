@@ -37,6 +37,7 @@ from inception_rcnn.datasets.class_matching import class_positions, known_classe
 from inception_rcnn.datasets.evaluation_set import EvaluationSet, evaluation_set_of
 from inception_rcnn.detector import Detector, Ensemble, RegionScores, load_detector
 from inception_rcnn.detector.checkpoints import weights_path
+from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.detector.region_classifier import classifier_of
 from inception_rcnn.evaluation import Evaluation, evaluate_coco
 from inception_rcnn.evaluation.bootstrap import Interval, Resampled, resample_images
@@ -46,7 +47,6 @@ from inception_rcnn.structures import Detections, DetectionTable, progress_bar
 
 # As eval_map: AP counts every detection of a photograph; only those of a class are limited.
 # What is counted: everything, as evaluation wants it; suppression as the weights have it.
-COUNTED = {"score_threshold": 0.001, "max_proposals": None, "max_detections": None}
 DEFAULT_REGIONS = 200
 
 
@@ -152,9 +152,15 @@ def settings_of(
     return [Setting(name, *axis) for name in weights for axis in (chosen if name in pooled else [(None, None)])]
 
 
+def counted(detector: Detector) -> Detector:
+    """The detector with all that counts for AP."""
+    threshold = counting_all(detector.settings).score_threshold
+    return detector.with_settings(score_threshold=threshold, max_proposals=None, max_detections=None)
+
+
 def detector_of(setting: Setting, device: str) -> Detector:
     """The detector that a setting means."""
-    detector = load_detector(setting.weights, device, runtime="torch").with_settings(**COUNTED)
+    detector = counted(load_detector(setting.weights, device, runtime="torch"))
     if setting.cells is None and setting.short_side is None:
         return detector
     member = detector.ensemble.members[0]

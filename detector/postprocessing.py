@@ -6,7 +6,7 @@ one network for both. The objectness as a factor is this project's addition; a p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,17 @@ class DetectionSettings:
             raise InputError(f"box_regression should be true or false, got {self.box_regression!r}")
         if self.one_name_iou is not None and not 0 < self.one_name_iou <= 1:
             raise InputError(f"one_name_iou should be above 0 and at most 1, or None, got {self.one_name_iou}")
+
+
+def counting_all(settings: DetectionSettings) -> DetectionSettings:
+    """Return the settings with a score threshold low enough for AP: 0.001 before calibration.
+
+    Calibrated or not, the same detections then count, and AP is the same.
+    """
+    lowest = DetectionSettings().score_threshold
+    if settings.calibration is not None:
+        lowest = float(settings.calibration.apply(np.array([lowest], np.float32))[0])
+    return replace(settings, score_threshold=lowest)
 
 
 def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: tuple[str, ...]) -> Detections:

@@ -160,12 +160,10 @@ def main(
         known, dropped = read.known, read.dropped
         evaluations = {"": evaluate(read.detections, detections.name, scored_set, protocol, pairs)}
     else:
-        from inception_rcnn.detector import DetectionSettings
         from inception_rcnn.detector.checkpoints import chosen_weights
 
         settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression}
-        # AP counts every detection; only those of a class are limited.
-        settings |= {"max_detections": None, "score_threshold": DetectionSettings().score_threshold}
+        settings |= {"max_detections": None}  # AP counts every detection; only those of a class are limited
         power = 0.0 if no_objectness else objectness_power
         settings |= {} if power is None else {"objectness_power": power}
         settings |= {} if iou_threshold is None else {"iou_threshold": iou_threshold}
@@ -332,6 +330,7 @@ def _detect(
     from inception_rcnn.datasets.class_matching import known_classes
     from inception_rcnn.detector import load_detector
     from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
+    from inception_rcnn.detector.postprocessing import counting_all
     from inception_rcnn.proposals.stored import proposals_from_file
     from inception_rcnn.structures.jobs import Share
 
@@ -339,7 +338,8 @@ def _detect(
     share = Share.from_environment(os.environ)
     device = share.device(where["device"], 0 if where["runtime"] == "openvino" else torch.cuda.device_count())
     detector = load_detector(names, device, runtime=where["runtime"], precision=where["precision"])
-    detector = detector.with_settings(**settings)
+    counted = counting_all(detector.settings)
+    detector = detector.with_settings(score_threshold=counted.score_threshold, **settings)
     known_classes(detector.ensemble.class_names, scored_set.truth)
     images = scored_set.photographs()
     run = SetRun(

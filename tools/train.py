@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
 _RECORD = "What is written on the way"
 _POOL, _BATCH, _WARP = "Network of pooled regions", "Batches of pooled regions", "Warped regions"
+_TEACHERS = "Teachers, for pooled regions"
 
 
 def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
@@ -177,6 +178,16 @@ def main(
     ] = None,
     jitter: Annotated[int | None, _option(_BATCH, "Shaken copies of each object. Default: 4.", min=0)] = None,
     smoothing: Annotated[float | None, _option(_BATCH, "Of labels, 0 to 1. Default: 0.")] = None,
+    teacher: Annotated[
+        list[str] | None,
+        _option(_TEACHERS, "A pooled detector of the same classes, whose answers are learned too; may be repeated."),
+    ] = None,
+    teacher_share: Annotated[
+        float | None, _option(_TEACHERS, "Of the loss that compares with them, 0 to 1. Default: 0.5.")
+    ] = None,
+    teacher_temperature: Annotated[
+        float | None, _option(_TEACHERS, "Above 1 small probabilities count more. Default: 2.")
+    ] = None,
     short_side: Annotated[
         int | None,
         _option(

@@ -14,7 +14,8 @@ from inception_rcnn.tools.training_sets import TrainingSet
 if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
-    from inception_rcnn.detector.region_pooling import PoolingSpec
+    from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+    from inception_rcnn.detector.training.distillation import DistillationSettings
     from inception_rcnn.detector.training.distributed import Team
     from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.detector.training.run import FineTuned
@@ -33,7 +34,11 @@ _OF_BATCHES = (
     *("photographs", "regions_each", "scales", "cells", "photometric", "random_interpolation", "repeat_below"),
 )
 _OF_RUN = ("best", "jitter", "smoothing")
-OF_POOL = (*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, "box_regression", "objectness_power", "own_classes", "warm_head")
+_OF_TEACHERS = ("teacher", "teacher_share", "teacher_temperature")
+OF_POOL = (
+    *(*_OF_POOLING, *_OF_BATCHES, *_OF_RUN, *_OF_TEACHERS),
+    *("box_regression", "objectness_power", "own_classes", "warm_head"),
+)
 OF_WARP = ("linear_batches",)
 OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
 
@@ -149,6 +154,7 @@ def pooled_training(job: Job, given: Mapping[str, Any]) -> FineTuned:
         ),
         sampling=replace(sampling, stored_side=stored_side(spec.short_side, sampling.scales)),
         minutes=given.get("minutes"),
+        distillation=_distillation(given),
         save_every=50 if job.runtime.device.type == "cpu" else 500,  # about as often, in minutes
         **picked(given, _OF_RUN),
     )
@@ -162,11 +168,49 @@ def pooled_training(job: Job, given: Mapping[str, Any]) -> FineTuned:
         settings,
         job.runtime,
         job.output,
+        teachers=_teachers(given.get("teacher", ()), names),
         val=job.val,
         record=job.record,
         team=job.team,
         quiet=job.quiet,
     )
+
+
+def _distillation(given: Mapping[str, Any]) -> DistillationSettings:
+    """Return how teachers are listened to.
+
+    Raises:
+        typer.BadParameter: It is said how, and there is none.
+    """
+    from inception_rcnn.detector.training.distillation import DistillationSettings
+
+    options = picked(given, ("teacher_share", "teacher_temperature"))
+    if options and not given.get("teacher"):
+        raise typer.BadParameter(
+            "is for teachers; name one with --teacher", param_hint=option_name(next(iter(options)))
+        )
+    return DistillationSettings(**{name.removeprefix("teacher_"): value for name, value in options.items()})
+
+
+def _teachers(weights: Sequence[str], class_names: tuple[str, ...]) -> list[PooledNetwork]:
+    """Return trained networks to learn from.
+
+    Raises:
+        InputError: One warps its regions, or has other classes.
+    """
+    from inception_rcnn.detector.checkpoints import read_region_network
+    from inception_rcnn.detector.region_pooling import PooledNetwork
+    from inception_rcnn.structures import InputError
+
+    found = []
+    for name in weights:
+        network, description = read_region_network(name)
+        if not isinstance(network, PooledNetwork):
+            raise InputError(f"teacher {name} warps its regions; only pooled networks teach")
+        if description.class_names != class_names:
+            raise InputError(f"teacher {name} has other classes than what is trained; teachers have the same")
+        found.append(network)
+    return found
 
 
 def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,6 +234,8 @@ def _pooled_description(
     # From bench_regions: moved boxes fall together more closely than proposals.
     measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 300}
     suits = measured if before is None else {name: getattr(before, name) for name in measured}
+    if before is not None and before.class_names == class_names:  # what its scores mean stays about the same
+        suits |= {"score_threshold": before.score_threshold, "score_calibration": before.score_calibration}
     return ClassifierDescription(
         class_names=class_names,
         input_spec=CAFFE_INPUT if job.described is None else replace(job.described.input_spec, context=0),

@@ -103,11 +103,27 @@ class Teachers:
             torch.stack(objects).mean(dim=0),
         )
 
+    def blend(
+        self, losses: tuple[Tensor, Tensor], logits: Tensor, offsets: Tensor | None, batch: DeviceBatch
+    ) -> tuple[Tensor, Tensor]:
+        """Return a student's losses on a batch: those against the labels and those against the teachers, by share.
+
+        Args:
+            losses: Of classes and offsets against the labels, each (R,).
+            logits: (R, C + 1) of the student.
+            offsets: (R, 4) of the student, or None.
+            batch: The batch.
+        """
+        share = self.settings.share
+        theirs = teacher_losses(logits, offsets, self.answer(batch), self.settings)
+        classes, boxes = ((1 - share) * own + share * one for own, one in zip(losses, theirs, strict=True))
+        return classes, boxes
+
 
 def teacher_losses(
     logits: Tensor, offsets: Tensor | None, answer: Answer, settings: DistillationSettings
 ) -> tuple[Tensor, Tensor]:
-    """Return how far a student is from its teachers: in classes and in offsets, each a mean over regions.
+    """Return how far a student is from its teachers in classes and in offsets, each (R,), region by region.
 
     Args:
         logits: (R, C + 1) of the student.
@@ -117,9 +133,9 @@ def teacher_losses(
     """
     temperature = settings.temperature
     said = (logits.float() / temperature).log_softmax(dim=1)
-    classes = functional.kl_div(said, answer.probabilities, reduction="batchmean") * temperature**2
+    classes = functional.kl_div(said, answer.probabilities, reduction="none").sum(dim=1) * temperature**2
     if offsets is None or answer.offsets is None:
-        return classes, classes.new_zeros(())
+        return classes, torch.zeros_like(classes)
     apart = functional.smooth_l1_loss(offsets.float(), answer.offsets, reduction="none").sum(dim=1)
     # Offsets mean something where there is an object.
-    return classes, (apart * answer.object).mean()
+    return classes, apart * answer.object

@@ -194,7 +194,7 @@ class PooledSampler:
         settings: How to draw.
 
     Raises:
-        InputError: There is no foreground or no background in the whole set, or too few photographs for one batch.
+        InputError: There is no foreground or no background in the whole set.
     """
 
     def __init__(
@@ -306,12 +306,9 @@ class PooledSampler:
                 odds = (repeats - whole) / (repeats - whole).sum()
                 drawn = np.concatenate([drawn, rng.choice(group, more, replace=False, p=odds)])
             order = rng.permutation(drawn)
+            if 0 < len(order) < size:  # few of a shape: they come again, or nothing would be learned from them
+                order = np.resize(order, size)
             batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
-        if not batches:
-            raise InputError(
-                f"no batch of {size} photographs of one shape can be drawn from {len(self.regions)}; "
-                "ask for fewer photographs a batch"
-            )
         return [batches[place] for place in rng.permutation(len(batches))]
 
 

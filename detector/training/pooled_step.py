@@ -263,6 +263,9 @@ def region_losses(
     return classes, moved * shows_object
 
 
+Taught = Callable[[tuple[Tensor, Tensor], Tensor, Tensor | None, DeviceBatch], tuple[Tensor, Tensor]]
+
+
 class PooledTuning:
     """A pooled network being trained.
 
@@ -273,6 +276,7 @@ class PooledTuning:
         smoothing: See `class_losses`.
         batches_per_pass: See `TrainingSettings.rate_at`.
         team: The processes that share each batch.
+        taught: Changes the losses, as teachers do; see `distillation.Teachers.blend`.
 
     Attributes:
         averaged: Optimizer, running average and state.
@@ -287,9 +291,10 @@ class PooledTuning:
         smoothing: float = 0.0,
         batches_per_pass: int = 1,
         team: Team = ALONE,
+        taught: Taught | None = None,
     ) -> None:
         self.settings, self.runtime, self.smoothing = settings, runtime, smoothing
-        self.batches_per_pass, self.team = batches_per_pass, team
+        self.batches_per_pass, self.team, self._taught = batches_per_pass, team, taught
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
         frozen = frozen_parts(settings, dict(network.named_parameters()))
         for name, parameter in network.named_parameters():
@@ -337,6 +342,8 @@ class PooledTuning:
         ):
             logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
         each = region_losses(logits, offsets, batch, smoothing=self.smoothing)
+        if self._taught is not None:
+            each = self._taught(each, logits, offsets, batch)
         weights = region_weights(each[0] + each[1], self.settings.hard_examples, self.team, batch.part)
         classes, moved = ((one * weights).sum() for one in each)
         parts = {"classes": classes} if offsets is None else {"classes": classes, "boxes": moved}

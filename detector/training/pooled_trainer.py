@@ -19,6 +19,7 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.distillation import DistillationSettings, Teachers
 from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
@@ -53,6 +54,7 @@ class PooledTrainingSettings(LoopSettings):
         sampling: How batches are drawn.
         best: Of each photograph's proposals so many, the first ones, are regions to draw from; None: all.
         smoothing: Label smoothing, see `class_losses`.
+        distillation: How teachers are listened to, where there are some.
 
     Raises:
         InputError: A number is out of range.
@@ -62,6 +64,7 @@ class PooledTrainingSettings(LoopSettings):
     sampling: PooledSamplingSettings = field(default_factory=PooledSamplingSettings)
     best: int | None = 600
     smoothing: float = 0.0
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
     save_every: int = 200
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ def train_pooled(
     runtime: Runtime,
     output: Path,
     *,
+    teachers: Sequence[PooledNetwork] = (),
     val: DetectionDataset | None = None,
     record: RecordSettings | None = None,
     team: Team = ALONE,
@@ -91,6 +95,7 @@ def train_pooled(
 
     Args:
         settings: How to train.
+        teachers: Trained networks of the same classes, whose answers it learns too.
         sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
@@ -110,12 +115,15 @@ def train_pooled(
         team=team,
         quiet=quiet or not team.leads,
     )
-    how = {
+    how: dict[str, Any] = {
         "sampling": asdict(settings.sampling),
         "best": settings.best,
         "smoothing": settings.smoothing,
         "pooling": start.network.spec.to_dict(),
     }
+    if teachers:
+        how["distillation"] = asdict(settings.distillation)
+        how["teachers"] = [tensors_checksum(one.state_dict()) for one in teachers]
     return trained(
         task,
         settings,
@@ -124,7 +132,7 @@ def train_pooled(
         stored_side=settings.sampling.stored_side,
         best=settings.best,
         trainer_of=lambda photographs, described: PooledTrainer(
-            photographs, start.network, described, settings, runtime, team=team, quiet=task.quiet
+            photographs, start.network, described, settings, runtime, teachers=teachers, team=team, quiet=task.quiet
         ),
     )
 
@@ -139,6 +147,7 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         settings: How to train.
         runtime: Where to compute.
         resident: See `StoredPhotographs`.
+        teachers: Trained networks of the same classes, whose answers it learns too.
         team: The processes that train together.
         quiet: Show no progress.
 
@@ -160,6 +169,7 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         runtime: Runtime,
         *,
         resident: bool | None = None,
+        teachers: Sequence[PooledNetwork] = (),
         team: Team = ALONE,
         quiet: bool = False,
     ) -> None:
@@ -176,6 +186,7 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
             len(description.class_names),
             settings.sampling,
         )
+        self._taught = Teachers(teachers, settings.distillation, runtime).blend if teachers else None
         self._stored = StoredPhotographs(
             photographs.load, sizes, side, self._spec.fill, runtime.device, resident=resident, quiet=quiet
         )
@@ -205,6 +216,7 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
             smoothing=self._settings.smoothing,
             batches_per_pass=self.sampler.batches_per_pass,
             team=self.team,
+            taught=self._taught,
         )
 
     def draw(self, iteration: int) -> Drawn:

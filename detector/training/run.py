@@ -27,7 +27,7 @@ from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionT
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.step import frozen_parts
-from inception_rcnn.detector.training.threshold import UNMEASURED, MeasuredThreshold, measure_threshold, split_rows
+from inception_rcnn.detector.training.threshold import MeasuredThreshold, measure_threshold, split_rows
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum, photograph_checksums
@@ -149,7 +149,7 @@ def trained(
         **run.settings,
     }
     seen = joined_seen(_seen(sources, files), start.seen, description.seen)
-    described = replace(description, score_threshold=UNMEASURED, training=summary, seen=seen)
+    described = replace(description, training=summary, seen=seen)
     trainer = trainer_of(photographs, described)
     task.output.mkdir(parents=True, exist_ok=True)
     validation = None if task.record.validate_every is None else _validation(task, described, images, seed)
@@ -226,14 +226,15 @@ def measured_and_saved(
     Args:
         path: The model's file.
         network: Trained; it stays as it is.
-        description: Of the classifier; its score threshold, and where that is from, are completed here.
+        description: Of the classifier; its score threshold stays where none can be measured, and where it is from is
+            said here.
         propose: What the classifier will be used with, image (H, W, 3) uint8 RGB -> proposals.
         images: Not trained on, for the score threshold.
         runtime: Where to compute.
         quiet: Show no progress.
     """
-    description = replace(description, score_threshold=UNMEASURED)
-    threshold = measure_threshold(detector_as_used(network, description, propose, runtime), images, quiet=quiet)
+    detector = detector_as_used(network, description, propose, runtime)
+    threshold = measure_threshold(detector, images, unmeasured=description.score_threshold, quiet=quiet)
     summary = {**description.training, "score_threshold": threshold.origin}
     save_region_classifier(path, network, replace(description, score_threshold=threshold.value, training=summary))
     return FineTuned(path, threshold)

@@ -70,35 +70,38 @@ def some_images(dataset: DetectionDataset, seed: int) -> DetectionDataset:
     return dataset if len(dataset) <= MOST_HELD_OUT else Subset(dataset, _some_rows(len(dataset), MOST_HELD_OUT, seed))
 
 
-def measure_threshold(detector: Detector, images: DetectionDataset, *, quiet: bool = False) -> MeasuredThreshold:
+def measure_threshold(
+    detector: Detector, images: DetectionDataset, *, unmeasured: float = UNMEASURED, quiet: bool = False
+) -> MeasuredThreshold:
     """Return the score threshold with the best mean F1 of the detector's own detections.
 
     Args:
         detector: As it will be used; its threshold should be low.
         images: Not trained on. Objects of classes that the detector does not know do not count.
+        unmeasured: The threshold where none can be measured, such as that of the weights it started from.
         quiet: Show no progress.
     """
     if len(images) == 0:
         return MeasuredThreshold(
-            UNMEASURED,
+            unmeasured,
             f"not measured: of fewer than {LEAST_IMAGES} images none are held out; name a part for it with --val-split",
         )
     truth = truth_in_classes(images.ground_truths(), detector.ensemble.class_names)
     if truth.ignored.all():
-        return MeasuredThreshold(UNMEASURED, f"not measured: there is no object on the {len(images)} images held out")
+        return MeasuredThreshold(unmeasured, f"not measured: there is no object on the {len(images)} images held out")
     found = []
     with progress_bar(len(images), "score threshold", quiet=quiet) as bar:
         for row in range(len(images)):
             found.append(detector(images.load_image(row)))
             bar.advance(1)
     # COCO's rule of matching: of the free objects, the one that overlaps most.
-    return threshold_of(evaluate_coco(truth, found).kept_matches().best_f1(), len(images))
+    return threshold_of(evaluate_coco(truth, found).kept_matches().best_f1(), len(images), unmeasured)
 
 
-def threshold_of(best: ScoreThreshold, images: int) -> MeasuredThreshold:
-    """Return the score threshold that was found best on so many images; the usual one if nothing was found on them."""
+def threshold_of(best: ScoreThreshold, images: int, unmeasured: float = UNMEASURED) -> MeasuredThreshold:
+    """Return the score threshold that was found best on so many images; `unmeasured` if nothing was found on them."""
     if best.f1 == 0:
-        return MeasuredThreshold(UNMEASURED, f"not measured: nothing was found on the {images} images held out")
+        return MeasuredThreshold(unmeasured, f"not measured: nothing was found on the {images} images held out")
     return MeasuredThreshold(
         shortened_threshold(best.threshold), f"best mean F1 {best.f1:.3f} on {images} images held out"
     )

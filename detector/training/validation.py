@@ -20,7 +20,7 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.postprocessing import DetectionSettings
+from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import ALONE, Team
@@ -46,7 +46,7 @@ def detector_as_used(
     """
     # A copy, because a classifier's network is converted to the runtime's type.
     classifier = classifier_of(copy.deepcopy(network), description, runtime)
-    settings = replace(settings_of(description), score_threshold=DetectionSettings().score_threshold)
+    settings = counting_all(settings_of(description))
     return Detector(propose, Ensemble([classifier]), settings)
 
 

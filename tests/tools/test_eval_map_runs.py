@@ -269,6 +269,9 @@ def test_a_calibration_is_stored_in_each_checkpoint_and_changes_no_order(
     assert calibration.offset == pytest.approx(float(offset), abs=6e-4)
     assert detector.settings.score_threshold == pytest.approx(float(threshold), abs=6e-4)
     raw, image = load_detector(str(model), "cpu"), root / "val" / "2.png"
+    assert run(root, copy) == 0
+    figures = [re.findall(r"mAP@0.5 [\d.]+|\d+ detections", one) for one in (printed, capsys.readouterr().out)]
+    assert figures[0] == figures[1] and len(figures[0]) == 3  # the same detections count
     ours = detector.with_settings(score_threshold=0.0)(image)
     theirs = raw.with_settings(score_threshold=0.0)(image)
     np.testing.assert_array_equal(ours.boxes, theirs.boxes)

@@ -13,10 +13,11 @@ from marked_set import MarkedSet
 from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
-from inception_rcnn.detector.checkpoints import read_classifier_description
+from inception_rcnn.detector.checkpoints import read_classifier_description, with_calibrated_scores
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
+from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.tools import cli
 
 NAMES = ("person", "cat", "cup", "dining table")
@@ -105,10 +106,32 @@ def test_detect_takes_the_model(model: Path, roots: tuple[Path, Path], tmp_path:
     assert '"label"' in out.read_text()
 
 
+def test_a_student_learns_from_teachers_of_its_classes(
+    model: Path, command: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taught = (*command, "--teacher", model, "--teacher", model, "--teacher-share", 1)
+    assert run(*taught, "--output", tmp_path / "taught") == 0
+    ours, theirs = (
+        read_checkpoint(path, "region-classifier") for path in (tmp_path / "taught" / "model.safetensors", model)
+    )
+    assert ours.description["training"]["distillation"] == {"share": 1.0, "temperature": 2.0}
+    assert len(ours.description["training"]["teachers"]) == 2
+    assert not torch.equal(ours.tensors["classifier.weight"], theirs.tensors["classifier.weight"])
+    assert run(*command, "--teacher-share", 0.3, "--output", tmp_path / "x") == 2
+    assert "name one with --teacher" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    for name, message in (("coco", "has other classes"), ("coco-mini", "warps its regions")):
+        assert run(*command, "--teacher", name, "--output", tmp_path / "x") == 1
+        assert f"teacher {name} {message}" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     model: Path, roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stored = ("--proposals", model.parent / "proposals-voc-trainval.safetensors")
+    """Of so few photographs none are held out: the threshold stays as it was where the classes do."""
+    given, model = model, tmp_path / "start.safetensors"
+    model.write_bytes(given.read_bytes())
+    with_calibrated_scores(model, ScoreCalibration(1.2, -0.3), 0.42)
+    stored = ("--proposals", given.parent / "proposals-voc-trainval.safetensors")
     wanted = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--iterations", 1, *stored)
     rest = ("--photographs", 1, "--scales", 1, *QUICK)
     assert run("train", *wanted, *rest, "--output", tmp_path / "own") == 0
@@ -117,10 +140,12 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     assert own.class_names == NAMES and own.pooling == read_classifier_description(model).pooling
     assert own.training["pretrained_training"] == read_classifier_description(model).training
     assert own.training["new_layer_factor"] == 2
+    assert (own.score_threshold, own.score_calibration) == (0.42, ScoreCalibration(1.2, -0.3))
     assert run("train", *wanted, *rest, "--own-classes", "--no-box-regression", "--output", tmp_path / "new") == 0
     new = read_classifier_description(tmp_path / "new" / "model.safetensors")
     assert set(new.class_names) == {"person", "diningtable"} and not new.box_regression
     assert new.training["new_layer_factor"] == 5
+    assert (new.score_threshold, new.score_calibration) == (0.1, None)
 
 
 def test_warped_regions_too_are_trained_on_several_sets_and_for_a_time(

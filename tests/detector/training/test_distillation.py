@@ -57,7 +57,8 @@ def test_the_loss_by_hand() -> None:
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.5]])
     wanted = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
     answer = Answer(wanted, torch.tensor([[0.5, 0, 0, 0], [0, 0, 3.0, 0]]), torch.tensor([1.0, 0.25]))
-    classes, boxes = teacher_losses(logits, torch.zeros(2, 4), answer, DistillationSettings(temperature=2.0))
+    settings = DistillationSettings(temperature=2.0)
+    classes, boxes = (one.mean() for one in teacher_losses(logits, torch.zeros(2, 4), answer, settings))
     expected = 0.0
     for row in range(2):
         total = sum(math.exp(float(value) / 2) for value in logits[row])
@@ -72,7 +73,7 @@ def test_a_student_that_says_the_same_loses_nothing() -> None:
     answer = Teachers([network(0)], DistillationSettings(), CPU).answer(batch())
     one = batch()
     logits, offsets = network(0).eval()(one.images, one.boxes, one.sizes, one.cells)
-    classes, boxes = teacher_losses(logits, offsets, answer, DistillationSettings())
+    classes, boxes = (one.mean() for one in teacher_losses(logits, offsets, answer, DistillationSettings()))
     assert float(classes.detach()) == pytest.approx(0, abs=1e-6)
     assert float(boxes.detach()) == pytest.approx(0, abs=1e-9)
 
@@ -81,9 +82,9 @@ def test_where_nobody_moves_boxes_there_is_no_such_loss() -> None:
     answer = Teachers([network(0, box_regression=False)], DistillationSettings(), CPU).answer(batch())
     assert answer.offsets is None
     _, boxes = teacher_losses(torch.zeros(3, 3), torch.ones(3, 4), answer, DistillationSettings())
-    assert float(boxes) == 0
+    assert not boxes.any()
     moving = Teachers([network(0)], DistillationSettings(), CPU).answer(batch())
-    assert float(teacher_losses(torch.zeros(3, 3), None, moving, DistillationSettings())[1]) == 0
+    assert not teacher_losses(torch.zeros(3, 3), None, moving, DistillationSettings())[1].any()
 
 
 def test_teachers_learn_nothing_and_the_student_comes_nearer() -> None:
@@ -95,7 +96,7 @@ def test_teachers_learn_nothing_and_the_student_comes_nearer() -> None:
     for _ in range(12):
         one = batch()
         logits, offsets = student(one.images, one.boxes, one.sizes, one.cells)
-        classes, boxes = teacher_losses(logits, offsets, teachers.answer(one), settings)
+        classes, boxes = (each.mean() for each in teacher_losses(logits, offsets, teachers.answer(one), settings))
         optimizer.zero_grad()
         (classes + boxes).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -103,6 +104,15 @@ def test_teachers_learn_nothing_and_the_student_comes_nearer() -> None:
         losses.append(float((classes + boxes).detach()))
     assert losses[-1] < 0.7 * losses[0]
     assert all(torch.equal(before[name], one) for name, one in teacher.state_dict().items())
+
+
+def test_labels_and_teachers_share_the_loss() -> None:
+    teachers = Teachers([network(0)], DistillationSettings(share=0.25), CPU)
+    one, logits, offsets = batch(), torch.randn(3, 3), torch.randn(3, 4)
+    own = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 4.0, 0.0])
+    theirs = teacher_losses(logits, offsets, teachers.answer(one), teachers.settings)
+    for found, mine, other in zip(teachers.blend(own, logits, offsets, one), own, theirs, strict=True):
+        torch.testing.assert_close(found, 0.75 * mine + 0.25 * other)
 
 
 @pytest.mark.parametrize(

@@ -151,9 +151,15 @@ def test_only_one_kind_of_region_is_refused(objects: int, background: int) -> No
         PooledSampler([one], [truths], [(384, 512)], CLASSES, PooledSamplingSettings(photographs=1))
 
 
-def test_too_few_photographs_of_every_shape_are_refused() -> None:
-    with pytest.raises(InputError, match="ask for fewer photographs a batch"):
-        sampler([(384, 512), (512, 384)], photographs=2)
+def test_photographs_of_a_rare_shape_come_too_again_and_again_in_their_batch() -> None:
+    drawn = sampler([(384, 512), (512, 384), (512, 384), (512, 384)], photographs=2)
+    for number in range(3):  # passes
+        batches = [
+            drawn.draw(number * drawn.batches_per_pass + place).images for place in range(drawn.batches_per_pass)
+        ]
+        assert sorted(len(one) for one in batches) == [2, 2]
+        assert [one.tolist() for one in batches if 0 in one] == [[0, 0]]
+    assert sampler([(384, 512)], photographs=3).draw(0).images.tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
