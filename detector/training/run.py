@@ -126,7 +126,7 @@ def trained(
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
     files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
-    run = _run_of(sources, files, description, settings, how, weights)
+    run = team.from_first(lambda: _run_of(sources, files, description, settings, how, weights))
     run.check_state(state)  # before the proposals, which take long
     if task.record.validate_every is not None:
         _validation(task, description, images, seed)  # refuses what cannot be validated on

@@ -113,7 +113,9 @@ class Validation:
                 bar.advance(1)
         by_row = dict(pair for pairs in self._team.from_all(found) for pair in pairs)
         result = evaluate_coco(self._truth, [by_row[row] for row in range(len(self._images))])
-        return Validated(result.map, threshold_of(result.kept_matches().best_f1(), len(self._images)))
+        unmeasured = self._description.score_threshold
+        best = result.kept_matches().best_f1()
+        return Validated(result.map, threshold_of(best, len(self._images), unmeasured))
 
     def save(self, path: Path, network: GoogLeNet | PooledNetwork, found: Validated, iteration: int) -> None:
         """Write a network with what was found of it after so many iterations."""
