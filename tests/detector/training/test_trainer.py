@@ -138,7 +138,7 @@ def with_last_layer(network: GoogLeNet, other: GoogLeNet, outputs: int) -> GoogL
 
 
 def test_both_files_list_the_photographs_they_saw(output: Path, dataset: Photographs) -> None:
-    part = SeenPart.of_files("none", [sha256_of(dataset.path(row)) for row in range(3)])  # the data's name
+    part = SeenPart.of_files("marked", [sha256_of(dataset.path(row)) for row in range(3)])
     for name in ("linear", "model"):
         assert read_classifier_description(output / f"{name}.safetensors").seen == (part,)
 
