@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import redirect_stdout, suppress
+from contextlib import closing, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -84,7 +84,12 @@ def one_photograph(folder: Path) -> Callable[[], object]:
     from inception_rcnn.tools import detect
 
     detector = load_detector(device="cpu")
-    return lambda: detect._one(detector, PHOTOGRAPH, folder / "found.jpg", quiet=False)
+
+    def walk() -> object:
+        with closing(detector.prepare_ahead([PHOTOGRAPH])) as ready:
+            return detect._one(detector, PHOTOGRAPH, folder / "found.jpg", next(ready), quiet=False)
+
+    return walk
 
 
 def one_file(folder: Path) -> Callable[[], object]:

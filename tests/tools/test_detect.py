@@ -77,7 +77,7 @@ def test_one_thing_is_shown_with_one_name_unless_all_are_asked_for(photograph: P
     lists = []
     for number, asked in enumerate(([], ["--one-name-iou", "0"])):
         out = tmp_path / f"{number}.json"
-        assert detect(photograph, "--json", out, "--score-threshold", "0.005", "--quiet", *asked) == 0
+        assert detect(photograph, "--json", out, "--score-threshold", "0.0005", "--quiet", *asked) == 0
         lists.append(json.loads(out.read_text())[0]["detections"])
     shown, every = lists
     most = []
