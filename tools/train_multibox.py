@@ -46,7 +46,11 @@ _HELD_OUT = 40  # one photograph in so many
 
 def main(
     pretrained: Annotated[
-        Path, typer.Option(help="GoogLeNet trained on ImageNet: .npz of Caffe arrays, or .safetensors.")
+        Path,
+        typer.Option(
+            help="GoogLeNet trained on ImageNet (.npz of Caffe arrays, or .safetensors), or a MultiBox that is to go "
+            "on learning, a file or a shipped name."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
     data: Annotated[list[str] | None, typer.Option(help="Data set, [FORMAT:]DIR; may be given several times.")] = None,
@@ -60,8 +64,14 @@ def main(
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out what is broken in the data sets, and count it.")
     ] = False,
-    side: Annotated[int, typer.Option(help="Of the network's input, in pixels; a multiple of 64.")] = 320,
-    channels: Annotated[int, typer.Option(min=8, help="Of the maps that the head reads.")] = 128,
+    side: Annotated[
+        int | None,
+        typer.Option(help="Of the network's input, in pixels; a multiple of 64. Default: 320, or the MultiBox's."),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(min=8, help="Of the maps that the head reads. Default: 128; a MultiBox keeps its own."),
+    ] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Batches. Default: 4000.")] = None,
     minutes: Annotated[float | None, typer.Option(help="As many batches as take so long, instead.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Photographs of a batch.")] = 16,
@@ -75,12 +85,11 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
-    from inception_rcnn.backbones import InputSpec, googlenet
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
     from inception_rcnn.backbones.training import seeded
-    from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription
+    from inception_rcnn.proposals.network.checkpoints import read_start
     from inception_rcnn.proposals.network.loss import LossSettings
-    from inception_rcnn.proposals.network.priors import PriorSettings, common_ratios, grid_priors
+    from inception_rcnn.proposals.network.priors import common_ratios
     from inception_rcnn.proposals.network.training import MultiBoxTrainingSettings, train_multibox
 
     if iterations is not None and minutes is not None:
@@ -96,24 +105,19 @@ def main(
         loss=LossSettings(matching=matching, matches=matches),
     )
     # What may be refused at once comes before the proposals, which take minutes.
-    spec = InputSpec(side=side)
-    grid_priors(PriorSettings(), side)
-    trunk = googlenet(weights=pretrained, num_classes=0).state_dict()
+    start = read_start(pretrained, side=side, channels=channels)
     if not data and not part:
         raise typer.BadParameter("name at least one data set, for example coco:coco", param_hint="--data")
     sets = open_sets([*(data or []), *(part or [])], None, "coco", split or [], skip_broken=skip_broken)
     whole = len(data or [])  # so many are labelled completely
     sources = _sources(sets, whole, output, quiet=quiet)
-    description = MultiBoxDescription(
-        input_spec=spec,
-        priors=PriorSettings(ratios=common_ratios(_shares(sources))),
-        channels=channels,
-        training={"data": _names(sets, whole), "pretrained": pretrained.name},
-        licence=licence,
-    )
+    described = start.description
+    if start.fresh_head:
+        described = replace(described, priors=replace(described.priors, ratios=common_ratios(_shares(sources))))
+    training = {"data": _names(sets, whole), "pretrained": pretrained.name}
+    description = replace(described, training=training, licence=licence)
     with seeded(seed, runtime.device):
-        network = description.build()
-    network.trunk.load_state_dict(trunk)
+        network = start.build(description)
     result = train_multibox(
         sources,
         description,
@@ -122,6 +126,7 @@ def main(
         runtime,
         output,
         coverage=_Coverage(sources),
+        fresh_head=start.fresh_head,
         minutes=minutes,
         quiet=quiet,
     )

@@ -10,12 +10,19 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from inception_rcnn.backbones import InputSpec, load_into, read_checkpoint, read_description, write_checkpoint
+from inception_rcnn.backbones import (
+    InputSpec,
+    googlenet,
+    load_into,
+    read_checkpoint,
+    read_description,
+    write_checkpoint,
+)
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.predictor import MultiBox
-from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.proposals.network.priors import PriorSettings, grid_priors
 from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals
 from inception_rcnn.structures.provenance import SeenPart, seen_from_json, seen_to_json
 
@@ -47,6 +54,57 @@ class MultiBoxDescription:
     def build(self) -> MultiBoxNet:
         """Return a network of this shape, with fresh weights."""
         return MultiBoxNet(self.input_spec.side, self.priors, self.channels)
+
+
+@dataclass(frozen=True)
+class MultiBoxStart:
+    """What a training starts from.
+
+    Attributes:
+        description: Of the network; data, recipe and licence are yet to be said.
+        state: Of the network, or of its trunk alone.
+        fresh_head: Whether the state is of the trunk alone, and the priors are yet to be chosen.
+    """
+
+    description: MultiBoxDescription
+    state: dict[str, Tensor]
+    fresh_head: bool
+
+    def build(self, description: MultiBoxDescription) -> MultiBoxNet:
+        """Return the network of `description`, what the state lacks being drawn by torch's generator."""
+        network = description.build()
+        (network.trunk if self.fresh_head else network).load_state_dict(self.state)
+        return network
+
+
+def read_start(pretrained: str | Path, *, side: int | None = None, channels: int | None = None) -> MultiBoxStart:
+    """Return what a training starts from: a trunk trained on ImageNet, or a whole MultiBox that is to go on learning.
+
+    Args:
+        pretrained: Whatever `googlenet(weights=...)` reads, or a MultiBox, a file or a shipped name.
+        side: Of the input in pixels, a multiple of 64; None: the MultiBox's own, or 320.
+        channels: Of the joined maps; None: the MultiBox's own, or 128.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or of another kind.
+        InputError: The side is no multiple of 64, or the MultiBox has other channels.
+    """
+    path = multibox_path(pretrained) if str(pretrained) in SHIPPED else Path(pretrained)
+    if path.suffix == ".npz" or read_description(path).get("kind") != KIND:
+        spec = InputSpec(side=320 if side is None else side)
+        grid_priors(PriorSettings(), spec.side)  # refuses a side that they do not divide
+        state = googlenet(weights=path, num_classes=0).state_dict()
+        described = MultiBoxDescription(spec, PriorSettings(), channels or 128, {}, "unstated")
+        return MultiBoxStart(described, state, fresh_head=True)
+    checkpoint = read_checkpoint(path, KIND)
+    described = _from_json(checkpoint.description, path)
+    if channels not in (None, described.channels):
+        raise InputError(f"{path} has {described.channels} channels, which stay as they are; got {channels}")
+    if side is not None:
+        described = replace(described, input_spec=replace(described.input_spec, side=side))
+    network = described.build()
+    load_into(network, checkpoint)
+    return MultiBoxStart(described, network.state_dict(), fresh_head=False)
 
 
 def save_multibox(

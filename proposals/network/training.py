@@ -36,7 +36,7 @@ from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
-from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
+from inception_rcnn.structures.provenance import MULTIBOX, SeenPart, joined_seen
 
 # What the objectness learns of a box: 0 up to the first IoU with an object, 1 from the second on, and between them in
 # proportion, so that an IoU of 0.5 lies in the middle.
@@ -238,6 +238,7 @@ def train_multibox(
     output: Path,
     *,
     coverage: Coverage,
+    fresh_head: bool = True,
     minutes: float | None = None,
     save_every: int = 100,
     cover_every: int = 500,
@@ -252,11 +253,12 @@ def train_multibox(
     Args:
         sources: What to train on; their proposals are asked for once it is clear that the run can go on.
         description: Of the result; the recipe is added to what it says of the training.
-        network: With the trunk's pre-trained weights.
+        network: With the trunk's pre-trained weights, or trained before; what `description` says was seen stays listed.
         settings: How to train.
         runtime: Where to compute.
         output: Folder for all files, made if need be.
         coverage: Says how much of held-out photographs a network covers, by name.
+        fresh_head: Whether the layers behind the trunk are fresh; they are then fitted to the first photographs.
         minutes: Time for the iterations. How many there are is then found by trying some, and kept in the state; those
             of `settings` do not count. None: as many as these say.
         save_every: Iterations between two states.
@@ -271,13 +273,14 @@ def train_multibox(
         raise InputError(f"minutes should be above 0, got {minutes}")
     state = output / "state.safetensors"
     files = [photograph_checksums(one.dataset) for one in sources]
-    run = _run_of(sources, files, description, network, settings, minutes)
+    pretrained = tensors_checksum((network.trunk if fresh_head else network).state_dict())
+    run = _run_of(sources, files, description, pretrained, settings, minutes)
     run.check_state(state)  # before the proposals, which take long
     drawer = SampleDrawer(sources, network.side, settings.batch, settings.seed)
     found = boxes_checksum([one for proposals in drawer.proposals for one in proposals])
     run = replace(run, checksums={**run.checksums, "proposals": found})
     output.mkdir(parents=True, exist_ok=True)
-    if not state.exists():  # before the running average takes its first copy
+    if fresh_head and not state.exists():  # before the running average takes its first copy
         first = torch.from_numpy(np.stack([sample.pixels for sample in drawer.draw(0)])).to(runtime.device)
         network.to(runtime.device).fit_laterals(description.input_spec.apply(first))
     if minutes is not None:
@@ -303,9 +306,12 @@ def train_multibox(
     )
     result = output / "multibox.safetensors"
     summary = {**description.training, "images": len(drawer), "settings": asdict(settings), "coverage": curve.points}
-    seen = tuple(
-        SeenPart.of_files(one.name, [checksums[row] for row in one.rows], MULTIBOX)
-        for one, checksums in zip(sources, files, strict=True)
+    seen = joined_seen(
+        description.seen,
+        [
+            SeenPart.of_files(one.name, [checksums[row] for row in one.rows], MULTIBOX)
+            for one, checksums in zip(sources, files, strict=True)
+        ],
     )
     save_multibox(result, training.averaged.result(), replace(description, training=summary, seen=seen))
     return result
@@ -315,13 +321,13 @@ def _run_of(
     sources: Sequence[BoxSource],
     files: Sequence[Sequence[str]],
     description: MultiBoxDescription,
-    network: MultiBoxNet,
+    pretrained: str,
     settings: MultiBoxTrainingSettings,
     minutes: float | None,
 ) -> TrainingRun:
     """Return what decides the result, but for the proposals and for iterations that are yet to be found.
 
-    `files` are the checksums of all photographs.
+    `files` are the checksums of all photographs, `pretrained` is that of the weights at the start.
     """
     schedule = asdict(settings)
     if minutes is not None:
@@ -331,7 +337,7 @@ def _run_of(
     parts = [dataset_checksum(one.dataset, checksums) for one, checksums in zip(sources, files, strict=True)]
     return TrainingRun(
         checksums={
-            "pre-trained weights (--pretrained)": tensors_checksum(network.trunk.state_dict()),
+            "pre-trained weights (--pretrained)": pretrained,
             "photographs or their annotations": hashlib.sha256(json.dumps([parts, rows]).encode()).hexdigest(),
         },
         settings={

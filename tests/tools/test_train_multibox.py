@@ -121,6 +121,24 @@ def test_the_frozen_trunk_is_the_pretrained_one(trained: Path, pretrained: Path)
     assert torch.equal(ours["trunk.inception_5a.conv5x5.weight"], theirs["inception_5a.conv5x5.weight"].half())
 
 
+def test_a_trained_network_goes_on_learning_and_keeps_its_priors_and_what_it_saw(
+    trained: Path, sets: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the set with tall objects alone, whose ratios a fresh network would take for its priors."""
+    options = ("--pretrained", trained, "--device", "cpu", "--quiet", "--iterations", 1, "--train-from", "5b")
+    output = tmp_path / "on"
+    assert run(*options, "--output", output, "--data", sets[1], "--learning-rate", 1e-6) == 0
+    before, after = (read_checkpoint(path, "multibox") for path in (trained, output / "multibox.safetensors"))
+    assert after.description["priors"] == before.description["priors"]
+    assert after.description["input_spec"] == before.description["input_spec"]
+    for name, tensor in before.tensors.items():  # the head too is the one that was trained
+        torch.testing.assert_close(after.tensors[name], tensor, atol=2e-3, rtol=2e-3)
+    names = [(part.name, len(part)) for part in multibox_seen(output / "multibox.safetensors")]
+    assert names == [("whole/train", 2), ("some/train", 1)]
+    assert run(*options, "--output", tmp_path / "no", "--data", sets[1], "--channels", 16) == 1
+    assert "has 8 channels, which stay as they are; got 16" in capsys.readouterr().err.replace("\n", " ")
+
+
 def test_the_same_command_again_changes_nothing_and_another_setting_is_refused(
     trained: Path, sets: tuple[str, str], pretrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
