@@ -190,6 +190,7 @@ class GoogLeNet(nn.Module):
         num_classes: Outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
         aux_heads: Add the two auxiliary classifiers on 4a and 4d, which `forward` uses in `train()` only.
         naive: Build figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+        lrn: Normalise across channels behind conv1 and conv2, as the paper does. Weights belong to one or the other.
 
     Raises:
         InputError: A negative number of classes, or auxiliary heads without classes.
@@ -197,17 +198,19 @@ class GoogLeNet(nn.Module):
     Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
     """
 
-    def __init__(self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False) -> None:
+    def __init__(
+        self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False, lrn: bool = True
+    ) -> None:
         super().__init__()
         if num_classes < (1 if aux_heads else 0):
             raise InputError(f"num_classes should be 0 or more, 1 or more with auxiliary heads, got {num_classes}")
         module = NaiveInception if naive else Inception
-        self.num_classes = num_classes
+        self.num_classes, self.lrn = num_classes, lrn
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
-        self.norm1 = LocalResponseNorm(64)
+        self.norm1 = LocalResponseNorm(64) if lrn else nn.Identity()
         self.conv2_reduce = nn.Conv2d(64, 64, 1)
         self.conv2 = nn.Conv2d(64, STEM_CHANNELS, 3, padding=1)
-        self.norm2 = LocalResponseNorm(STEM_CHANNELS)
+        self.norm2 = LocalResponseNorm(STEM_CHANNELS) if lrn else nn.Identity()
         channels, widths_after = STEM_CHANNELS, {}
         for name, widths in INCEPTION_TABLE.items():
             block = module(channels, widths)

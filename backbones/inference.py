@@ -100,7 +100,7 @@ class InferenceGoogLeNet(GoogLeNet):
 
     def __init__(self, network: GoogLeNet) -> None:
         nn.Module.__init__(self)
-        self.num_classes, self.out_channels = network.num_classes, network.out_channels
+        self.num_classes, self.out_channels, self.lrn = network.num_classes, network.out_channels, network.lrn
         for name, child in network.named_children():
             if not name.startswith("aux_"):
                 self.add_module(name, FusedInception(child) if isinstance(child, Inception) else child)
@@ -124,7 +124,7 @@ class InferenceGoogLeNet(GoogLeNet):
     def stage(self, name: str, x: Tensor) -> Tensor:
         """Return the output of one stage. See `GoogLeNet.stage`."""
         kernels = gpu_kernels(x)
-        if kernels is None:
+        if kernels is None or not self.lrn:  # the kernels of the first two stages normalise
             return super().stage(name, x)
         if name == "conv1":
             found = self._first_products(x).contiguous(memory_format=torch.channels_last)

@@ -43,6 +43,7 @@ def googlenet(
     weights: WeightSource | None = None,
     num_classes: int = 1000,
     aux_heads: bool = False,
+    lrn: bool = True,
 ) -> GoogLeNet:
     """Return GoogLeNet in evaluation mode, with the given weights or freshly initialised.
 
@@ -52,6 +53,7 @@ def googlenet(
             "googlenet", or a state dict in this network's names. None: fresh weights.
         num_classes: Outputs. When it differs from the weights', the last layers are fresh and the rest is loaded.
         aux_heads: Add the two auxiliary classifiers (fresh where the weights have none).
+        lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without.
 
     Raises:
         InputError: Unknown variant or file kind.
@@ -61,7 +63,7 @@ def googlenet(
     """
     if variant not in VARIANTS:
         raise InputError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
-    network = GoogLeNet(num_classes, aux_heads=aux_heads, naive=variant == "naive").eval()
+    network = GoogLeNet(num_classes, aux_heads=aux_heads, naive=variant == "naive", lrn=lrn).eval()
     if weights is not None:
         state, origin = read_state(weights)
         _load_shared(network, state, origin)

@@ -1,16 +1,19 @@
-"""Turns the pooled detector that was trained outside the project into a checkpoint of ours.
+"""Turns a pooled detector that was trained outside the project into a checkpoint of ours.
 
     python benchmarks/convert_pooled_start.py ../shared/weights/pooled_start.safetensors start.safetensors
         --root ../shared/data/coco_mini
 
 Its tensors are GoogLeNet's by our own names; what was joined before one convolution there is a convolution on either
-side of the sum here. The order of its classes is that of COCO's category ids, as in the data set.
+side of the sum here. The file without that convolution is of a network that joins no finer map and no mean of the
+photograph, and does not normalise across channels. The order of its classes is that of COCO's category ids, as in the
+data set.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,19 @@ from inception_rcnn.datasets import open_dataset
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, save_region_classifier
 from inception_rcnn.proposals import ProposalSettings, Proposer
 
+DATA = "coco_mini train, voc2007 train, voc2012 trainval"
+WHERE = "outside this project's own `train`; see the card of the weights"
 TRAINING: dict[str, Any] = {
-    "data": "coco_mini train, voc2007 train, voc2012 trainval",
+    "data": DATA,
     "passes": 11.5,
     "pretrained": "BVLC GoogLeNet (ImageNet)",
-    "where": "outside this project's own `train`; see the card of the weights",
+    "where": WHERE,
+}
+TRAINING_WITHOUT_LRN: dict[str, Any] = {
+    "data": DATA,
+    "passes": 4.2,
+    "pretrained": "GoogLeNet without LRN (ImageNet) of Xilinx/ml-suite, v1.3; 3x3 layers of 4d to 5b fresh",
+    "where": WHERE,
 }
 
 
@@ -54,15 +65,20 @@ def pooled_start(path: Path) -> PooledNetwork:
     Raises:
         RuntimeError: The file has other tensors.
     """
-    network = PooledNetwork(80, PoolingSpec(centred=False)).eval()
-    network.load_state_dict(converted(load_file(path)))
+    tensors = load_file(path)
+    spec = PoolingSpec(centred=False)
+    joined = "mix.weight" in tensors
+    if not joined:
+        spec = replace(spec, fine_channels=0, image_mean=False)
+    network = PooledNetwork(80, spec, lrn=joined).eval()
+    network.load_state_dict(converted(tensors))
     return network
 
 
 def main() -> None:
     """Read, convert, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("start", type=Path, help="pooled_start.safetensors")
+    parser.add_argument("start", type=Path, help="pooled_start.safetensors, or pooled_start_nolrn.safetensors")
     parser.add_argument("output", type=Path, help="the checkpoint to be written, *.safetensors")
     parser.add_argument("--root", type=Path, required=True, help="of COCO or coco_mini: for the names of the classes")
     arguments = parser.parse_args()
@@ -72,9 +88,10 @@ def main() -> None:
         class_names=open_dataset("coco", arguments.root, "val").class_names,
         input_spec=CAFFE_INPUT,
         proposal_settings=proposer.settings.to_dict(),
-        training=TRAINING,
+        training=TRAINING if network.trunk.lrn else TRAINING_WITHOUT_LRN,
         pooling=network.spec,
         box_regression=True,
+        lrn=network.trunk.lrn,
     )
     save_region_classifier(arguments.output, network, description, dtype=torch.float16)
     print(f"wrote {arguments.output}: {len(description.class_names)} classes, {description.pooling}")

@@ -147,11 +147,12 @@ def network_flops(description: ClassifierDescription, width: int, height: int, r
         arguments: tuple[Tensor, ...]
         if spec is None:
             side = description.input_spec.side
-            network, arguments = GoogLeNet(classes + 1), (torch.empty(regions, 3, side, side),)
+            network, arguments = GoogLeNet(classes + 1, lrn=description.lrn), (torch.empty(regions, 3, side, side),)
         else:
             scale = spec.scale_for(width, height)
             image = torch.empty(1, 3, round(height * scale), round(width * scale))
-            network = PooledNetwork(classes, spec, box_regression=description.box_regression)
+            moves = description.box_regression
+            network = PooledNetwork(classes, spec, box_regression=moves, lrn=description.lrn)
             arguments = (image, torch.zeros(regions, 5))
         with FlopCounterMode(display=False) as counter:
             network.eval()(*arguments)

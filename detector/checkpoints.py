@@ -45,6 +45,7 @@ KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
 SHIPPED: Final = {"coco": "coco.safetensors", "coco-mini": "coco-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "coco"
+_WITHOUT_LRN: Final = "no-lrn"  # the variant of a network that does not normalise across channels
 
 
 Weights = str | Path | Sequence[str | Path]
@@ -204,9 +205,10 @@ def photographs_seen(weights: str | Path) -> tuple[SeenPart, ...]:
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:
     """Return a network with fresh weights as the description says it is."""
     classes = len(description.class_names)
-    network: GoogLeNet | PooledNetwork = GoogLeNet(classes + 1)
+    network: GoogLeNet | PooledNetwork = GoogLeNet(classes + 1, lrn=description.lrn)
     if description.pooling is not None:
-        network = PooledNetwork(classes, description.pooling, box_regression=description.box_regression)
+        moves = description.box_regression
+        network = PooledNetwork(classes, description.pooling, box_regression=moves, lrn=description.lrn)
     if description.output_groups and network.classifier is not None:
         network.classifier = GroupedLinear(network.classifier.in_features, description.output_groups)
     return network
@@ -306,7 +308,7 @@ def is_shipped(weights: str | Path) -> bool:
 
 def _to_json(description: ClassifierDescription) -> dict[str, Any]:
     return {
-        "architecture": _architecture(description.class_names, description.pooling),
+        "architecture": _architecture(description.class_names, description.pooling, lrn=description.lrn),
         "class_names": list(description.class_names),
         "input_spec": description.input_spec.to_dict(),
         "proposal_settings": description.proposal_settings,
@@ -325,9 +327,9 @@ def _to_json(description: ClassifierDescription) -> dict[str, Any]:
     }
 
 
-def _architecture(class_names: Sequence[str], pooling: PoolingSpec | None) -> dict[str, Any]:
+def _architecture(class_names: Sequence[str], pooling: PoolingSpec | None, *, lrn: bool) -> dict[str, Any]:
     name = "googlenet" if pooling is None else "googlenet-pooled"
-    return {"name": name, "variant": "paper", "num_classes": len(class_names) + 1}
+    return {"name": name, "variant": "paper" if lrn else _WITHOUT_LRN, "num_classes": len(class_names) + 1}
 
 
 def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
@@ -337,11 +339,11 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
     if len(set(names)) != len(names):
         raise CheckpointError(f"{path}: class_names has a name twice")
     pooling = _pooling_from_json(values, path)
-    expected = _architecture(names, pooling)
-    if values.get("architecture") != expected:
-        raise CheckpointError(
-            f"{path}: architecture is {values.get('architecture')}, its class names ask for {expected}"
-        )
+    architecture = values.get("architecture")
+    lrn = not isinstance(architecture, dict) or architecture.get("variant") != _WITHOUT_LRN
+    expected = _architecture(names, pooling, lrn=lrn)
+    if architecture != expected:
+        raise CheckpointError(f"{path}: architecture is {architecture}, its class names ask for {expected}")
     threshold = values.get("score_threshold")
     if (
         not isinstance(threshold, int | float)
@@ -369,6 +371,7 @@ def _from_json(values: dict[str, Any], path: Path) -> ClassifierDescription:
             activation_ranges=_ranges_from_json(values.get("activation_ranges", {})),
             seen=seen_from_json(values.get("seen")),
             output_groups=_groups_from_json(values.get("output_groups", [])),
+            lrn=lrn,
             score_calibration=None
             if (stored := values.get("score_calibration")) is None
             else ScoreCalibration.from_dict(stored),

@@ -62,6 +62,7 @@ class ClassifierDescription:
             them the class whose probability it adds to, C for background (`imagenet_head.py`).
         seen: The photographs it learned from, and those that the MultiBox it was trained with did, as far as known.
         score_calibration: What makes a score of 0.5 mean that half of such detections are right; None: not known.
+        lrn: Whether the trunk normalises across channels; see `GoogLeNet`.
 
     Raises:
         InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, no proposals, or
@@ -83,6 +84,7 @@ class ClassifierDescription:
     seen: tuple[SeenPart, ...] = ()
     output_groups: tuple[int, ...] = ()
     score_calibration: ScoreCalibration | None = None
+    lrn: bool = True
 
     def __post_init__(self) -> None:
         check_power(self.objectness_power)
@@ -256,7 +258,7 @@ def check_description(network: GoogLeNet | PooledNetwork, description: Classifie
 
     Raises:
         InputError: Other outputs than the class names ask for, other regions or groups of outputs, or with and without
-            box regression.
+            box regression or normalisation.
     """
     pooled = isinstance(network, PooledNetwork)
     outputs = network.num_classes + 1 if pooled else network.num_classes
@@ -268,6 +270,8 @@ def check_description(network: GoogLeNet | PooledNetwork, description: Classifie
     spec = network.spec if isinstance(network, PooledNetwork) else None
     if spec != description.pooling:
         raise InputError(f"the description's pooling is {description.pooling}, the network's is {spec}")
+    if (trunk := network.trunk if isinstance(network, PooledNetwork) else network).lrn != description.lrn:
+        raise InputError(f"the description's lrn is {description.lrn}, the network's is {trunk.lrn}")
     last = network.classifier
     groups = last.groups if isinstance(last, GroupedLinear) else ()
     if groups != description.output_groups:

@@ -111,13 +111,14 @@ class PooledNetwork(nn.Module):
         num_classes: C; there are C + 1 class logits, background last.
         spec: How regions are pooled.
         box_regression: Whether there are box offsets, the same for all classes.
+        lrn: Whether the trunk normalises across channels; see `GoogLeNet`.
     """
 
-    def __init__(self, num_classes: int, spec: PoolingSpec, *, box_regression: bool = True) -> None:
+    def __init__(self, num_classes: int, spec: PoolingSpec, *, box_regression: bool = True, lrn: bool = True) -> None:
         super().__init__()
         self.spec = spec
         self.num_classes = num_classes
-        self.trunk = GoogLeNet(num_classes=0)
+        self.trunk = GoogLeNet(num_classes=0, lrn=lrn)
         width = INCEPTION_TABLE[COARSE].out_channels
         self.lateral: nn.Conv2d | None = None
         if spec.fine_channels:

@@ -99,6 +99,7 @@ def warped_training(job: Job, given: Mapping[str, Any], *, paper: bool) -> FineT
         proposal_settings=job.proposer.settings.to_dict(),
         licence=job.licence,
         seen=_seen_by_multibox(job.proposer),
+        lrn=job.described is None or job.described.lrn,
     )
     return fine_tune(
         _sources(job),
@@ -243,6 +244,7 @@ def _pooled_description(
         licence=job.licence,
         pooling=spec,
         box_regression=moves,
+        lrn=job.described is None or job.described.lrn,
         seen=_seen_by_multibox(job.proposer),
         **{**suits, **picked(given, ("objectness_power",))},
     )

@@ -84,7 +84,7 @@ def pretrained_network(
         known = described.class_names == class_names and isinstance(old, GoogLeNet) and not described.output_groups
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
         kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
-        network = googlenet(weights=kept, num_classes=outputs)
+        network = googlenet(weights=kept, num_classes=outputs, lrn=described.lrn)
         return PretrainedNetwork(network, known, _origin(name, described), _learned_from(described))
 
 
@@ -120,7 +120,8 @@ def pretrained_pooled(
     """
     described, name = classifier_behind(weights), Path(weights).name
     with seeded(seed, torch.device("cpu")):
-        network = PooledNetwork(len(class_names), spec, box_regression=box_regression)
+        lrn = described is None or described.lrn
+        network = PooledNetwork(len(class_names), spec, box_regression=box_regression, lrn=lrn)
         if described is None:
             network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
             origin: dict[str, Any] = {"pretrained": name}

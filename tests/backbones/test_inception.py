@@ -305,6 +305,17 @@ def test_normalisation_stands_after_the_first_pool_and_before_the_second() -> No
         np.testing.assert_allclose(network.stage("conv2", x).numpy(), expected, rtol=1e-5, atol=1e-4)
 
 
+def test_without_normalisation_the_same_weights_are_read_and_nothing_is_divided() -> None:
+    network, x = GoogLeNet(3, lrn=False).eval(), torch.rand(1, 3, 64, 64) * 255 - 120
+    network.load_state_dict(small_network().state_dict())
+    with torch.inference_mode():
+        first = downsample(network.conv1(x).relu())
+        assert torch.equal(network.stage("conv1", x), first)
+        second = downsample(network.conv2(network.conv2_reduce(first).relu()).relu())
+        assert torch.equal(network.trunk(x, stop="conv2"), second)
+        assert not torch.allclose(network(x), small_network()(x), rtol=1e-3)
+
+
 def test_memory_layout_does_not_change_the_answer() -> None:
     network, x = small_network(), torch.randn(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

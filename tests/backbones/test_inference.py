@@ -40,6 +40,13 @@ def test_on_the_cpu_it_is_the_network_to_the_bit(network: GoogLeNet, images: Ten
     assert torch.equal(for_inference(half)(images.bfloat16()), half(images.bfloat16()))
 
 
+def test_a_network_without_normalisation_stays_one(images: Tensor) -> None:
+    torch.manual_seed(0)
+    network = GoogLeNet(3, lrn=False).eval()
+    with torch.inference_mode():
+        assert torch.equal(for_inference(network)(images), network(images))
+
+
 def test_the_network_itself_stays_as_it_is(network: GoogLeNet) -> None:
     names = list(network.state_dict())
     for_inference(network)

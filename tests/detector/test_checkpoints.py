@@ -17,6 +17,7 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec, read_checkpoint, writ
 from inception_rcnn.detector import (
     ClassifierDescription,
     Ensemble,
+    PooledNetwork,
     PoolingSpec,
     RegionClassifier,
     Runtime,
@@ -24,10 +25,17 @@ from inception_rcnn.detector import (
     save_region_classifier,
     warp_regions,
 )
-from inception_rcnn.detector.checkpoints import is_shipped, photographs_seen, weights_path, with_score_threshold
+from inception_rcnn.detector.checkpoints import (
+    is_shipped,
+    network_for,
+    photographs_seen,
+    read_region_network,
+    weights_path,
+    with_score_threshold,
+)
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, multibox_seen, save_multibox
 from inception_rcnn.proposals.network.priors import PriorSettings
-from inception_rcnn.structures import CheckpointError
+from inception_rcnn.structures import CheckpointError, InputError
 from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 
 KIND = "region-classifier"
@@ -62,6 +70,20 @@ def test_a_classifier_comes_back_as_it_was_up_to_half_precision(
     np.testing.assert_allclose(
         Ensemble([loaded]).probabilities(crops), Ensemble(classifiers[:1]).probabilities(crops), atol=0.01
     )
+
+
+@pytest.mark.parametrize("pooling", [None, PoolingSpec(fine_channels=0)])
+def test_a_network_without_response_normalisation_comes_back_as_one(
+    tmp_path: Path, description: ClassifierDescription, pooling: PoolingSpec | None
+) -> None:
+    described = replace(description, pooling=pooling, lrn=False)
+    network = network_for(described)
+    save_region_classifier(tmp_path / "made.safetensors", network, described)
+    found, said = read_region_network(tmp_path / "made.safetensors")
+    trunk = found.trunk if isinstance(found, PooledNetwork) else found
+    assert said == described and not trunk.lrn
+    with pytest.raises(InputError, match="description's lrn is True, the network's is False"):
+        save_region_classifier(tmp_path / "made.safetensors", network, replace(described, lrn=True))
 
 
 def test_a_file_is_half_as_large_as_float32(written: Path) -> None:

@@ -39,6 +39,15 @@ def network() -> PooledNetwork:
     return found
 
 
+def test_the_file_without_normalisation_is_a_network_without() -> None:
+    found = program("convert_pooled_start").pooled_start(WEIGHTS / "pooled_start_nolrn.safetensors")
+    assert (found.trunk.lrn, found.lateral, found.spec.image_mean) == (False, None, False)
+    images = pooled_input(data.chelsea(), CAFFE_INPUT, SCALE, torch.device("cpu"))
+    with torch.inference_mode():
+        logits, _ = found(images, SCALE * torch.tensor([[0, 100, 20, 430, 299]], dtype=torch.float32))
+    assert logits.softmax(1)[0, 15] > 0.8  # the cat
+
+
 @pytest.fixture(scope="module")
 def expected() -> dict[str, NDArray[np.float32]]:
     """What came out where it was trained."""

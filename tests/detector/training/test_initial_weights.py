@@ -69,6 +69,17 @@ def test_what_the_weights_saw_goes_on_to_what_starts_from_them_but_not_what_thei
     assert pretrained_pooled(path, ("dog",), PoolingSpec(fine_channels=8)).seen == (own,)
 
 
+def test_what_starts_from_a_network_without_response_normalisation_has_none_either(
+    tmp_path: Path, description: ClassifierDescription
+) -> None:
+    path = tmp_path / "without.safetensors"
+    save_region_classifier(
+        path, GoogLeNet(len(description.class_names) + 1, lrn=False), replace(description, lrn=False)
+    )
+    assert not pretrained_network(path, description.class_names).network.lrn
+    assert not pretrained_pooled(path, ("dog",), PoolingSpec()).network.trunk.lrn
+
+
 def test_googlenets_own_weights_get_a_fresh_last_layer_where_their_classes_are_not_named(tmp_path: Path) -> None:
     network, path = googlenet(num_classes=7), tmp_path / "backbone.safetensors"
     write_checkpoint(path, "googlenet", {"num_classes": 7}, network.state_dict())
