@@ -160,6 +160,18 @@ def run_of(detector: Detector, chosen: EvaluationSet, regions: Sequence[object],
     return run
 
 
+def short_names(weights: Sequence[str]) -> list[str]:
+    """What the members are called: shipped names as they are, files by their folder, or whole where that is not enough.
+
+    >>> short_names(["coco", "six/first/model.safetensors", "six/second/model.safetensors"])
+    ['coco', 'first', 'second']
+    >>> short_names(["six/first.safetensors", "six/second.safetensors"])
+    ['six/first.safetensors', 'six/second.safetensors']
+    """
+    short = [Path(name).parent.name or name for name in weights]
+    return short if len(set(short)) == len(short) else list(weights)
+
+
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
     """The mean over several detectors, draw by draw."""
     return Resampled(
@@ -226,7 +238,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         detector = detector.with_settings(objectness_power=asked.power)
     stored = proposals_from_file(asked.proposals, chosen.photographs())
     regions = [detector.select(one).top(asked.regions) for one in stored]
-    run = run_of(detector, chosen, regions, [Path(name).parent.name or name for name in asked.weights])
+    run = run_of(detector, chosen, regions, short_names(asked.weights))
     runtime = detector.ensemble.runtime
     print(f"{machine_line('numpy', 'torch', 'torchvision')}\n{runtime.device}, {runtime.dtype}")
     print(f"## {chosen.title}: {len(regions)} photographs, the first {asked.regions} regions of each\n")

@@ -148,6 +148,9 @@ def main(
         list[str] | None,
         _option(_SCHEDULE, "A further stage or layer that does not learn: 3a, 4e, lateral ... May be repeated."),
     ] = None,
+    head_only: Annotated[
+        bool | None, _option(_SCHEDULE, "Only the last layer for classes learns, all else is frozen.", "--head-only")
+    ] = None,
     hard_examples: Annotated[
         int | None,
         _option(_SCHEDULE, "Of a batch's regions only so many count, the hardest. Default: all.", min=1),
@@ -298,6 +301,8 @@ def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> s
             )
     if "validate_on" in given and "validate_every" not in given:
         raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
+    if "head_only" in given and (others := {"train_from", "frozen"} & set(given)):
+        raise typer.BadParameter("--head-only freezes all else; leave it out", param_hint=option_name(min(others)))
     if "minutes" in given and "iterations" in given:
         raise typer.BadParameter("--iterations says how many batches; leave one of the two out", param_hint="--minutes")
     return str(way)

@@ -12,6 +12,8 @@ import typer
 from inception_rcnn.tools.training_sets import TrainingSet
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
     from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _OF_SCHEDULE = (
     *("iterations", "learning_rate", "warm_up", "schedule", "train_from", "frozen", "hard_examples", "averaging"),
 )
+HEAD = "classifier"
 _OF_POOLING = ("short_side", "fine_channels")
 _OF_BATCHES = (
     *("photographs", "regions_each", "scales", "cells", "photometric", "random_interpolation", "repeat_below"),
@@ -86,7 +89,7 @@ def warped_training(job: Job, given: Mapping[str, Any], *, paper: bool) -> FineT
             # R-CNN's 10 is meant for a random start.
             new_layer_factor=2.0 if linear_batches or start.knows_classes else 10.0,
             seed=job.seed,
-            **_schedule(given),
+            **_schedule(given, start.network),
         ),
         sampling=SamplingSettings(uniform=paper, seed=job.seed),
         minutes=given.get("minutes"),
@@ -151,7 +154,7 @@ def pooled_training(job: Job, given: Mapping[str, Any]) -> FineTuned:
             defaults.training,
             new_layer_factor=2.0 if start.knows_classes else 5.0,
             seed=job.seed,
-            **_schedule(given),
+            **_schedule(given, start.network),
         ),
         sampling=replace(sampling, stored_side=stored_side(spec.short_side, sampling.scales)),
         minutes=given.get("minutes"),
@@ -214,10 +217,15 @@ def _teachers(weights: Sequence[str], class_names: tuple[str, ...]) -> list[Pool
     return found
 
 
-def _schedule(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what was given of schedule and optimizer."""
+def _schedule(given: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
+    """Return what was given of schedule and optimizer, for the network that will learn."""
+    from inception_rcnn.backbones import STAGES
+    from inception_rcnn.detector.training.step import parts_of
+
     chosen = picked(given, _OF_SCHEDULE)
-    return {**chosen, "frozen": tuple(chosen.get("frozen", ()))}
+    if "head_only" not in given:
+        return {**chosen, "frozen": tuple(chosen.get("frozen", ()))}
+    return {**chosen, "train_from": STAGES[-1], "frozen": tuple(part for part in parts_of(network) if part != HEAD)}
 
 
 def _pooled_description(

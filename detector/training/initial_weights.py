@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training import seeded
+from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.checkpoints import (
     KIND,
     SHIPPED,
@@ -99,8 +102,9 @@ def pretrained_pooled(
 ) -> PretrainedNetwork[PooledNetwork]:
     """Return a pooled network with the given weights and an output for each of `class_names` and one for background.
 
-    A pooled classifier of the same classes in the same order keeps all layers; one of other classes all but the last
-    for classes, box offsets included, since these are the same for all classes. Of a warping classifier, and of
+    A pooled classifier of the same classes in the same order keeps all layers. One of other classes keeps of the last
+    layer for classes the rows of those that mean the same (`class_positions`) and of background, the others are fresh;
+    box offsets are the same for all classes, and are kept. Of a warping classifier, and of
     GoogLeNet's own weights, the trunk is taken. Layers that the specification gives another shape are fresh.
 
     Args:
@@ -133,13 +137,16 @@ def pretrained_pooled(
         old, _ = read_region_network(weights)
     prefix = "" if isinstance(old, PooledNetwork) else "trunk."
     own, given = network.state_dict(), {prefix + key: value for key, value in old.state_dict().items()}
+    origin = _origin(name, described)
+    knows = described.class_names == class_names and not described.output_groups and not prefix
+    if not knows:
+        rows = {key: given.pop(key, None) for key in ("classifier.weight", "classifier.bias")}
+        if isinstance(old, PooledNetwork) and not described.output_groups:
+            origin["kept_classes"] = _keep_rows(own, rows, class_positions(class_names, described.class_names))
     fresh = {_layer(key) for key, value in given.items() if key not in own or own[key].shape != value.shape}
-    if described.class_names != class_names or described.output_groups:
-        fresh.add("classifier")
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
-    knows = "classifier.weight" in kept
-    return PretrainedNetwork(network, knows, _origin(name, described), _learned_from(described))
+    return PretrainedNetwork(network, knows and "classifier" not in fresh, origin, _learned_from(described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
@@ -152,6 +159,23 @@ def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
     if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
         return None
     return read_classifier_description(weights)
+
+
+def _keep_rows(own: dict[str, Tensor], rows: dict[str, Tensor | None], positions: NDArray[np.int32]) -> int:
+    """Put rows of an old last layer into a new one's state, and return of how many classes.
+
+    Args:
+        own: State of the new network.
+        rows: Weight and bias of the old layer, background last.
+        positions: (C,) which of the old classes each new one is, -1: none.
+    """
+    known = np.flatnonzero(positions >= 0)
+    places, sources = [*known.tolist(), len(positions)], [*positions[known].tolist(), -1]
+    for key, old in rows.items():
+        if old is None or old.shape[1:] != own[key].shape[1:]:  # it reads other features
+            return 0
+        own[key][places] = old[sources]
+    return len(known)
 
 
 def _layer(key: str) -> str:

@@ -296,7 +296,7 @@ class PooledTuning:
         self.settings, self.runtime, self.smoothing = settings, runtime, smoothing
         self.batches_per_pass, self.team, self._taught = batches_per_pass, team, taught
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        frozen = frozen_parts(settings, dict(network.named_parameters()))
+        frozen = frozen_parts(settings, network)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(part_of(name) not in frozen)
         optimizer = torch.optim.SGD(

@@ -119,7 +119,7 @@ def trained(
     if not sources:
         raise InputError("there is no data set to train on; name at least one")
     check_description(start.network, description)
-    frozen_parts(settings.training, dict(start.network.named_parameters()))
+    frozen_parts(settings.training, start.network)
     first, seed = sources[0].dataset, settings.training.seed
     rows, images = split_rows(first, task.val, seed)
     sources = [replace(sources[0], rows=rows), *sources[1:]]

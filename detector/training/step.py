@@ -9,14 +9,13 @@ evened-out draws), the settings say so.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, stages_between
 from inception_rcnn.backbones.inception import stage_of
@@ -152,17 +151,23 @@ def part_of(name: str) -> str:
     return stage_of(name.removeprefix("trunk."))
 
 
-def frozen_parts(settings: TrainingSettings, names: Iterable[str]) -> frozenset[str]:
+def parts_of(network: nn.Module) -> tuple[str, ...]:
+    """Return the stages and layers of a network that can be frozen, in their order."""
+    names = (name for name, _ in network.named_parameters())
+    return tuple(dict.fromkeys(part_of(name) for name in names if not name.startswith("aux_")))
+
+
+def frozen_parts(settings: TrainingSettings, network: nn.Module) -> frozenset[str]:
     """Return the stages and layers of a network that stay as they are.
 
     Args:
         settings: Say which.
-        names: Of the network's parameters.
+        network: Which learns.
 
     Raises:
         InputError: A name to freeze is no stage or layer, or nothing is left to learn.
     """
-    parts = dict.fromkeys(part_of(name) for name in names if not name.startswith("aux_"))
+    parts = parts_of(network)
     for name in settings.frozen:
         if name not in parts:
             raise InputError(f"there is no stage {name!r} to freeze; known are {', '.join(parts)}")
@@ -201,7 +206,7 @@ class FineTuning:
         self.spec = spec
         self.runtime = runtime
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
-        frozen = frozen_parts(settings, dict(network.named_parameters()))
+        frozen = frozen_parts(settings, network)
         learning = {
             name: parameter
             for name, parameter in network.named_parameters()

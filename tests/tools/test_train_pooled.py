@@ -69,6 +69,20 @@ def model(command: tuple[Any, ...], tmp_path_factory: pytest.TempPathFactory) ->
     return output / "model.safetensors"
 
 
+def test_a_second_head_learns_on_a_trunk_that_stays(model: Path, roots: tuple[Path, Path], tmp_path: Path) -> None:
+    """VOC's two classes on the network of four; the file that holds the head alone is told by another test."""
+    where = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--own-classes", "--head-only")
+    options = ("--iterations", 2, "--regions-each", 4, "--source", "selective-search", "--device", "cpu", "--quiet")
+    assert run("train", *where, *options, "--output", tmp_path / "second") == 0
+    before, after = (
+        read_checkpoint(one, "region-classifier") for one in (model, tmp_path / "second/model.safetensors")
+    )
+    changed = {name for name in before.tensors if not torch.equal(before.tensors[name], after.tensors[name])}
+    assert changed == {"classifier.weight", "classifier.bias"}
+    assert after.tensors["classifier.weight"].shape[0] == 3
+    assert run("train", *where, *options, "--train-from", "5a", "--output", tmp_path / "no") == 2
+
+
 def test_it_leaves_a_model_a_state_and_the_proposals_of_each_set(model: Path) -> None:
     names = {path.name for path in model.parent.iterdir()}
     stored = {"proposals-coco-train.safetensors", "proposals-voc-trainval.safetensors"}

@@ -150,12 +150,26 @@ def test_a_pooled_classifier_of_the_same_classes_keeps_all_layers(
     assert other.spec == finer and kept(other, network) == layers(network, "")
 
 
-def test_a_pooled_classifier_of_other_classes_keeps_its_box_offsets(pooled_file: tuple[Path, PooledNetwork]) -> None:
+def test_a_pooled_classifier_of_other_classes_keeps_its_box_offsets_and_the_rows_of_those_it_knows(
+    pooled_file: tuple[Path, PooledNetwork], pooled_description: ClassifierDescription
+) -> None:
+    """Also by another data set's name of the class: ILSVRC calls the cat n02121808."""
     path, network = pooled_file
-    for names in (("cup", "cat", "person"), ("cat", "cup")):
+    assert pooled_description.class_names == ("cat", "cup", "person")
+    cases: dict[tuple[str, ...], list[int]] = {
+        ("cup", "cat", "person"): [1, 0, 2, 3],
+        ("dragon", "n02121808"): [-1, 0, 3],
+        ("dragon", "kite"): [-1, -1, 3],
+    }
+    for names, expected in cases.items():
         start = pretrained_pooled(path, names, network.spec)
         assert not start.knows_classes and start.network.num_classes == len(names)
         assert layers(network, "") - kept(start.network, network) == {"classifier"}
+        assert start.origin["kept_classes"] == sum(row >= 0 for row in expected[:-1])
+        for place, row in enumerate(expected):
+            own, old = (one.classifier for one in (start.network, network))
+            assert torch.equal(own.weight[place], old.weight[row]) == (row >= 0)
+            assert own.bias[place] == (old.bias[row] if row >= 0 else 0)
 
 
 def test_layers_of_another_shape_are_fresh(
