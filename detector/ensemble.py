@@ -39,6 +39,13 @@ class MemberScores:
     offsets: NDArray[np.float32] | None = None
     regresses: tuple[bool, ...] = ()
 
+    def averaged(self, other: MemberScores) -> MemberScores:
+        """Return the mean of what the same members say of the same regions in two looks, member by member."""
+        mean = (self.probabilities + other.probabilities) / 2
+        if self.offsets is None or other.offsets is None:
+            return replace(self, probabilities=mean)
+        return replace(self, probabilities=mean, offsets=(self.offsets + other.offsets) / 2)
+
 
 @dataclass(frozen=True, eq=False)
 class RegionScores:
@@ -169,6 +176,23 @@ class Ensemble:
                 if moves is not None:
                     offsets[place] = moves
         return MemberScores(scores, offsets, regresses) if any(regresses) else MemberScores(scores)
+
+    def score_mirrored(
+        self, image: NDArray[np.uint8], boxes: NDArray[np.float32], *, clock: StageClock | None = None
+    ) -> MemberScores:
+        """Return what every member says of an image's regions when left and right are exchanged.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, as it is.
+            boxes: (N, 4) in its pixels, with area; offsets are for these boxes, too.
+            clock: Adds up the seconds of warp, pooling and network, if given.
+        """
+        width = np.float32(image.shape[1])
+        mirrored = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+        found = self.score(np.ascontiguousarray(image[:, ::-1]), mirrored, clock=clock)
+        if found.offsets is None:
+            return found
+        return replace(found, offsets=found.offsets * np.array([-1, 1, 1, 1], np.float32))
 
     def _score_warped(
         self, image: NDArray[np.uint8], boxes: NDArray[np.float32], clock: StageClock

@@ -216,6 +216,8 @@ class Detector:
             with clock.stage("objectness"):
                 selected = replace(selected, objectness=self.multibox.objectness(pixels, selected.boxes))
         found = self.ensemble.score(pixels, selected.boxes, looks=looked.by_members, clock=clock)
+        if self.settings.mirror:
+            found = found.averaged(self.ensemble.score_mirrored(pixels, selected.boxes, clock=clock))
         height, width = pixels.shape[:2]
         return RegionScores(selected, found.probabilities, found.offsets, found.regresses, (width, height))
 

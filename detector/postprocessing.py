@@ -35,6 +35,7 @@ class DetectionSettings:
         objectness_power: A detection's score is the class's probability times this power of the objectness of its box,
             where a network looked at it; 0: the probability alone, as in R-CNN. `load_detector` takes the checkpoint's.
         box_regression: Whether boxes are moved as the weights say, if they say it; else they are the proposals' own.
+        mirror: Whether each region is seen mirrored, too, and the two answers are averaged: twice the networks' work.
         calibration: What makes a score of 0.5 mean that half of such detections are right; the order of scores stays.
             `load_detector` takes the checkpoint's. None: scores as they come. The score threshold is compared with
             what comes out of it.
@@ -44,7 +45,7 @@ class DetectionSettings:
 
     Raises:
         InputError: A threshold is outside [0, 1], a limit is no whole number or below 1, the power is outside 0..4,
-            box_regression is neither true nor false, or one_name_iou is 0 or outside [0, 1].
+            box_regression or mirror is neither true nor false, or one_name_iou is 0 or outside [0, 1].
     """
 
     score_threshold: float = 0.001
@@ -55,6 +56,7 @@ class DetectionSettings:
     max_detections: int | None = 100
     objectness_power: float = 1.0
     box_regression: bool = True
+    mirror: bool = False
     calibration: ScoreCalibration | None = None
     one_name_iou: float | None = None
 
@@ -69,8 +71,9 @@ class DetectionSettings:
             if not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{name} should be a whole number, at least 1, got {value}")
         check_power(self.objectness_power)
-        if type(self.box_regression) is not bool:
-            raise InputError(f"box_regression should be true or false, got {self.box_regression!r}")
+        for name in ("box_regression", "mirror"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} should be true or false, got {getattr(self, name)!r}")
         if self.one_name_iou is not None and not 0 < self.one_name_iou <= 1:
             raise InputError(f"one_name_iou should be above 0 and at most 1, or None, got {self.one_name_iou}")
 

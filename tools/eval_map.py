@@ -88,6 +88,9 @@ def main(
     ] = None,
     no_objectness: Annotated[bool, typer.Option("--no-objectness", help="The same as --objectness-power 0.")] = False,
     box_regression: Annotated[bool, typer.Option(help="Move boxes as the weights say, where they say it.")] = True,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="See each region mirrored too, and average: twice the networks' work.")
+    ] = False,
     proposals_file: Annotated[
         Path | None, typer.Option("--proposals", help="File made by `propose`, instead of proposing.")
     ] = None,
@@ -125,7 +128,7 @@ def main(
     runs |= {"--output": output, "--proposals": proposals_file, "--max-proposals": max_proposals is not None}
     runs |= {"--iou-threshold": iou_threshold is not None}
     runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
-    runs |= {"--no-box-regression": not box_regression, "--regions": regions}
+    runs |= {"--no-box-regression": not box_regression, "--regions": regions, "--mirror": mirror}
     _check_sources(ground_truth, detections, write_ground_truth, runs)
     if no_objectness and objectness_power:
         raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
@@ -162,7 +165,7 @@ def main(
     else:
         from inception_rcnn.detector.checkpoints import chosen_weights
 
-        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression}
+        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression, "mirror": mirror}
         settings |= {"max_detections": None}  # AP counts every detection; only those of a class are limited
         power = 0.0 if no_objectness else objectness_power
         settings |= {} if power is None else {"objectness_power": power}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,22 @@ def test_the_size_of_batches_does_not_matter(
     )
 
 
+def test_mirrored_looks_are_averaged(detector: Detector, ensemble: Ensemble, photograph: Pixels, boxes: Boxes) -> None:
+    """Of a photograph exchanged left and right, with the boxes there, the same comes out."""
+    width = np.float32(photograph.shape[1])
+    turned = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    seen = detector.with_settings(mirror=True).score(photograph).probabilities
+    plain, exchanged = (
+        ensemble.score(image, there).probabilities
+        for image, there in ((photograph, boxes), (photograph[:, ::-1].copy(), turned))
+    )
+    np.testing.assert_allclose(seen, (plain + exchanged) / 2, atol=1e-6)
+    assert np.abs(plain - exchanged).max() > 1e-3
+    there = Proposals(turned, np.linspace(1, 0, len(turned), dtype=np.float32))
+    same = Detector(lambda image: there, ensemble, replace(detector.settings, mirror=True))
+    np.testing.assert_allclose(same.score(photograph[:, ::-1].copy()).probabilities, seen, atol=1e-5)
+
+
 def test_the_same_image_gives_the_same_answer(quick: Detector, photograph: Pixels) -> None:
     assert entries(quick(photograph)) == entries(quick(photograph.copy()))
 
@@ -260,6 +277,7 @@ def test_settings_can_be_changed_on_a_copy(detector: Detector) -> None:
         ({"max_per_class": None}, "max_per_class should be a whole number, at least 1, got None"),
         ({"max_per_class": 2.5}, "max_per_class should be a whole number, at least 1, got 2.5"),
         ({"max_detections": float("nan")}, "max_detections should be a whole number, at least 1, got nan"),
+        ({"mirror": 1}, "mirror should be true or false, got 1"),
         ({"max_detections": 0}, "max_detections should be a whole number, at least 1, got 0"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from numpy.typing import NDArray
 
@@ -29,7 +30,8 @@ from inception_rcnn.detector import (
 )
 from inception_rcnn.detector import region_classifier as module
 from inception_rcnn.detector.region_pooling import PooledMaps, enlarged_boxes, pooled_input
-from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.structures import InputError, Proposals, clip_boxes
+from inception_rcnn.structures.boxes import decode_boxes, overlap_ratio
 
 Boxes = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -86,6 +88,18 @@ def test_the_trunk_looks_once(pooled: PooledClassifier, photograph: Pixels, boxe
     pooled.score(photograph, boxes)
     hook.remove()
     assert len(looks) == 1
+
+
+def test_a_mirrored_look_moves_boxes_about_as_the_plain_one_does() -> None:
+    """Left is left in both: the shipped network moves loose boxes around the cat to nearly the same places."""
+    ensemble, image = load_detector("coco", "cpu", runtime="torch").ensemble, skimage.data.chelsea()
+    height, width = image.shape[:2]
+    boxes = np.array([[40, 0, 451, 300], [0, 10, 380, 300], [90, 30, 451, 280]], np.float32)
+    plain, mirrored = ensemble.score(image, boxes), ensemble.score_mirrored(image, boxes)
+    assert plain.offsets is not None and mirrored.offsets is not None
+    assert np.abs(plain.offsets[0, :, 0]).min() > 0.3  # each has some way to go, to the left or to the right
+    ways = [clip_boxes(decode_boxes(boxes, one.offsets[0]), width, height) for one in (plain, mirrored)]
+    assert all(overlap_ratio(one, other) > 0.9 for one, other in zip(*ways, strict=True))
 
 
 def test_without_box_regression_there_are_no_offsets(

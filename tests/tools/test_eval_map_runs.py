@@ -386,6 +386,10 @@ def test_power_and_regression_of_the_checkpoint_and_of_the_command(root: Path, m
     assert settings(model) == (1.0, True) and settings(other) == (0.5, True)
     assert settings(other, "--objectness-power", "2") == (2.0, True)
     assert settings(other, "--no-objectness", "--no-box-regression") == (0.0, False)
+    assert run(root, model, "--limit", "1", "--output", "mirrored.safetensors", "--mirror") == 0
+    found = [read_stored_detections(name) for name in (f"kept-{model.stem}.safetensors", "mirrored.safetensors")]
+    assert [one.settings["mirror"] for one in found] == [False, True]
+    assert found[0].found[0][0].scores.tolist() != found[1].found[0][0].scores.tolist()
 
 
 @pytest.mark.parametrize(
