@@ -41,10 +41,11 @@ class MemberScores:
 
     def averaged(self, other: MemberScores) -> MemberScores:
         """Return the mean of what the same members say of the same regions in two looks, member by member."""
-        mean = (self.probabilities + other.probabilities) / 2
+        half = np.float32(0.5)
+        mean = (self.probabilities + other.probabilities) * half
         if self.offsets is None or other.offsets is None:
             return replace(self, probabilities=mean)
-        return replace(self, probabilities=mean, offsets=(self.offsets + other.offsets) / 2)
+        return replace(self, probabilities=mean, offsets=(self.offsets + other.offsets) * half)
 
 
 @dataclass(frozen=True, eq=False)
