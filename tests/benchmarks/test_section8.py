@@ -1,0 +1,57 @@
+"""The table of the paper's section 8: from photographs to lines, and what is left out of some of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from marked_set import MarkedSet
+from section8 import OF_DET, main, named_files, of_classes, without_guitars
+
+from inception_rcnn.datasets import write_coco
+from inception_rcnn.evaluation import Evaluation
+from inception_rcnn.evaluation.bootstrap import Resampled
+from inception_rcnn.evaluation.protocols import evaluate_by
+from inception_rcnn.structures import DetectionTable, GroundTruthTable, InputError
+
+
+def test_lines_of_a_model_there_is_twice_and_of_one_there_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_coco(MarkedSet(tmp_path / "marked", ("person", "cat", "cup")), tmp_path / "data" / "coco_mini", "val")
+    options = ("--data", tmp_path / "data", "--work", tmp_path / "work", "--weights", "six=coco,coco", "--limit", 2)
+    words = [str(word) for word in (*options, "--device", "cpu", "--rows", "coco", "six", "distilled", "paper")]
+    main(words)
+    printed = [line.strip("| ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    lines = dict(line.split(" | ") for line in printed if " | " in line)
+    value = lines["six, coco_mini val"].split(" (")[0]
+    assert float(value) > 20 and f"each alone {value}, {value}" in lines["six, coco_mini val"]
+    assert lines["six over the mean of its 2 members"].startswith("+0.00 (")
+    assert lines["coco_mini val, `coco`"].startswith(f"mAP@0.5 {value} (")
+    assert lines["distilled from the six, coco_mini val"] == lines["six warped, as the paper has it"] == "not trained"
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
+    main(words)
+    assert kept == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}  # nothing ran again
+
+
+def test_without_guitars_is_the_evaluation_of_the_other_photographs() -> None:
+    names = (f"{OF_DET}1", "n03272010_7", f"{OF_DET}2")
+    box = [[0, 0, 9, 9]]
+    truth = GroundTruthTable(("a", "b"), (1, 2, 3), [0, 1, 2], [0, 0, 1], box * 3, image_names=names)
+    found = DetectionTable([1, 0, 1, 2], [0, 0, 1, 1], [0.9, 0.8, 0.7, 0.6], [[20, 20, 30, 30], *box * 3])
+    evaluation = Evaluation(title="", result=evaluate_by("ilsvrc", truth, found), truths=truth, detections=found)
+    assert evaluation.result.map == pytest.approx(0.375)  # a false box first, and one object of two; a false box first
+    assert without_guitars(evaluation).estimate.tolist() == [1.0, 1.0]
+
+
+def test_some_classes_have_the_mean_of_these_alone() -> None:
+    drawn = Resampled(np.array([[0.2, 0.4, np.nan]]), np.array([0.3, 0.5, np.nan]))
+    chosen = of_classes(drawn, np.array([False, True, True]))
+    assert chosen.map.tolist() == [0.4] and np.nanmean(chosen.estimate) == 0.5
+
+
+def test_weights_are_named() -> None:
+    assert named_files(["a=x,y", "b=z"]) == {"a": ["x", "y"], "b": ["z"]}
+    with pytest.raises(InputError, match="--weights should be NAME=FILE"):
+        named_files(["x.safetensors"])
