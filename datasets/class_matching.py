@@ -110,11 +110,15 @@ def coco_classes() -> tuple[str, ...]:
 
 
 @cache
-def _rows() -> tuple[dict[str, str], ...]:
-    """Return the table: a row for each class of COCO, or for each class of ILSVRC DET that it overlaps."""
-    path = Path(__file__).with_name("class_equivalents.tsv")
-    with open(path, encoding="utf-8", newline="") as file:
+def class_table(name: str) -> tuple[dict[str, str], ...]:
+    """Return the rows of a table of classes beside this module, by the names of its columns."""
+    with open(Path(__file__).with_name(name), encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _rows() -> tuple[dict[str, str], ...]:
+    """Return a row for each class of COCO, or for each class of ILSVRC DET that it overlaps."""
+    return class_table("class_equivalents.tsv")
 
 
 @cache

@@ -11,12 +11,10 @@ a bird, and its only people are a ballplayer, a groom and a scuba diver.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
-from inception_rcnn.datasets.class_matching import other_names
+from inception_rcnn.datasets.class_matching import class_table, other_names
 
 
 def imagenet_outputs(names: Sequence[str]) -> tuple[tuple[int, ...], ...]:
@@ -41,11 +39,9 @@ def imagenet_synsets() -> tuple[str, ...]:
     return tuple(row["wnid"] for row in _rows())
 
 
-@cache
 def _rows() -> tuple[dict[str, str], ...]:
-    path = Path(__file__).with_name("imagenet_classes.tsv")
-    with open(path, encoding="utf-8", newline="") as file:
-        return tuple(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    """Return a row for each of the 1000 outputs."""
+    return class_table("imagenet_classes.tsv")
 
 
 @cache
