@@ -38,12 +38,13 @@ from inception_rcnn.datasets import open_dataset
 from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PoolingSpec
 from inception_rcnn.detector.training.initial_weights import pretrained_network, pretrained_pooled
-from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
-from inception_rcnn.detector.training.pooled_step import PooledTuning
-from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings
+from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSettings
+from inception_rcnn.detector.training.pooled.step import PooledTuning
+from inception_rcnn.detector.training.pooled.trainer import PooledTrainer, PooledTrainingSettings
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.trainer import AS_THEY_ARE, FineTuneSettings, WarpedTrainer
+from inception_rcnn.detector.training.warped.step import FineTuning
+from inception_rcnn.detector.training.warped.trainer import AS_THEY_ARE, FineTuneSettings, WarpedTrainer
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.structures import GroundTruth, GroundTruthTable, Proposals, load_image, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, Subset

@@ -24,11 +24,11 @@ from inception_rcnn.detector import DetectionSettings, Detector, Ensemble
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of
 from inception_rcnn.detector.region_pooling import PoolingSpec
 from inception_rcnn.detector.training.initial_weights import pretrained_pooled
-from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings, stored_side
-from inception_rcnn.detector.training.pooled_step import PooledTuning
-from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings
+from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSettings, stored_side
+from inception_rcnn.detector.training.pooled.step import PooledTuning
+from inception_rcnn.detector.training.pooled.trainer import PooledTrainer, PooledTrainingSettings
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.proposals.stored import proposals_from_file

@@ -118,10 +118,11 @@ def one_gradient(folder: Path) -> Callable[[], object]:
     from inception_rcnn.detector import ClassifierDescription
     from inception_rcnn.detector.region_classifier import REGION_INPUT
     from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
-    from inception_rcnn.detector.training.sampling import SamplingSettings
+    from inception_rcnn.detector.training.run import TrainingTask
+    from inception_rcnn.detector.training.settings import TrainingSettings
     from inception_rcnn.detector.training.sources import TrainingSource
-    from inception_rcnn.detector.training.step import TrainingSettings
-    from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
+    from inception_rcnn.detector.training.warped.sampling import SamplingSettings
+    from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
     from inception_rcnn.structures import Proposals
 
     _write_set(folder)
@@ -144,14 +145,16 @@ def one_gradient(folder: Path) -> Callable[[], object]:
     def walk() -> None:
         with patch.object(torch.optim.SGD, "step", stop), suppress(FirstUpdate):
             fine_tune(
-                [TrainingSource("walk", dataset, lambda: [proposals])],
-                lambda image: proposals,
-                start,
-                description,
+                TrainingTask(
+                    sources=[TrainingSource("walk", dataset, lambda: [proposals])],
+                    propose=lambda image: proposals,
+                    start=start,
+                    description=description,
+                    runtime=runtime,
+                    output=folder / "run",
+                    quiet=True,
+                ),
                 settings,
-                runtime,
-                folder / "run",
-                quiet=True,
             )
 
     return walk

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.detector.region_classifier import ClassifierDescription
     from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-    from inception_rcnn.detector.training.distillation import DistillationSettings
     from inception_rcnn.detector.training.distributed import Team
+    from inception_rcnn.detector.training.pooled.distillation import DistillationSettings
     from inception_rcnn.detector.training.record import RecordSettings
-    from inception_rcnn.detector.training.run import FineTuned
+    from inception_rcnn.detector.training.run import FineTuned, TrainingTask
     from inception_rcnn.detector.training.sources import TrainingSource
     from inception_rcnn.proposals.proposer import Proposer
     from inception_rcnn.structures import Proposals
@@ -77,9 +77,9 @@ def warped_training(job: Job, given: Mapping[str, Any], *, paper: bool) -> FineT
     """Fine-tune a classifier whose regions are warped."""
     from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.training.initial_weights import pretrained_network
-    from inception_rcnn.detector.training.sampling import SamplingSettings
-    from inception_rcnn.detector.training.step import TrainingSettings
-    from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
+    from inception_rcnn.detector.training.settings import TrainingSettings
+    from inception_rcnn.detector.training.warped.sampling import SamplingSettings
+    from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
 
     images = job.sets[0].dataset
     start = pretrained_network(job.weights, images.class_names, seed=job.seed)
@@ -105,17 +105,19 @@ def warped_training(job: Job, given: Mapping[str, Any], *, paper: bool) -> FineT
         lrn=job.described is None or job.described.lrn,
     )
     return fine_tune(
-        _sources(job),
-        job.proposer,
-        start,
-        description,
+        TrainingTask(
+            sources=_sources(job),
+            propose=job.proposer,
+            start=start,
+            description=description,
+            runtime=job.runtime,
+            output=job.output,
+            val=job.val,
+            record=job.record,
+            team=job.team,
+            quiet=job.quiet,
+        ),
         settings,
-        job.runtime,
-        job.output,
-        val=job.val,
-        record=job.record,
-        team=job.team,
-        quiet=job.quiet,
     )
 
 
@@ -123,8 +125,8 @@ def pooled_training(job: Job, given: Mapping[str, Any]) -> FineTuned:
     """Train a classifier whose regions are read off one map."""
     from inception_rcnn.detector.region_pooling import PoolingSpec
     from inception_rcnn.detector.training.initial_weights import pretrained_pooled
-    from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings, stored_side
-    from inception_rcnn.detector.training.pooled_trainer import PooledTrainingSettings, train_pooled
+    from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSettings, stored_side
+    from inception_rcnn.detector.training.pooled.trainer import PooledTrainingSettings, train_pooled
     from inception_rcnn.detector.training.sources import classes_to_train
 
     before = job.described if job.described is not None and job.described.pooling is not None else None
@@ -165,18 +167,20 @@ def pooled_training(job: Job, given: Mapping[str, Any]) -> FineTuned:
     if names != job.sets[0].dataset.class_names and job.team.leads:
         typer.echo(f"the {len(names)} classes of {job.weights}; --own-classes for those of {job.sets[0].name} alone")
     return train_pooled(
-        _sources(job),
-        job.proposer,
-        start,
-        description,
+        TrainingTask(
+            sources=_sources(job),
+            propose=job.proposer,
+            start=start,
+            description=description,
+            runtime=job.runtime,
+            output=job.output,
+            val=job.val,
+            record=job.record,
+            team=job.team,
+            quiet=job.quiet,
+        ),
         settings,
-        job.runtime,
-        job.output,
         teachers=_teachers(given.get("teacher", ()), names),
-        val=job.val,
-        record=job.record,
-        team=job.team,
-        quiet=job.quiet,
     )
 
 
@@ -186,7 +190,7 @@ def _distillation(given: Mapping[str, Any]) -> DistillationSettings:
     Raises:
         typer.BadParameter: It is said how, and there is none.
     """
-    from inception_rcnn.detector.training.distillation import DistillationSettings
+    from inception_rcnn.detector.training.pooled.distillation import DistillationSettings
 
     options = picked(given, ("teacher_share", "teacher_temperature"))
     if options and not given.get("teacher"):
@@ -220,7 +224,7 @@ def _teachers(weights: Sequence[str], class_names: tuple[str, ...]) -> list[Pool
 def _schedule(given: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:
     """Return what was given of schedule and optimizer, for the network that will learn."""
     from inception_rcnn.backbones import STAGES
-    from inception_rcnn.detector.training.step import parts_of
+    from inception_rcnn.detector.training.settings import parts_of
 
     chosen = picked(given, _OF_SCHEDULE)
     if "head_only" not in given:

@@ -30,7 +30,7 @@ from inception_rcnn.detector.checkpoints import (
 from inception_rcnn.detector.imagenet_head import imagenet_layer, warm_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-from inception_rcnn.detector.training.sampling import RegionSampler, cut_batch
+from inception_rcnn.detector.training.warped.sampling import RegionSampler, cut_batch
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.progress import progress_bar

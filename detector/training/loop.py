@@ -21,8 +21,8 @@ from inception_rcnn.backbones.training_time import iterations_in, iterations_wit
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs
-from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.detector.training.validation import Validation
 from inception_rcnn.structures import InceptionError, InputError
 

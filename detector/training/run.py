@@ -25,8 +25,8 @@ from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
+from inception_rcnn.detector.training.settings import frozen_parts
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import frozen_parts
 from inception_rcnn.detector.training.threshold import MeasuredThreshold, measure_threshold, split_rows
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
@@ -83,6 +83,9 @@ class TrainingTask(Generic[Network]):
     record: RecordSettings = field(default_factory=RecordSettings)
     team: Team = ALONE
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "quiet", self.quiet or not self.team.leads)  # one process shows progress for all
 
 
 def trained(

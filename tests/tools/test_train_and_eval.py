@@ -177,7 +177,7 @@ def test_every_format_can_be_trained_on(
         given.extend([sources[0], others[2], options["val"]])
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.warped.trainer.fine_tune", remember)
     write_voc(open_dataset("coco", root, "val"), tmp_path / "voc", "train")
     where = (
         "--root",

@@ -197,7 +197,7 @@ def test_nothing_of_later_papers_is_in_paper(
         given.extend(arguments)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.trainer.fine_tune", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.warped.trainer.fine_tune", remember)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, "--output", tmp_path, "--paper") == 0
     settings = given[4]
@@ -276,7 +276,7 @@ def test_every_setting_arrives(
         given.update(sources=sources, start=start, description=description, settings=settings, record=record)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.pooled.trainer.train_pooled", remember)
     numbers = ("--iterations", 9, "--learning-rate", 0.01, "--warm-up", 3, "--train-from", "4c", "--averaging", 0.9)
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
@@ -332,7 +332,7 @@ def test_the_shipped_model_is_trained_on_as_it_is_by_default(
         given.extend(arguments)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.pooled_trainer.train_pooled", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.pooled.trainer.train_pooled", remember)
     assert run("train", "--root", roots[0], "--output", tmp_path, "--device", "cpu") == 0
     shipped, description = read_classifier_description("coco"), given[3]
     assert given[2].knows_classes and description.class_names == shipped.class_names

@@ -10,13 +10,13 @@ import torch
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import PoolingSpec
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distillation import (
+from inception_rcnn.detector.training.pooled.distillation import (
     Answer,
     DistillationSettings,
     Teachers,
     teacher_losses,
 )
-from inception_rcnn.detector.training.pooled_step import DeviceBatch
+from inception_rcnn.detector.training.pooled.step import DeviceBatch
 from inception_rcnn.structures import InputError
 
 CPU = Runtime(torch.device("cpu"), torch.float32, 8)

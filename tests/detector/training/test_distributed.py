@@ -23,14 +23,15 @@ from inception_rcnn.detector import ClassifierDescription, PooledNetwork, Poolin
 from inception_rcnn.detector.region_classifier import REGION_INPUT
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
-from inception_rcnn.detector.training.pooled_sampling import PooledBatch, PooledSamplingSettings
-from inception_rcnn.detector.training.pooled_step import PooledTuning
-from inception_rcnn.detector.training.pooled_trainer import PooledTrainingSettings, train_pooled
+from inception_rcnn.detector.training.pooled.sampling import PooledBatch, PooledSamplingSettings
+from inception_rcnn.detector.training.pooled.step import PooledTuning
+from inception_rcnn.detector.training.pooled.trainer import PooledTrainingSettings, train_pooled
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.sampling import SamplingSettings
+from inception_rcnn.detector.training.run import TrainingTask
+from inception_rcnn.detector.training.settings import TrainingSettings, region_weights
 from inception_rcnn.detector.training.sources import TrainingSource
-from inception_rcnn.detector.training.step import TrainingSettings, region_weights
-from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
+from inception_rcnn.detector.training.warped.sampling import SamplingSettings
+from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
 from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.jobs import Share
 
@@ -68,7 +69,18 @@ def pooled(folder: Path, output: Path, team: Team = ALONE) -> PooledNetwork:
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=SPEC, box_regression=True)
     source = TrainingSource("marked", dataset, dataset.propose_set)
     options: Any = {"val": dataset, "record": RECORD, "team": team, "quiet": True}
-    train_pooled([source], anywhere, start, description, settings, CPU, output, **options)
+    train_pooled(
+        TrainingTask(
+            sources=[source],
+            propose=anywhere,
+            start=start,
+            description=description,
+            runtime=CPU,
+            output=output,
+            **options,
+        ),
+        settings,
+    )
     return before
 
 
@@ -88,7 +100,20 @@ def warped(folder: Path, output: Path, team: Team = ALONE) -> GoogLeNet:
     description = ClassifierDescription(NAMES, replace(REGION_INPUT, side=64))
     source = TrainingSource("marked", dataset, dataset.propose_set)
     record = RecordSettings(log_every=2)
-    fine_tune([source], anywhere, start, description, settings, CPU, output, record=record, team=team, quiet=True)
+    fine_tune(
+        TrainingTask(
+            sources=[source],
+            propose=anywhere,
+            start=start,
+            description=description,
+            runtime=CPU,
+            output=output,
+            record=record,
+            team=team,
+            quiet=True,
+        ),
+        settings,
+    )
     return before
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inception_rcnn.detector.training.pooled_sampling import (
+from inception_rcnn.detector.training.pooled.sampling import (
     PooledSampler,
     PooledSamplingSettings,
     canvas_shape,

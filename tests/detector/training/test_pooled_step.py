@@ -16,15 +16,15 @@ from torch.nn import functional
 from inception_rcnn.backbones import CAFFE_INPUT
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import PooledNetwork
-from inception_rcnn.detector.training.pooled_sampling import INTERPOLATIONS, PooledBatch
-from inception_rcnn.detector.training.pooled_step import (
+from inception_rcnn.detector.training.pooled.sampling import INTERPOLATIONS, PooledBatch
+from inception_rcnn.detector.training.pooled.step import (
     DeviceBatch,
     PooledTuning,
     StoredPhotographs,
     region_losses,
     to_device,
 )
-from inception_rcnn.detector.training.step import TrainingSettings
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.structures import InceptionError, InputError
 from inception_rcnn.structures.boxes import encode_boxes
 from inception_rcnn.structures.images import resize_image
@@ -357,7 +357,7 @@ def test_of_hard_examples_only_those_of_the_largest_loss_count(
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inception_rcnn.detector.training.pooled_step.region_losses", watched)
+        patch.setattr("inception_rcnn.detector.training.pooled.step.region_losses", watched)
         some = tuning(make_pooled(1), cpu, hard_examples=2).step(batch)["loss"]
         all_of_them = tuning(make_pooled(1), cpu).step(batch)["loss"]
     torch.testing.assert_close(each[0], each[1])

@@ -19,15 +19,15 @@ from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint, training_time
 from inception_rcnn.backbones.training_log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
 from inception_rcnn.detector.checkpoints import read_classifier_description
-from inception_rcnn.detector.training import pooled_trainer
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, pretrained_pooled
-from inception_rcnn.detector.training.pooled_sampling import PooledSamplingSettings
-from inception_rcnn.detector.training.pooled_step import PooledTuning
-from inception_rcnn.detector.training.pooled_trainer import PooledTrainer, PooledTrainingSettings, train_pooled
+from inception_rcnn.detector.training.pooled import trainer as pooled_trainer
+from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSettings
+from inception_rcnn.detector.training.pooled.step import PooledTuning
+from inception_rcnn.detector.training.pooled.trainer import PooledTrainer, PooledTrainingSettings, train_pooled
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.run import FineTuned
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.structures import CheckpointError, InceptionError, InputError, Proposals
 from inception_rcnn.structures.dataset import photograph_checksums
 from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
@@ -79,7 +79,20 @@ def train(
     given = [TrainingSource("marked", dataset, dataset.propose_set)] if sources is None else sources
     settings = replace(SETTINGS, **changes)
     propose = nothing if record.validate_every is None else anywhere
-    return train_pooled(given, propose, start, description, settings, CPU, output, val=val, record=record, quiet=True)
+    return train_pooled(
+        TrainingTask(
+            sources=given,
+            propose=propose,
+            start=start,
+            description=description,
+            runtime=CPU,
+            output=output,
+            val=val,
+            record=record,
+            quiet=True,
+        ),
+        settings,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +141,18 @@ def test_the_model_lists_the_photographs_it_saw_and_those_that_its_start_did(
     description = ClassifierDescription(NAMES, CAFFE_INPUT, pooling=SPEC, box_regression=True, seen=(theirs,))
     settings = replace(SETTINGS, training=replace(SETTINGS.training, iterations=1))
     held = [TrainingSource("marked", dataset, dataset.propose_set), replace(source, rows=(1,))]
-    made = train_pooled(held, nothing, start, description, settings, CPU, tmp_path / "run", quiet=True)
+    made = train_pooled(
+        TrainingTask(
+            sources=held,
+            propose=nothing,
+            start=start,
+            description=description,
+            runtime=CPU,
+            output=tmp_path / "run",
+            quiet=True,
+        ),
+        settings,
+    )
     assert read_classifier_description(made.path).seen == (
         SeenPart.of_files("marked", checksums),
         SeenPart.of_files("some", photograph_checksums(other)[1:]),
@@ -171,7 +195,18 @@ def test_thirty_iterations_on_photographs_lower_the_loss_and_the_detector_can_be
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pooled_trainer, "PooledTrainer", Watched)
         source = TrainingSource("marked", dataset, dataset.propose_set)
-        made = train_pooled([source], nothing, start, description, settings, CPU, tmp_path / "out", quiet=True)
+        made = train_pooled(
+            TrainingTask(
+                sources=[source],
+                propose=nothing,
+                start=start,
+                description=description,
+                runtime=CPU,
+                output=tmp_path / "out",
+                quiet=True,
+            ),
+            settings,
+        )
     assert len(losses) == 30 and np.mean(losses[-6:]) < 0.6 * np.mean(losses[:6])
     detector = load_detector(made.path, "cpu", runtime="torch").with_settings(score_threshold=0.01)
     photograph, boxes = marked("chelsea")
@@ -405,7 +440,18 @@ def test_a_network_that_is_not_what_is_described_is_refused(dataset: MarkedSet, 
     start = PretrainedNetwork(PooledNetwork(3, SPEC), False, {})
     source = TrainingSource("marked", dataset, dataset.propose_set)
     with pytest.raises(InputError, match="a classifier of 2 classes has one output more, for background; this network"):
-        train_pooled([source], nothing, start, description, SETTINGS, CPU, tmp_path / "out", quiet=True)
+        train_pooled(
+            TrainingTask(
+                sources=[source],
+                propose=nothing,
+                start=start,
+                description=description,
+                runtime=CPU,
+                output=tmp_path / "out",
+                quiet=True,
+            ),
+            SETTINGS,
+        )
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_batch(

@@ -10,7 +10,7 @@ import pytest
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.detector.region_warp import warp_regions
 from inception_rcnn.detector.training.region_labels import LabelledRegions
-from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.warped.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
 

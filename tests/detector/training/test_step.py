@@ -18,7 +18,8 @@ from torch.nn import functional
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.backbones.training import TrainingRun
 from inception_rcnn.detector import Runtime, warp_regions
-from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
+from inception_rcnn.detector.training.settings import TrainingSettings
+from inception_rcnn.detector.training.warped.step import FineTuning
 from inception_rcnn.structures import CheckpointError, InceptionError, InputError
 
 LABELS = np.array([0, 1, 2, 3, 3, 3], dtype=np.int64)

@@ -14,12 +14,12 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import ClassifierDescription, load_region_classifier
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
-from inception_rcnn.detector.training.run import FineTuned
-from inception_rcnn.detector.training.sampling import SamplingSettings
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingSource
-from inception_rcnn.detector.training.step import TrainingSettings
 from inception_rcnn.detector.training.threshold import held_out_rows, measure_threshold, some_images, split_rows
-from inception_rcnn.detector.training.trainer import FineTuneSettings, fine_tune
+from inception_rcnn.detector.training.warped.sampling import SamplingSettings
+from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
 from inception_rcnn.structures import CheckpointError, Detections, GroundTruth, GroundTruthTable, Proposals
 from inception_rcnn.structures.files import write_whole
 
@@ -170,15 +170,17 @@ def train(
         start = PretrainedNetwork(make_network(1), False, {})
         output = tmp_path / "out"
         return fine_tune(
-            [TrainingSource("squares", images, lambda: given)],
-            propose,
-            start,
-            description,
+            TrainingTask(
+                sources=[TrainingSource("squares", images, lambda: given)],
+                propose=propose,
+                start=start,
+                description=description,
+                runtime=cpu,
+                output=output,
+                quiet=True,
+                **options,
+            ),
             settings,
-            cpu,
-            output,
-            quiet=True,
-            **options,
         )
 
     return run

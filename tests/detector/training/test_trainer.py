@@ -19,10 +19,12 @@ from inception_rcnn.detector import ClassifierDescription, Runtime, load_detecto
 from inception_rcnn.detector.checkpoints import read_classifier_description
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, frozen_features, start_linear
 from inception_rcnn.detector.training.region_labels import LabelledRegions
-from inception_rcnn.detector.training.sampling import RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.run import TrainingTask
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.trainer import AS_THEY_ARE, FineTuneSettings, fine_tune
+from inception_rcnn.detector.training.warped.sampling import RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.warped.step import FineTuning
+from inception_rcnn.detector.training.warped.trainer import AS_THEY_ARE, FineTuneSettings, fine_tune
 from inception_rcnn.structures import CheckpointError, GroundTruth, GroundTruthTable, InputError, Proposals, load_image
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.files import sha256_of
@@ -122,7 +124,18 @@ def train(
         described = replace(description, class_names=images.class_names)
         settings = replace(SETTINGS, **changes)
         sources = [TrainingSource("marked", images, lambda: given)]
-        found = fine_tune(sources, nothing, start, described, settings, cpu, output, quiet=True)
+        found = fine_tune(
+            TrainingTask(
+                sources=sources,
+                propose=nothing,
+                start=start,
+                description=described,
+                runtime=cpu,
+                output=output,
+                quiet=True,
+            ),
+            settings,
+        )
         assert found.threshold.value == description.score_threshold  # nothing can be measured
         assert "of fewer than 50 images none are held out" in found.threshold.origin
         return found.path
@@ -283,7 +296,18 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
 ) -> None:
     def run(proposals: list[Proposals], network: GoogLeNet, described: ClassifierDescription = description) -> None:
         start, sources = PretrainedNetwork(network, False, {}), [TrainingSource("marked", dataset, lambda: proposals)]
-        fine_tune(sources, nothing, start, described, SETTINGS, cpu, tmp_path / "out", quiet=True)
+        fine_tune(
+            TrainingTask(
+                sources=sources,
+                propose=nothing,
+                start=start,
+                description=described,
+                runtime=cpu,
+                output=tmp_path / "out",
+                quiet=True,
+            ),
+            SETTINGS,
+        )
 
     network = make_network(1)
     with pytest.raises(InputError, match="proposals of 2 images, the data set has 3"):

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.pooled_step import DeviceBatch
+from inception_rcnn.detector.training.pooled.step import DeviceBatch
 from inception_rcnn.structures import InputError
 
 

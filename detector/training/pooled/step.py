@@ -24,8 +24,8 @@ from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
-from inception_rcnn.detector.training.pooled_sampling import INTERPOLATIONS, PooledBatch, canvas_shape
-from inception_rcnn.detector.training.step import (
+from inception_rcnn.detector.training.pooled.sampling import INTERPOLATIONS, PooledBatch, canvas_shape
+from inception_rcnn.detector.training.settings import (
     TrainingSettings,
     class_losses,
     frozen_parts,

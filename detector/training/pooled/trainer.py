@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,24 +18,20 @@ from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distillation import DistillationSettings, Teachers
 from inception_rcnn.detector.training.distributed import ALONE, Team
-from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
-from inception_rcnn.detector.training.pooled_sampling import (
+from inception_rcnn.detector.training.pooled.distillation import DistillationSettings, Teachers
+from inception_rcnn.detector.training.pooled.sampling import (
     PooledBatch,
     PooledSampler,
     PooledSamplingSettings,
     canvas_shape,
 )
-from inception_rcnn.detector.training.pooled_step import DeviceBatch, PooledTuning, StoredPhotographs, to_device
-from inception_rcnn.detector.training.record import RecordSettings
+from inception_rcnn.detector.training.pooled.step import DeviceBatch, PooledTuning, StoredPhotographs, to_device
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained
-from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import TrainingSettings
-from inception_rcnn.detector.training.validation import Propose
+from inception_rcnn.detector.training.settings import TrainingSettings
+from inception_rcnn.detector.training.sources import TrainingPhotographs
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.jobs import available_processors
 
 Drawn = tuple[PooledBatch, NDArray[np.uint8] | None]  # a batch, and its photographs where they are read ahead
@@ -77,63 +72,51 @@ class PooledTrainingSettings(LoopSettings):
 
 
 def train_pooled(
-    sources: Sequence[TrainingSource],
-    propose: Propose,
-    start: PretrainedNetwork[PooledNetwork],
-    description: ClassifierDescription,
-    settings: PooledTrainingSettings,
-    runtime: Runtime,
-    output: Path,
-    *,
-    teachers: Sequence[PooledNetwork] = (),
-    val: DetectionDataset | None = None,
-    record: RecordSettings | None = None,
-    team: Team = ALONE,
-    quiet: bool = False,
+    task: TrainingTask[PooledNetwork], settings: PooledTrainingSettings, *, teachers: Sequence[PooledNetwork] = ()
 ) -> FineTuned:
-    """Train, measure the score threshold, and return the result, `output`/model.safetensors.
+    """Train, measure the score threshold, and return the result, `model.safetensors` in the task's output.
 
     Args:
+        task: What is given.
         settings: How to train.
         teachers: Trained networks of the same classes, whose answers it learns too.
-        sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
-        InputError: As `trained`.
+        InputError: As `trained`, or there are too few photographs in a batch for all processes.
         CheckpointError: As `trained`.
     """
-    team.part(settings.sampling.photographs, "photographs")  # refuses too few for all processes
-    task = TrainingTask(
-        sources=sources,
-        propose=propose,
-        start=start,
-        description=description,
-        runtime=runtime,
-        output=output,
-        val=val,
-        record=record or RecordSettings(),
-        team=team,
-        quiet=quiet or not team.leads,
-    )
+    task.team.part(settings.sampling.photographs, "photographs")
+    network = task.start.network
     how: dict[str, Any] = {
         "sampling": asdict(settings.sampling),
         "best": settings.best,
         "smoothing": settings.smoothing,
-        "pooling": start.network.spec.to_dict(),
+        "pooling": network.spec.to_dict(),
     }
     if teachers:
         how["distillation"] = asdict(settings.distillation)
         how["teachers"] = [tensors_checksum(one.state_dict()) for one in teachers]
+
+    def trainer_of(photographs: TrainingPhotographs, described: ClassifierDescription) -> PooledTrainer:
+        return PooledTrainer(
+            photographs,
+            network,
+            described,
+            settings,
+            task.runtime,
+            teachers=teachers,
+            team=task.team,
+            quiet=task.quiet,
+        )
+
     return trained(
         task,
         settings,
         how,
-        tensors_checksum(start.network.state_dict()),
+        tensors_checksum(network.state_dict()),
         stored_side=settings.sampling.stored_side,
         best=settings.best,
-        trainer_of=lambda photographs, described: PooledTrainer(
-            photographs, start.network, described, settings, runtime, teachers=teachers, team=team, quiet=task.quiet
-        ),
+        trainer_of=trainer_of,
     )
 
 

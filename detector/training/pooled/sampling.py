@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.detector.training.distributed import Part
 from inception_rcnn.detector.training.region_labels import LabelledRegions
-from inception_rcnn.detector.training.sampling import HARD_OVERLAP
+from inception_rcnn.detector.training.warped.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import encode_boxes
 

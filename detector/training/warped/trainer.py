@@ -6,7 +6,6 @@ fine_tune: sources --TrainingPhotographs--> RegionSampler --draw, cut_batch (ahe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,15 +19,14 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.training.distributed import ALONE, Team
-from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, start_linear
+from inception_rcnn.detector.training.initial_weights import start_linear
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
-from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained
-from inception_rcnn.detector.training.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
-from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
-from inception_rcnn.detector.training.step import FineTuning, TrainingSettings
-from inception_rcnn.detector.training.validation import Propose
-from inception_rcnn.structures.dataset import DetectionDataset, ImageCache
+from inception_rcnn.detector.training.settings import TrainingSettings
+from inception_rcnn.detector.training.sources import TrainingPhotographs
+from inception_rcnn.detector.training.warped.sampling import Batch, RegionSampler, SamplingSettings, cut_batch
+from inception_rcnn.detector.training.warped.step import FineTuning
+from inception_rcnn.structures.dataset import ImageCache
 
 AS_THEY_ARE: Final = 2**31  # long side beyond which photographs are reduced: none is
 Drawn = tuple[Batch, NDArray[np.uint8]]  # a batch, and its crops
@@ -51,47 +49,23 @@ class FineTuneSettings(LoopSettings):
         self.check_hard_examples(self.sampling.foreground + self.sampling.background)
 
 
-def fine_tune(
-    sources: Sequence[TrainingSource],
-    propose: Propose,
-    start: PretrainedNetwork[GoogLeNet],
-    description: ClassifierDescription,
-    settings: FineTuneSettings,
-    runtime: Runtime,
-    output: Path,
-    *,
-    val: DetectionDataset | None = None,
-    record: RecordSettings | None = None,
-    team: Team = ALONE,
-    quiet: bool = False,
-) -> FineTuned:
-    """Train, measure the score threshold, and return the result, `output`/model.safetensors.
+def fine_tune(task: TrainingTask[GoogLeNet], settings: FineTuneSettings) -> FineTuned:
+    """Train, measure the score threshold, and return the result, `model.safetensors` in the task's output.
 
-    `output` also keeps `linear.safetensors`, the linear softmax on frozen features, if that is the start.
+    The output also keeps `linear.safetensors`, the linear softmax on frozen features, if that is the start.
 
     Args:
+        task: What is given.
         settings: How to train.
-        sources, propose, start, description, runtime, output, val, record, team, quiet: See `TrainingTask`.
 
     Raises:
-        InputError: As `trained`.
+        InputError: As `trained`, or there are too few regions in a batch for all processes.
         CheckpointError: As `trained`.
     """
-    team.part(settings.sampling.foreground + settings.sampling.background, "regions")
-    task = TrainingTask(
-        sources=sources,
-        propose=propose,
-        start=start,
-        description=description,
-        runtime=runtime,
-        output=output,
-        val=val,
-        record=record or RecordSettings(),
-        team=team,
-        quiet=quiet or not team.leads,
-    )
-    weights = start.network.state_dict()
-    known = {name: one for name, one in weights.items() if start.knows_classes or not name.startswith("classifier.")}
+    task.team.part(settings.sampling.foreground + settings.sampling.background, "regions")
+    network, knows = task.start.network, task.start.knows_classes
+    weights = network.state_dict()
+    known = {name: one for name, one in weights.items() if knows or not name.startswith("classifier.")}
     return trained(
         task,
         settings,
@@ -100,7 +74,7 @@ def fine_tune(
         stored_side=AS_THEY_ARE,
         best=None,
         trainer_of=lambda photographs, described: WarpedTrainer(
-            photographs, start.network, described, settings, runtime, team=team, quiet=task.quiet
+            photographs, network, described, settings, task.runtime, team=task.team, quiet=task.quiet
         ),
     )
 

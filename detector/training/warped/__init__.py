@@ -1,0 +1,1 @@
+"""Training regions that are warped, each by itself: batches of regions, the step on them."""
