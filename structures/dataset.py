@@ -61,6 +61,21 @@ class DetectionDataset(Protocol):
         """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
 
 
+def dataset_name(dataset: DetectionDataset) -> str:
+    """Return what a data set is called in messages and summaries, such as "voc2007/train".
+
+    That is the name of its folder and the part, where it has them as `root` and `split`, as all readers do; where the
+    folder lies concerns nobody. Others have their own `name`, or none.
+    """
+    if isinstance(dataset, Subset):
+        return dataset_name(dataset.dataset)
+    root, split = getattr(dataset, "root", None), getattr(dataset, "split", None)
+    if root is None:
+        return str(getattr(dataset, "name", "data"))
+    folder = Path(root).name or Path(root).resolve().name
+    return f"{folder}/{split}" if split else folder
+
+
 @dataclass(frozen=True, eq=False)
 class Subset:
     """Some photographs of a data set, as a data set.

@@ -26,8 +26,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,24 +37,12 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
-from inception_rcnn.tools.training_sets import TrainingSet, one_for_each, open_part, open_sets, stored_names
-from inception_rcnn.tools.training_ways import (
-    OF_POOL,
-    OF_RECORD,
-    OF_WARP,
-    Job,
-    option_name,
-    picked,
-    pooled_training,
-    warped_training,
-)
+from inception_rcnn.tools.training_sets import TrainingSet, one_for_each, open_part, open_sets
 
 if TYPE_CHECKING:
-    from inception_rcnn.detector.region_classifier import ClassifierDescription
-    from inception_rcnn.proposals.proposer import Proposer
-    from inception_rcnn.structures import Proposals
     from inception_rcnn.structures.dataset import DetectionDataset
 
+_OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
 # Where the help has an option.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
 _RECORD = "What is written on the way"
@@ -236,76 +223,49 @@ def main(
 ) -> None:
     """Parse, call, print."""
     given = {name: value for name, value in locals().items() if value is not None}
-    import torch
-
-    from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-    from inception_rcnn.detector.checkpoints import chosen_weights
-    from inception_rcnn.detector.training.distributed import Team
-    from inception_rcnn.detector.training.initial_weights import classifier_behind
+    from inception_rcnn.detector.training.fine_tuning import OptionError, TrainingOptions, trained_detector
     from inception_rcnn.detector.training.record import RecordSettings
-    from inception_rcnn.proposals import ProposalSettings, Proposer
     from inception_rcnn.structures.jobs import Share
 
-    record = RecordSettings(**picked(given, OF_RECORD))
+    record = RecordSettings(**{name: given[name] for name in _OF_RECORD if name in given})
     if schedule is not None:
         check_known("--schedule", schedule, ("cosine", "paper-step"))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
-    weights = pretrained or str(chosen_weights(None, "warp" if paper else regions)[0])
-    described = classifier_behind(weights)
-    way = _way(described, given)
-    keep_freed_memory()
-    share = Share.from_environment(os.environ)
-    runtime = choose_runtime(share.device(device, torch.cuda.device_count()))
+    if validate_on is not None and validate_every is None:
+        raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
+    for name, kind in (("scales", float), ("cells", int)):
+        if name in given:
+            given[name] = _numbers(name, given[name], kind)
     sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
-    files = one_for_each("--proposals", proposals_file or [], len(sets))
     val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
-    proposer = Proposer.load(ProposalSettings(**picked(given, ("source", "multibox"))), runtime)
-    propose_sets = [
-        partial(_proposals, one.dataset, proposer, file, output / stored, quiet=quiet)
-        for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
-    ]
-    with Team.joined(share, runtime.device) as team:
-        job = Job(
-            sets, propose_sets, proposer, weights, described, val, runtime, output, licence, seed, record, team, quiet
+    try:
+        made = trained_detector(
+            [one.dataset for one in sets],
+            output,
+            pretrained=pretrained,
+            regions=regions,
+            paper=paper,
+            val=val,
+            proposals=one_for_each("--proposals", proposals_file or [], len(sets)),
+            source=source,
+            multibox=multibox,
+            device=device,
+            seed=seed,
+            licence=licence,
+            record=record,
+            quiet=quiet,
+            options={name: given[name] for name in TrainingOptions.__annotations__ if name in given},
         )
-        made = warped_training(job, given, paper=paper) if way == "warp" else pooled_training(job, given)
-    if not share.leads:
+    except OptionError as error:
+        raise typer.BadParameter(error.reason, param_hint=_option_name(error.option)) from error
+    if not Share.from_environment(os.environ).leads:
         return
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
     if made.best is not None:
         found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
         typer.echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
-
-
-def _way(described: ClassifierDescription | None, given: Mapping[str, Any]) -> str:
-    """Return what is done with regions, "pool" or "warp".
-
-    Raises:
-        typer.BadParameter: Two options do not go together.
-    """
-    regions, paper = given.get("regions"), given["paper"]
-    if paper and regions == "pool":
-        raise typer.BadParameter("--paper means warped regions; leave one of the two out", param_hint="--regions")
-    if paper and "hard_examples" in given:
-        raise typer.BadParameter(
-            "--paper means R-CNN's way, where all regions count; leave one of the two out", param_hint="--hard-examples"
-        )
-    way = "warp" if paper else regions or ("pool" if described is None else described.regions)
-    for name in OF_POOL if way == "warp" else OF_WARP:
-        if name in given:
-            other = "pool" if way == "warp" else "warp"
-            raise typer.BadParameter(
-                f"is for --regions {other}, and this is --regions {way}; leave it out", param_hint=option_name(name)
-            )
-    if "validate_on" in given and "validate_every" not in given:
-        raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
-    if "head_only" in given and (others := {"train_from", "frozen"} & set(given)):
-        raise typer.BadParameter("--head-only freezes all else; leave it out", param_hint=option_name(min(others)))
-    if "minutes" in given and "iterations" in given:
-        raise typer.BadParameter("--iterations says how many batches; leave one of the two out", param_hint="--minutes")
-    return str(way)
 
 
 def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionDataset:
@@ -319,21 +279,22 @@ def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionD
     return open_part(first.format, first.root, part, skip_broken=skip_broken)
 
 
-def _proposals(
-    dataset: DetectionDataset, proposer: Proposer, given: Path | None, stored: Path, *, quiet: bool
-) -> Sequence[Proposals]:
-    """Return the proposals of each image from a given file, or from the one in the output folder, made if need be."""
-    from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
-    from inception_rcnn.structures import progress_bar
+def _numbers(name: str, text: str, kind: Callable[[str], float]) -> tuple[float, ...]:
+    """Return the numbers of "1,1.25,1.5".
 
-    if given is None:
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        with progress_bar(len(dataset), "proposals", quiet=quiet) as bar, proposer.side_by_side() as propose:
-            return propose_for_set(dataset, propose, proposer.describe(), stored, bar=bar).proposals
-    proposals = proposals_from_file(given, dataset)
-    if difference := other_setting(given, proposer.describe()):
-        typer.echo(f"note: {difference}, which the result will be used with (see --source)", err=True)
-    return proposals
+    Raises:
+        typer.BadParameter: A part is no such number.
+    """
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"should be numbers with commas between them, got {text!r}", param_hint=_option_name(name)
+        ) from None
+
+
+def _option_name(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ import numpy as np
 import typer
 
 from inception_rcnn.tools.cli import run_command
-from inception_rcnn.tools.training_sets import TrainingSet, open_sets, stored_names
+from inception_rcnn.tools.training_sets import TrainingSet, open_sets
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
@@ -140,10 +140,12 @@ def _names(sets: Sequence[TrainingSet], whole: int) -> list[str]:
 
 def _sources(sets: Sequence[TrainingSet], whole: int, output: Path, *, quiet: bool) -> list[BoxSource]:
     """Return the data sets with what makes their proposals, all images but every fortieth to train on."""
+    from inception_rcnn.detector.training.fine_tuning import stored_names
     from inception_rcnn.proposals.network.samples import BoxSource
 
     sources = []
-    for place, (one, name) in enumerate(zip(sets, stored_names(sets), strict=True)):
+    names = stored_names([one.dataset for one in sets])
+    for place, (one, name) in enumerate(zip(sets, names, strict=True)):
         propose = partial(_proposals, one.dataset, output / name, quiet=quiet)
         rows = [row for row in range(len(one.dataset)) if row % _HELD_OUT]
         sources.append(BoxSource(one.dataset, propose, place < whole, rows, one.name))

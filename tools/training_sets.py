@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from inception_rcnn.structures.dataset import dataset_name
 from inception_rcnn.tools.cli import check_known, print_problems
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ class TrainingSet:
 
     @property
     def name(self) -> str:
-        """The folder's own name and the part: where it lies concerns nobody."""
-        folder = self.root.name or self.root.resolve().name
-        return f"{folder}/{self.part}" if self.part else folder
+        """The folder's own name and the part."""
+        return dataset_name(self.dataset)
 
 
 def open_sets(
@@ -88,12 +88,3 @@ def one_for_each(option: str, values: Sequence[Value], count: int) -> list[Value
             param_hint=option,
         )
     return list(values) if len(values) == count else [values[0] if values else None] * count
-
-
-def stored_names(sets: Sequence[TrainingSet]) -> list[str]:
-    """Return the names of the files that keep the proposals of each data set."""
-    if len(sets) == 1:
-        return [f"proposals-{sets[0].part or sets[0].root.name}.safetensors"]
-    names = [one.name.replace("/", "-") for one in sets]
-    number = [names[:place].count(name) + 1 for place, name in enumerate(names)]
-    return [f"proposals-{name}{'' if n == 1 else f'-{n}'}.safetensors" for name, n in zip(names, number, strict=True)]

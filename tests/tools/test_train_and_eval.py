@@ -15,7 +15,7 @@ from inception_rcnn.backbones import googlenet, write_checkpoint
 from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.datasets import open_dataset, write_voc
 from inception_rcnn.detector import ClassifierDescription, load_region_classifier
-from inception_rcnn.detector.training.run import FineTuned
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.tools import cli
 
@@ -171,13 +171,13 @@ def test_the_score_threshold_is_measured_on_another_part_and_printed(
 def test_every_format_can_be_trained_on(
     root: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given: list[Any] = []
+    given: list[TrainingTask[Any]] = []
 
-    def remember(sources: Any, *others: Any, **options: Any) -> FineTuned:
-        given.extend([sources[0], others[2], options["val"]])
+    def remember(task: TrainingTask[Any], *_: Any) -> FineTuned:
+        given.append(task)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.warped.trainer.fine_tune", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.fine_tuning.fine_tune", remember)
     write_voc(open_dataset("coco", root, "val"), tmp_path / "voc", "train")
     where = (
         "--root",
@@ -190,10 +190,10 @@ def test_every_format_can_be_trained_on(
         "selective-search",
     )
     assert run("train", "--dataset", "voc", *where, "--regions", "warp", "--device", "cpu") == 0
-    source, description, val = given
-    dataset = source.dataset
-    assert set(dataset.class_names) >= {"person", "cat", "cup"} and len(dataset) == 4 and val is None
-    assert source.name == "voc/train" and description.class_names == dataset.class_names
+    (task,) = given
+    dataset = task.sources[0].dataset
+    assert set(dataset.class_names) >= {"person", "cat", "cup"} and len(dataset) == 4 and task.val is None
+    assert task.sources[0].name == "voc/train" and task.description.class_names == dataset.class_names
 
 
 @pytest.mark.parametrize(

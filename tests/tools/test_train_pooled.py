@@ -15,7 +15,7 @@ from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
 from inception_rcnn.detector.checkpoints import read_classifier_description, with_calibrated_scores
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.run import FineTuned
+from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.tools import cli
@@ -149,7 +149,7 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     wanted = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--iterations", 1, *stored)
     rest = ("--photographs", 1, "--scales", 1, *QUICK)
     assert run("train", *wanted, *rest, "--output", tmp_path / "own") == 0
-    assert f"the 4 classes of {model}; --own-classes for those of voc/trainval" in capsys.readouterr().out
+    assert f"the 4 classes of {model}; own_classes (--own-classes) for those of voc/trainval" in capsys.readouterr().err
     own = read_classifier_description(tmp_path / "own" / "model.safetensors")
     assert own.class_names == NAMES and own.pooling == read_classifier_description(model).pooling
     assert own.training["pretrained_training"] == read_classifier_description(model).training
@@ -197,10 +197,10 @@ def test_nothing_of_later_papers_is_in_paper(
         given.extend(arguments)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.warped.trainer.fine_tune", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.fine_tuning.fine_tune", remember)
     where = ("--root", roots[0], "--pretrained", pretrained, "--source", "selective-search", "--device", "cpu")
     assert run("train", *where, "--output", tmp_path, "--paper") == 0
-    settings = given[4]
+    settings = given[1]
     assert settings.sampling.uniform and settings.jitter == 0 and settings.minutes is None
     training = settings.training
     assert (training.schedule, training.frozen, training.hard_examples) == ("cosine", (), None)
@@ -222,19 +222,25 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
     ("given", "message"),
     [
         (("--regions", "crop"), "'crop' is unknown; known: pool, warp"),
-        (("--regions", "pool", "--paper"), "--paper means warped regions; leave one of the two out"),
-        (("--regions", "warp", "--cells", "7"), "--cells: is for --regions pool, and this is --regions warp"),
-        (("--regions", "warp", "--random-interpolation"), "--random-interpolation: is for --regions pool, and this"),
-        (("--regions", "warp", "--warm-head"), "--warm-head: is for --regions pool, and this is --regions warp"),
+        (("--regions", "pool", "--paper"), "--regions: should not be pool where paper means warped regions; leave"),
+        (("--regions", "warp", "--cells", "7"), "--cells: is for regions that are pooled, and here they are warped"),
+        (
+            ("--regions", "warp", "--random-interpolation"),
+            "--random-interpolation: is for regions that are pooled, and",
+        ),
+        (("--regions", "warp", "--warm-head"), "--warm-head: is for regions that are pooled, and here they"),
         (
             ("--paper", "--hard-examples", "9"),
-            "--paper means R-CNN's way, where all regions count; leave one of the two",
+            "--hard-examples: does not go with paper, R-CNN's way, where all regions count; leave one",
         ),
         (("--schedule", "step"), "'step' is unknown; known: cosine, paper-step"),
-        (("--linear-batches", "3"), "--linear-batches: is for --regions warp, and this is --regions pool"),
+        (("--linear-batches", "3"), "--linear-batches: is for regions that are warped, and here they are pooled"),
         (("--scales", "1;2"), "--scales: should be numbers with commas between them, got '1;2'"),
         (("--cells", "7,6.5"), "--cells: should be numbers with commas between them, got '7,6.5'"),
-        (("--minutes", "3", "--iterations", "3"), "--iterations says how many batches; leave one of the two out"),
+        (
+            ("--minutes", "3", "--iterations", "3"),
+            "--minutes: does not go with iterations, the number of batches; leave one",
+        ),
         (("--split", "train", "--split", "val"), "--split: 2 given for 1 data set; give one, or one for each"),
         (("--proposals", "a", "--proposals", "b"), "--proposals: 2 given for 1 data set; give one"),
         (("--data", "yolo:here"), "name one data set with --root, or one or more with --data"),
@@ -270,13 +276,12 @@ def test_every_setting_arrives(
 ) -> None:
     given: dict[str, Any] = {}
 
-    def remember(
-        sources: Any, propose: Any, start: Any, description: Any, settings: Any, *_: Any, record: Any, **__: Any
-    ) -> FineTuned:
-        given.update(sources=sources, start=start, description=description, settings=settings, record=record)
+    def remember(task: TrainingTask[Any], settings: Any, **_: Any) -> FineTuned:
+        given.update(sources=task.sources, start=task.start, description=task.description, settings=settings)
+        given.update(record=task.record)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.pooled.trainer.train_pooled", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.fine_tuning.train_pooled", remember)
     numbers = ("--iterations", 9, "--learning-rate", 0.01, "--warm-up", 3, "--train-from", "4c", "--averaging", 0.9)
     batches = ("--photographs", 4, "--regions-each", 32, "--scales", "1,1.5", "--cells", "7,5", "--photometric", 0.2)
     more = ("--repeat-below", 0.01, "--best", 300, "--jitter", 7, "--smoothing", 0.05, "--seed", 3)
@@ -332,9 +337,9 @@ def test_the_shipped_model_is_trained_on_as_it_is_by_default(
         given.extend(arguments)
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
-    monkeypatch.setattr("inception_rcnn.detector.training.pooled.trainer.train_pooled", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.fine_tuning.train_pooled", remember)
     assert run("train", "--root", roots[0], "--output", tmp_path, "--device", "cpu") == 0
-    shipped, description = read_classifier_description("coco"), given[3]
-    assert given[2].knows_classes and description.class_names == shipped.class_names
+    shipped, description = read_classifier_description("coco"), given[0].description
+    assert given[0].start.knows_classes and description.class_names == shipped.class_names
     for name in ("pooling", "box_regression", "objectness_power", "iou_threshold", "max_proposals", "input_spec"):
         assert getattr(description, name) == getattr(shipped, name), name
