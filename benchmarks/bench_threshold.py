@@ -17,9 +17,9 @@ from machine import machine_line
 
 from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.datasets.evaluation_set import evaluation_set_of
+from inception_rcnn.detector.dataset_inference import evaluate_stored
 from inception_rcnn.evaluation.average_precision import FALSE, TRUE
 from inception_rcnn.evaluation.results import Matches
-from inception_rcnn.tools.eval_map import evaluate_stored
 
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6)
 

@@ -4,8 +4,10 @@
 """
 
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
-from inception_rcnn.detector.checkpoints import load_detector, load_region_classifier, save_region_classifier
+from inception_rcnn.detector.checkpoints import load_region_classifier, save_region_classifier
+from inception_rcnn.detector.dataset_inference import evaluate_detector
 from inception_rcnn.detector.ensemble import Ensemble, MemberScores, RegionScores
+from inception_rcnn.detector.loading import load_detector
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, PooledClassifier, RegionClassifier
@@ -29,6 +31,7 @@ __all__ = [
     "Runtime",
     "StageClock",
     "choose_runtime",
+    "evaluate_detector",
     "keep_freed_memory",
     "load_detector",
     "load_region_classifier",

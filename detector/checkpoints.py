@@ -1,4 +1,4 @@
-"""Region classifiers to and from their self-describing files, the shipped ones, and `load_detector`."""
+"""Region classifiers to and from their self-describing files, the shipped ones among them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,9 @@ from inception_rcnn.backbones import (
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.recording import Ranges
-from inception_rcnn.backbones.runtime import Runtime, choose_runtime
-from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.imagenet_head import GroupedLinear
-from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import (
-    WAYS,
     AnyClassifier,
     ClassifierDescription,
     check_description,
@@ -37,7 +33,7 @@ from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.second_heads import base_file, base_of, completed, differing
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
-from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
+from inception_rcnn.proposals.proposer import ProposalSettings
 from inception_rcnn.structures import CheckpointError, InputError
 from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_from_json, seen_to_json
 
@@ -46,62 +42,6 @@ KIND: Final = "region-classifier"
 SHIPPED: Final = {"coco": "coco.safetensors", "coco-mini": "coco-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "coco"
 _WITHOUT_LRN: Final = "no-lrn"  # the variant of a network that does not normalise across channels
-
-
-Weights = str | Path | Sequence[str | Path]
-
-
-def load_detector(
-    weights: Weights | None = None,
-    device: str = "auto",
-    *,
-    settings: DetectionSettings | None = None,
-    regions: str | None = None,
-    runtime: str = "auto",
-    precision: str = "auto",
-) -> Detector:
-    """Return a detector with the given weights, ready to be called.
-
-    Args:
-        weights: A checkpoint file, a shipped name ("coco", "coco-mini"), or a list of them: an ensemble whose
-            probabilities are averaged region by region. None: the shipped model.
-        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
-        settings: Thresholds and limits; by default the first checkpoint's own (`settings_of`), and at most 100
-            detections of an image are kept.
-        regions: "pool" (one look at the image, and each region read off its maps) or "warp" (each region stretched
-            and looked at by itself, as the paper has it): which shipped model is loaded when no weights are named, and
-            what named weights have to do. None: whatever the weights do.
-        runtime: What computes the networks: "torch", "openvino" or "auto"; see `choose_runtime`.
-        precision: "fp32", "bf16", "int8" or "auto"; see there.
-
-    Raises:
-        CheckpointError: A file is missing, damaged, of another kind, or at odds with itself.
-        InputError: Unknown device, runtime or precision, checkpoints that cannot be averaged, or weights that
-            contradict `regions` or are not calibrated for int8.
-        MissingDependencyError: OpenVINO was asked for and is not installed.
-    """
-    names = chosen_weights(weights, regions)
-    where = choose_runtime(device, runtime, precision)
-    ensemble = Ensemble([load_region_classifier(name, where) for name in names])
-    description = ensemble.members[0].description
-    settings = settings or settings_of(description)
-    try:
-        proposing = ProposalSettings.from_dict(description.proposal_settings)
-    except InputError as error:
-        raise CheckpointError(f"{names[0]}: {error}") from error
-    proposer = Proposer.load(proposing, where)
-    return Detector(proposer, ensemble, settings, proposer.multibox)
-
-
-def settings_of(description: ClassifierDescription) -> DetectionSettings:
-    """Return the settings that suit a classifier, as its checkpoint says."""
-    return DetectionSettings(
-        score_threshold=description.score_threshold,
-        objectness_power=description.objectness_power,
-        iou_threshold=description.iou_threshold,
-        max_proposals=description.max_proposals,
-        calibration=description.score_calibration,
-    )
 
 
 def save_region_classifier(
@@ -212,33 +152,6 @@ def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork
     if description.output_groups and network.classifier is not None:
         network.classifier = GroupedLinear(network.classifier.in_features, description.output_groups)
     return network
-
-
-def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[str | Path]:
-    """Return the weights to load, as given, or else the shipped ones that do with regions what is asked for.
-
-    Args:
-        weights: One, several or None; see `load_detector`.
-        regions: "pool", "warp" or None: as the weights do.
-
-    Raises:
-        CheckpointError: Weights cannot be read.
-        InputError: `regions` is something else, named weights contradict it, or no shipped ones do it.
-    """
-    if regions is not None and regions not in WAYS:
-        raise InputError(f"regions should be pool or warp, got {regions!r}")
-    if weights is None:
-        for shipped in (DEFAULT_WEIGHTS, *SHIPPED):
-            if regions is None or read_classifier_description(shipped).regions == regions:
-                return [shipped]
-        raise InputError(f"no model that travels with the package has regions={regions}; name weights that have")
-    names = [weights] if isinstance(weights, str | Path) else list(weights)
-    for name in names:
-        if regions is not None and (found := read_classifier_description(name).regions) != regions:
-            raise InputError(
-                f"{name} has regions={found}, regions={regions} was asked for; leave that out, or name other weights"
-            )
-    return names
 
 
 def with_score_threshold(path: str | Path, threshold: float) -> None:

@@ -1,10 +1,13 @@
-"""A detector run over the images of a set: by one process or several, and resumed where it was killed."""
+"""A detector run over the images of a set, by one process or several, resumed where it was killed; and scored on it.
+
+detector, data set --set_run--> SetRun --detect_set--> StoredDetections --evaluate_stored--> ReportInput: mAP, matches
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -13,18 +16,26 @@ from typing import Any, Final
 
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.datasets import CocoDataset, IlsvrcDetDataset
+from inception_rcnn.datasets.class_matching import class_positions, known_classes
 from inception_rcnn.datasets.detections.stored import (
     StoredDetections,
     read_stored_detections,
     write_stored_detections,
 )
+from inception_rcnn.datasets.evaluation_set import EvaluationSet
 from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector, PreparedImage
+from inception_rcnn.detector.postprocessing import counting_all
+from inception_rcnn.evaluation import proposal_recall
+from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT
+from inception_rcnn.evaluation.report.inputs import ReportInput, evaluated
 from inception_rcnn.proposals.proposer import Proposer
+from inception_rcnn.proposals.stored import proposals_from_file
 from inception_rcnn.structures import Detections, InputError, ProgressBar, Proposals, progress_bar, sha256_of
 from inception_rcnn.structures.ahead import run_ahead
-from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.dataset import DetectionDataset, Subset, dataset_name
 from inception_rcnn.structures.jobs import (
     PartedJob,
     Share,
@@ -269,3 +280,146 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
         proposals=tuple(proposals),
         seconds=dict(clock.seconds),
     )
+
+
+# --- what the detections are worth
+
+
+def evaluate_detector(
+    detector: Detector,
+    dataset: DetectionDataset,
+    *,
+    protocol: str | None = None,
+    proposals: str | Path | None = None,
+    output: str | Path | None = None,
+    limit: int | None = None,
+    quiet: bool = False,
+) -> ReportInput:
+    """Return how well a detector does on a data set: `.result.map` is mAP at IoU 0.5, in [0, 1].
+
+    Every detection counts, whatever the detector's score threshold, and classes that the data set does not have are
+    left out. `write_report(folder, ...)` makes a page of what is returned.
+
+    Args:
+        detector: With its own settings otherwise.
+        dataset: Photographs and objects.
+        protocol: "coco", "voc2007", "voc2010" or "ilsvrc"; None: that of the data set's format, voc2010 of others.
+        proposals: A file made by `propose`; None: the detector's own.
+        output: A file to keep the detections in, *.safetensors, from which a killed run goes on; the detector has to be
+            one of `load_detector`. None: nothing is kept.
+        limit: Only the first photographs.
+        quiet: Show no progress.
+
+    Raises:
+        InputError: There is nothing to find, no class is known, or `output` was made otherwise.
+
+    >>> from inception_rcnn.datasets import open_dataset
+    >>> evaluation = evaluate_detector(load_detector(), open_dataset("coco", "coco", "val"))  # doctest: +SKIP
+    >>> evaluation.result.map  # doctest: +SKIP
+    0.31
+    """
+    if limit is not None:
+        dataset = Subset(dataset, range(min(limit, len(dataset))))
+    scored_set = EvaluationSet(dataset.ground_truths(), dataset, dataset_name(dataset))
+    if scored_set.truth.ignored.all():
+        raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
+    run = set_run(counting(detector), scored_set, proposals=None if proposals is None else Path(proposals))
+    stored = detect_set(run, None if output is None else Path(output), quiet=quiet)
+    assert stored is not None  # None is for processes that only help
+    chosen = protocol or PROTOCOL_OF_FORMAT[_format_of(dataset)]
+    return next(iter(evaluate_stored(stored, scored_set, chosen, weights=detector.weights).values()))
+
+
+def counting(detector: Detector, **changes: Any) -> Detector:
+    """Return the detector as AP wants it: every detection counts, and only those of a class are limited.
+
+    Args:
+        detector: Any.
+        changes: Further settings.
+    """
+    threshold = counting_all(detector.settings).score_threshold
+    return detector.with_settings(score_threshold=threshold, max_detections=None, **changes)
+
+
+def set_run(
+    detector: Detector,
+    scored_set: EvaluationSet,
+    *,
+    proposals: Path | None = None,
+    each: bool = False,
+    check_images: bool = True,
+) -> SetRun:
+    """Return what is to be detected on a set's photographs.
+
+    Args:
+        detector: As it is, its score threshold included.
+        scored_set: With photographs.
+        proposals: A file made by `propose`; None: the detector's own.
+        each: Score each network of an ensemble alone, as well.
+        check_images: Whether to compare the photographs with the checksums in that file; of several processes, one is
+            enough to do it.
+
+    Raises:
+        InputError: The detector knows none of the classes, or the proposals are of other photographs.
+    """
+    known_classes(detector.class_names, scored_set.truth)
+    images = scored_set.photographs()
+    return SetRun(
+        detector=detector,
+        images=images,
+        image_ids=scored_set.truth.image_ids,
+        settings=describe_run(detector, detector.weights, proposals) if detector.weights else {},
+        proposals=None if proposals is None else proposals_from_file(proposals, images, check_images=check_images),
+        members=detector.weights if each and len(detector.weights) > 1 else (),
+    )
+
+
+def evaluate_stored(
+    stored: StoredDetections,
+    scored_set: EvaluationSet,
+    protocol: str,
+    blacklist: Collection[tuple[int | str, str]] = (),
+    weights: Sequence[str] = (),
+) -> dict[str, ReportInput]:
+    """Return the evaluation of every run by its name: of all networks averaged, then perhaps of each alone.
+
+    Classes of the detector that the data set does not have are left out; classes of the data set that the detector does
+    not know have no detections.
+
+    Args:
+        stored: Of the images of the set, in the same order.
+        scored_set: The objects, and perhaps the photographs.
+        protocol: One of `evaluation.protocols.PROTOCOLS`.
+        blacklist: Pairs of image id and class name that are not evaluated.
+        weights: The checkpoints; none: the shipped model.
+    """
+    truth = scored_set.truth
+    labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
+    dataset = scored_set.dataset
+    beside = {
+        "photographs": None if dataset is None else dataset.load_image,
+        "coverage": proposal_recall(truth, stored.proposals),
+        "seconds": stored.seconds,
+        "weights": tuple(weights),
+        "settings": {key: str(value) for key, value in stored.settings.items() if not isinstance(value, dict | list)},
+    }
+    what = ", ".join(weights) or "the shipped model"
+    return {
+        name: evaluated(
+            stored.table(labels, run),
+            truth,
+            protocol,
+            title=f"{what} on {scored_set.title}",
+            blacklist=blacklist,
+            **beside,
+        )
+        for run, name in enumerate(stored.runs)
+    }
+
+
+def _format_of(dataset: DetectionDataset) -> str:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    if isinstance(dataset, CocoDataset):
+        return "coco"
+    return "ilsvrc" if isinstance(dataset, IlsvrcDetDataset) else "voc"

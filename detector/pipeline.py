@@ -16,11 +16,11 @@ R-CNN, for regions that are pooled).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from inception_rcnn.detector.ensemble import Ensemble, RegionScores
 from inception_rcnn.detector.postprocessing import DetectionSettings, postprocess
 from inception_rcnn.detector.region_classifier import Look
 from inception_rcnn.proposals.proposer import Proposer
-from inception_rcnn.structures import Detections, ImageSource, Proposals, load_image, nms
+from inception_rcnn.structures import Detections, ImageSource, InputError, Proposals, load_image, nms
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
@@ -88,6 +88,9 @@ class Detector:
         settings: Thresholds and limits.
         multibox: Says how likely a box fits an object where the proposals do not say it themselves (stored without,
             for example); None: then the class probabilities stand alone.
+        weights: What the members were loaded from, files or shipped names; empty where they were not.
+        load_again: Loads the same for a device, for `to` and for pickle, by which another process gets it; None: it
+            stays where it is.
     """
 
     def __init__(
@@ -96,23 +99,89 @@ class Detector:
         ensemble: Ensemble,
         settings: DetectionSettings,
         multibox: ObjectnessNetwork | None = None,
+        weights: Sequence[str] = (),
+        load_again: Callable[[str], Detector] | None = None,
     ) -> None:
         self.propose = propose
         self.ensemble = ensemble
         self.settings = settings
         self.multibox = multibox
+        self.weights = tuple(weights)
+        self._load_again = load_again
 
-    def __call__(self, image: ImageSource | PreparedImage, *, clock: StageClock | None = None) -> Detections:
-        """Return what is on one image.
+    def to(self, device: str) -> Detector:
+        """Return the same detector on another device; its files are read again.
 
         Args:
-            image: A path, bytes, a PIL image or an array; or what `prepare` made of it.
+            device: As for `load_detector`.
+
+        Raises:
+            InputError: It was not made by `load_detector`, or there is no such device.
+        """
+        if self._load_again is None:
+            raise InputError("only a detector of load_detector can be loaded again, elsewhere or by another process")
+        other = self._load_again(device)
+        return Detector(other.propose, other.ensemble, self.settings, other.multibox, self.weights, self._load_again)
+
+    def __reduce__(self) -> tuple[Callable[..., Detector], tuple[Any, ...]]:
+        """Pickle how to load it, not the weights: whoever unpickles it reads its files."""
+        if self._load_again is None:
+            raise InputError("only a detector of load_detector can be loaded again, elsewhere or by another process")
+        return _loaded_elsewhere, (self._load_again, str(self.ensemble.runtime.device), self.settings)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the C classes that labels are positions in."""
+        return self.ensemble.class_names
+
+    def __repr__(self) -> str:
+        """Return in a line what it is: weights, classes, regions, proposals, threshold, where it computes."""
+        members = self.ensemble.members
+        ways = " and ".join(
+            dict.fromkeys({"pool": "pooled", "warp": "warped"}[one.description.regions] for one in members)
+        )
+        source = self.propose.settings.source if isinstance(self.propose, Proposer) else "of its own"
+        proposals = {"both": "selective search and MultiBox", "selective-search": "selective search"}.get(
+            source, source
+        )
+        most, threshold = self.settings.max_proposals, self.settings.score_threshold
+        parts = (
+            ", ".join(self.weights) or f"{len(members)} network{'s' if len(members) > 1 else ''}",
+            f"{len(self.class_names)} classes",
+            f"{'all' if most is None else f'at most {most}'} regions {ways}",
+            f"proposals {proposals}",
+            f"score threshold {threshold:.3g}",
+            str(self.ensemble.runtime),
+        )
+        return f"Detector({'; '.join(parts)})"
+
+    @overload
+    def __call__(self, image: ImageSource | PreparedImage, *, clock: StageClock | None = None) -> Detections: ...
+
+    @overload
+    def __call__(self, image: list[Any] | tuple[Any, ...], *, clock: StageClock | None = None) -> list[Detections]: ...
+
+    def __call__(
+        self, image: ImageSource | PreparedImage | list[Any] | tuple[Any, ...], *, clock: StageClock | None = None
+    ) -> Detections | list[Detections]:
+        """Return what is on one image, or on each of a list of images.
+
+        Args:
+            image: A path, bytes, a PIL image or an array; what `prepare` made of one; or a list or tuple of such, which
+                `stream` takes one by one where there may be many.
             clock: Adds up the seconds of each stage, if given.
 
         Raises:
-            ImageError: The image cannot be read; the message says why.
+            ImageError: An image cannot be read; the message says why.
         """
         clock = clock or StageClock()
+        if isinstance(image, list | tuple):
+            with closing(self.prepare_ahead(image)) as ready:
+                return [self(done.result(), clock=clock) for done in ready]
+        return self._detect(image, clock)
+
+    def _detect(self, image: ImageSource | PreparedImage, clock: StageClock) -> Detections:
+        """Return what is on one image."""
         if not isinstance(image, PreparedImage):
             with clock.stage("decode"):
                 image = load_image(image)
@@ -255,4 +324,9 @@ class Detector:
     def with_settings(self, **changes: float | int | None) -> Detector:
         """Return the same detector with some settings changed, e.g. `with_settings(score_threshold=0.3)`."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
-        return Detector(self.propose, self.ensemble, settings, self.multibox)
+        return Detector(self.propose, self.ensemble, settings, self.multibox, self.weights, self._load_again)
+
+
+def _loaded_elsewhere(load: Callable[[str], Detector], device: str, settings: DetectionSettings) -> Detector:
+    """Return what was pickled."""
+    return load(device).with_settings(**vars(settings))

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from inception_rcnn.datasets.detections.stored import StoredDetections
     from inception_rcnn.datasets.evaluation_set import EvaluationSet
     from inception_rcnn.evaluation.report.inputs import ReportInput
-    from inception_rcnn.structures import DetectionTable
 
 _SHOWN_PRECISION = 0.7  # of what a person is shown
 
@@ -117,6 +116,7 @@ def main(
     from inception_rcnn.datasets.detections import write_detections as write_found
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
+    from inception_rcnn.evaluation.report.inputs import evaluated
     from inception_rcnn.evaluation.report.text import class_lines, figure_lines
     from inception_rcnn.structures import InputError, write_json
 
@@ -161,12 +161,16 @@ def main(
     if detections is not None:
         read = read_detections(detections, truth, dataset, skip_unknown=skip_broken)
         known, dropped = read.known, read.dropped
-        evaluations = {"": evaluate(read.detections, detections.name, scored_set, protocol, pairs)}
+        photographs = None if scored_set.dataset is None else scored_set.dataset.load_image
+        title = f"{detections.name} on {scored_set.title}"
+        evaluations = {
+            "": evaluated(read.detections, truth, protocol, title=title, blacklist=pairs, photographs=photographs)
+        }
     else:
-        from inception_rcnn.detector.checkpoints import chosen_weights
+        from inception_rcnn.detector.dataset_inference import evaluate_stored
+        from inception_rcnn.detector.loading import chosen_weights
 
         settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression, "mirror": mirror}
-        settings |= {"max_detections": None}  # AP counts every detection; only those of a class are limited
         power = 0.0 if no_objectness else objectness_power
         settings |= {} if power is None else {"objectness_power": power}
         settings |= {} if iou_threshold is None else {"iou_threshold": iou_threshold}
@@ -201,74 +205,6 @@ def main(
         from inception_rcnn.structures.jobs import Share
 
         forget_run(journal, Share.from_environment(os.environ))
-
-
-def evaluate(
-    found: DetectionTable,
-    name: str,
-    scored_set: EvaluationSet,
-    protocol: str,
-    blacklist: Collection[tuple[int | str, str]] = (),
-    **beside: Any,
-) -> ReportInput:
-    """The evaluation of some detections.
-
-    Args:
-        found: Positions in the images and classes of the set.
-        name: Whose they are, for the title.
-        scored_set: The objects, and perhaps the photographs.
-        protocol: One of `evaluation.protocols.PROTOCOLS`.
-        blacklist: Pairs of image id and class name that are not evaluated.
-        beside: What else is known for a report; see `ReportInput`.
-    """
-    from inception_rcnn.evaluation.protocols import evaluate_by
-    from inception_rcnn.evaluation.report.inputs import ReportInput
-
-    return ReportInput(
-        title=f"{name} on {scored_set.title}",
-        result=evaluate_by(protocol, scored_set.truth, found, blacklist=blacklist),
-        truths=scored_set.truth,
-        detections=found,
-        photographs=None if scored_set.dataset is None else scored_set.dataset.load_image,
-        **beside,
-    )
-
-
-def evaluate_stored(
-    stored: StoredDetections,
-    scored_set: EvaluationSet,
-    protocol: str,
-    blacklist: Collection[tuple[int | str, str]] = (),
-    weights: Sequence[str] = (),
-) -> dict[str, ReportInput]:
-    """The evaluation of every run by its name: of all networks averaged, then perhaps of each alone.
-
-    Classes of the detector that the data set does not have are left out; classes of the data set that the detector does
-    not know have no detections.
-
-    Args:
-        stored: Of the images of the set, in the same order.
-        scored_set: The objects, and perhaps the photographs.
-        protocol: One of `evaluation.protocols.PROTOCOLS`.
-        blacklist: Pairs of image id and class name that are not evaluated.
-        weights: The checkpoints; none: the shipped model.
-    """
-    from inception_rcnn.datasets.class_matching import class_positions
-    from inception_rcnn.evaluation import proposal_recall
-
-    truth = scored_set.truth
-    labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
-    beside = {
-        "coverage": proposal_recall(truth, stored.proposals),
-        "seconds": stored.seconds,
-        "weights": tuple(weights),
-        "settings": {key: str(value) for key, value in stored.settings.items() if not isinstance(value, dict | list)},
-    }
-    what = ", ".join(weights) or "the shipped model"
-    return {
-        name: evaluate(stored.table(labels, run), what, scored_set, protocol, blacklist, **beside)
-        for run, name in enumerate(stored.runs)
-    }
 
 
 def _check_sources(
@@ -330,31 +266,17 @@ def _detect(
     import torch
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
-    from inception_rcnn.datasets.class_matching import known_classes
     from inception_rcnn.detector import load_detector
-    from inception_rcnn.detector.dataset_inference import SetRun, describe_run, detect_set, unfinished_run
-    from inception_rcnn.detector.postprocessing import counting_all
-    from inception_rcnn.proposals.stored import proposals_from_file
+    from inception_rcnn.detector.dataset_inference import counting, detect_set, set_run, unfinished_run
     from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()
     share = Share.from_environment(os.environ)
     device = share.device(where["device"], 0 if where["runtime"] == "openvino" else torch.cuda.device_count())
     detector = load_detector(names, device, runtime=where["runtime"], precision=where["precision"])
-    counted = counting_all(detector.settings)
-    detector = detector.with_settings(score_threshold=counted.score_threshold, **settings)
-    known_classes(detector.ensemble.class_names, scored_set.truth)
-    images = scored_set.photographs()
-    run = SetRun(
-        detector=detector,
-        images=images,
-        image_ids=scored_set.truth.image_ids,
-        settings=describe_run(detector, names, proposals_file),
-        # Every photograph is read by one process for this, not by all; each reads its share again to find objects.
-        proposals=None
-        if proposals_file is None
-        else proposals_from_file(proposals_file, images, check_images=share.leads),
-        members=tuple(map(str, names)) if each and len(names) > 1 else (),
+    # Every photograph is read by one process for its checksum, not by all; each reads its share again to find objects.
+    run = set_run(
+        counting(detector, **settings), scored_set, proposals=proposals_file, each=each, check_images=share.leads
     )
     path = output or Path("runs", "eval_map", run.name())
     if share.leads and unfinished_run(path):

@@ -18,7 +18,8 @@ from torch import nn
 
 from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
-from inception_rcnn.detector.checkpoints import chosen_weights, read_region_network
+from inception_rcnn.detector.checkpoints import read_region_network
+from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.distributed import Team
@@ -33,7 +34,7 @@ from inception_rcnn.detector.training.pooled.trainer import PooledTrainingSettin
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.settings import TrainingSettings, parts_of
-from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train
+from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train, stored_names
 from inception_rcnn.detector.training.warped.sampling import SamplingSettings
 from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
 from inception_rcnn.proposals import ProposalSettings, Proposer
@@ -459,16 +460,6 @@ def _pooled_description(
         seen=job.seen(),
         **{**suits, **_picked(given, ("objectness_power",))},
     )
-
-
-def stored_names(sets: Sequence[DetectionDataset]) -> list[str]:
-    """Return the names of the files that keep the proposals of each data set."""
-    names = [dataset_name(one) for one in sets]
-    if len(names) == 1:
-        return [f"proposals-{names[0].rpartition('/')[2]}.safetensors"]
-    names = [name.replace("/", "-") for name in names]
-    number = [names[:place].count(name) + 1 for place, name in enumerate(names)]
-    return [f"proposals-{name}{'' if n == 1 else f'-{n}'}.safetensors" for name, n in zip(names, number, strict=True)]
 
 
 def _proposals(

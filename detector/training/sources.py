@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from inception_rcnn.datasets.class_matching import ClassMatch, match_classes
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
 from inception_rcnn.structures import GroundTruth, InputError, Proposals, load_image, progress_bar
-from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.dataset import DetectionDataset, dataset_name
 from inception_rcnn.structures.images import resize_image
 from inception_rcnn.structures.proposals import boxes_checksum
 
@@ -209,3 +209,13 @@ def _renamed(truth: GroundTruth, position: NDArray[np.int32], class_names: tuple
         class_names=class_names,
         ignore=truth.ignore | (labels < 0),
     )
+
+
+def stored_names(sets: Sequence[DetectionDataset]) -> list[str]:
+    """Return the names of the files that keep the proposals of each data set."""
+    names = [dataset_name(one) for one in sets]
+    if len(names) == 1:
+        return [f"proposals-{names[0].rpartition('/')[2]}.safetensors"]
+    names = [name.replace("/", "-") for name in names]
+    number = [names[:place].count(name) + 1 for place, name in enumerate(names)]
+    return [f"proposals-{name}{'' if n == 1 else f'-{n}'}.safetensors" for name, n in zip(names, number, strict=True)]

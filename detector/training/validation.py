@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.detector.checkpoints import save_region_classifier, settings_of
+from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.loading import settings_of
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of

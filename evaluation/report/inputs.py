@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.evaluation.protocols import evaluate_by
 from inception_rcnn.evaluation.recall import ProposalRecall
 from inception_rcnn.evaluation.results import Evaluation
+from inception_rcnn.structures import DetectionTable, GroundTruthTable
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,3 +33,26 @@ class ReportInput(Evaluation):
     photographs: Callable[[int], NDArray[np.uint8]] | None = None
     weights: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
+
+
+def evaluated(
+    found: DetectionTable,
+    truths: GroundTruthTable,
+    protocol: str,
+    *,
+    title: str,
+    blacklist: Collection[tuple[int | str, str]] = (),
+    **beside: Any,
+) -> ReportInput:
+    """Return the evaluation of detections, ready to be shown.
+
+    Args:
+        found: Positions in the images and classes of the ground truth.
+        truths: The objects.
+        protocol: One of `evaluation.protocols.PROTOCOLS`.
+        title: For people.
+        blacklist: Pairs of image id and class name that are not evaluated.
+        beside: What else is known; see `ReportInput`.
+    """
+    result = evaluate_by(protocol, truths, found, blacklist=blacklist)
+    return ReportInput(title=title, result=result, truths=truths, detections=found, **beside)

@@ -229,7 +229,7 @@ def _some(rows: Any, count: int, rng: np.random.Generator) -> Any:
     return rows if len(rows) <= count else rng.choice(rows, count, replace=False)
 
 
-def train_multibox(
+def run_multibox_training(
     sources: Sequence[BoxSource],
     description: MultiBoxDescription,
     network: MultiBoxNet,
@@ -376,7 +376,7 @@ class _Curve:
 
     Args:
         path: The file.
-        coverage: See `train_multibox`.
+        coverage: See `run_multibox_training`.
         training: Whose network is looked at.
         every: Iterations between two points; there is one at the end too.
         resumed: Whether the file is of the run that goes on.

@@ -13,20 +13,54 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inception_rcnn.detector import load_detector
-    from inception_rcnn.structures import Detections, GroundTruth, Proposals, load_image
+    from inception_rcnn.backbones import googlenet
+    from inception_rcnn.datasets import open_dataset
+    from inception_rcnn.detector import DetectionSettings, Detector, evaluate_detector, load_detector
+    from inception_rcnn.detector.training import train_detector, train_multibox
+    from inception_rcnn.proposals import multibox, selective_search
+    from inception_rcnn.proposals.stored import propose_for_set
+    from inception_rcnn.structures import Detections, GroundTruth, InceptionError, Proposals, load_image
 
 __version__ = "0.1.0"
 
-__all__ = ["Detections", "GroundTruth", "Proposals", "__version__", "load_detector", "load_image"]
-
 _ROOM_OF = {
+    "DetectionSettings": "inception_rcnn.detector",
     "Detections": "inception_rcnn.structures",
+    "Detector": "inception_rcnn.detector",
     "GroundTruth": "inception_rcnn.structures",
+    "InceptionError": "inception_rcnn.structures",
     "Proposals": "inception_rcnn.structures",
+    "evaluate_detector": "inception_rcnn.detector",
+    "googlenet": "inception_rcnn.backbones",
     "load_detector": "inception_rcnn.detector",
     "load_image": "inception_rcnn.structures",
+    "multibox": "inception_rcnn.proposals",
+    "open_dataset": "inception_rcnn.datasets",
+    "propose_for_set": "inception_rcnn.proposals.stored",
+    "selective_search": "inception_rcnn.proposals",
+    "train_detector": "inception_rcnn.detector.training",
+    "train_multibox": "inception_rcnn.detector.training",
 }
+
+__all__ = [
+    "DetectionSettings",
+    "Detections",
+    "Detector",
+    "GroundTruth",
+    "InceptionError",
+    "Proposals",
+    "__version__",
+    "evaluate_detector",
+    "googlenet",
+    "load_detector",
+    "load_image",
+    "multibox",
+    "open_dataset",
+    "propose_for_set",
+    "selective_search",
+    "train_detector",
+    "train_multibox",
+]
 
 
 def _checkout_root(package: Path) -> Path | None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from marked_set import MarkedSet
 from numpy.typing import NDArray
 from PIL import Image
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.datasets import open_dataset, write_coco
 from inception_rcnn.datasets.detections.stored import StoredDetections, read_stored_detections
 from inception_rcnn.detector import (
     ClassifierDescription,
@@ -23,6 +25,7 @@ from inception_rcnn.detector import (
     Detector,
     Ensemble,
     RegionClassifier,
+    load_detector,
     save_region_classifier,
 )
 from inception_rcnn.detector.checkpoints import load_region_classifier, with_activation_ranges, with_score_threshold
@@ -30,6 +33,7 @@ from inception_rcnn.detector.dataset_inference import (
     SetRun,
     describe_run,
     detect_set,
+    evaluate_detector,
     forget_run,
     unfinished_run,
 )
@@ -87,6 +91,23 @@ def content(stored: StoredDetections | None) -> Any:
     found = [[(run.boxes.tolist(), run.scores.tolist(), run.labels.tolist()) for run in runs] for runs in stored.found]
     proposals = [one.boxes.tolist() for one in stored.proposals]
     return stored.settings, stored.class_names, stored.runs, stored.image_ids, stored.checksums, found, proposals
+
+
+def test_a_detector_is_scored_on_a_data_set_in_one_call(tmp_path: Path) -> None:
+    """As `eval_map` would; detections that are kept are not made again."""
+    dataset = MarkedSet(tmp_path / "marked", ("person", "cat", "cup"))
+    write_coco(dataset, tmp_path / "coco", "val")
+    opened = open_dataset("coco", tmp_path / "coco", "val")
+    detector = load_detector("coco", "cpu", runtime="torch", max_proposals=60)
+    kept = tmp_path / "kept.safetensors"
+    whole = evaluate_detector(detector, opened, output=kept, quiet=True)
+    assert whole.result.map > 0.3 and whole.title == "coco on coco/val" and whole.weights == ("coco",)
+    assert len(whole.detections) > 3 and float(whole.detections.score.min()) < detector.settings.score_threshold
+    before = kept.stat().st_mtime_ns
+    again = evaluate_detector(detector, opened, output=kept, protocol="voc2007", quiet=True)
+    assert kept.stat().st_mtime_ns == before and again.result.map != whole.result.map
+    first = evaluate_detector(detector, opened, limit=1, quiet=True)
+    assert len(first.truths.image_ids) == 1
 
 
 def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album: Album) -> None:

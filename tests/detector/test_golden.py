@@ -17,7 +17,8 @@ import torch
 
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import Detector, Ensemble, load_region_classifier
-from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, settings_of
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
+from inception_rcnn.detector.loading import settings_of
 from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.structures import Detections, load_image, pairwise_iou
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,16 @@ from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
+    Detector,
     RegionClassifier,
     load_detector,
     save_region_classifier,
 )
-from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, chosen_weights
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
+from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.proposer import Proposer
-from inception_rcnn.structures import CheckpointError, InputError
+from inception_rcnn.structures import CheckpointError, ImageError, InputError, Proposals
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,69 @@ def test_settings_that_are_given_win(save: Callable[..., Path]) -> None:
     assert load_detector(save(), "cpu", settings=settings).settings == settings
 
 
+def test_one_setting_is_changed_and_the_others_are_the_checkpoint_s(save: Callable[..., Path]) -> None:
+    path = save(objectness_power=0.5, iou_threshold=0.35, max_proposals=40)
+    own = load_detector(path, "cpu").settings
+    assert (own.score_threshold, own.objectness_power, own.iou_threshold, own.max_proposals) == (0.25, 0.5, 0.35, 40)
+    for given, changed in (
+        ({"score_threshold": 0.0}, {"score_threshold": 0.0}),
+        ({"iou_threshold": 0.6}, {"iou_threshold": 0.6}),
+        ({"max_proposals": 0}, {"max_proposals": None}),
+        ({"objectness": 0}, {"objectness_power": 0}),
+    ):
+        assert load_detector(path, "cpu", **given).settings == replace(own, **changed)
+    with pytest.raises(InputError, match="iou_threshold is a part of settings, which was given too; leave one"):
+        load_detector(path, "cpu", iou_threshold=0.5, settings=own)
+    with pytest.raises(InputError, match=r"score_threshold should lie in 0..1, got 30"):
+        load_detector(path, "cpu", score_threshold=30)
+
+
+def test_proposals_may_be_others(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
+    """Another source by its name, boxes of one's own by a function; these have the objectness of the checkpoint."""
+    path = save(proposal_settings={"source": "both"})
+    searched = load_detector(path, "cpu", proposals="selective-search")
+    assert searched.multibox is None and isinstance(searched.propose, Proposer)
+    assert searched.propose.settings.source == "selective-search"
+    own = Proposals(np.array([[0, 0, 30, 30]], np.float32), np.ones(1, np.float32))
+    detector = load_detector(path, "cpu", proposals=lambda image: own)
+    scores = detector.score(photograph)
+    assert detector.multibox is not None and scores.proposals.boxes.tolist() == own.boxes.tolist()
+    assert scores.proposals.objectness is not None
+    with pytest.raises(InputError, match="source 'edge boxes' is unknown; known: selective-search, multibox, both"):
+        load_detector(path, "cpu", proposals="edge boxes")
+
+
+def test_a_detector_says_in_a_line_what_it_is(save: Callable[..., Path]) -> None:
+    assert repr(load_detector("coco", "cpu", runtime="torch", precision="fp32", score_threshold=0.5)) == (
+        "Detector(coco; 80 classes; at most 300 regions pooled; proposals selective search and MultiBox; "
+        "score threshold 0.5; fp32 by torch on cpu)"
+    )
+    several = repr(load_detector([save(), save(1)], "cpu", max_proposals=0, proposals=lambda image: Proposals.empty()))
+    assert "; 3 classes; all regions warped; proposals of its own; " in several and several.count(".safetensors") == 2
+
+
+def test_it_can_be_loaded_again_elsewhere(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
+    """On another device, or in another process, by pickle: with the settings that it has by then."""
+    detector = load_detector(save(), "cpu", max_proposals=9).with_settings(score_threshold=0.05)
+    for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
+        assert other.settings == detector.settings and other.ensemble is not detector.ensemble
+        assert other(photograph).to_records() == detector(photograph).to_records() != []
+    built = Detector(detector.propose, detector.ensemble, detector.settings)
+    for again in (lambda: built.to("cpu"), lambda: pickle.dumps(built)):
+        with pytest.raises(InputError, match="only a detector of load_detector can be loaded again"):
+            again()
+
+
+def test_a_list_of_images_gives_a_list(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
+    detector = load_detector(save(), "cpu", max_proposals=6)
+    images = [photograph, photograph[:, ::-1].copy()]
+    found = detector(images)
+    assert [one.to_records() for one in found] == [detector(image).to_records() for image in images]
+    assert detector([]) == [] and len(detector(tuple(images))) == 2
+    with pytest.raises(ImageError):
+        detector([photograph, "there is no such file.png"])
+
+
 def test_proposals_are_the_ones_it_was_trained_on(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
     detector = load_detector(save(proposal_settings={"mode": "single", "width": 90, "min_side": 8}), "cpu")
     expected = selective_search(photograph, mode="single", width=90, min_side=8, widened_from=1.0, duplicate_iou=1.0)
@@ -86,7 +152,9 @@ def test_the_shipped_model_is_the_default() -> None:
 
 def test_the_power_of_the_objectness_is_the_first_checkpoint_s(save: Callable[..., Path]) -> None:
     paths = [save(objectness_power=0.5), save(1, objectness_power=0.0)]
-    assert load_detector(paths, "cpu").settings.objectness_power == 0.5
+    with pytest.warns(UserWarning, match=r"objectness_power = 0.5 of .* is taken for all members; .* has 0.0"):
+        assert load_detector(paths, "cpu").settings.objectness_power == 0.5
+    assert load_detector(paths, "cpu", objectness=0.25).settings.objectness_power == 0.25  # asked for: no warning
     assert load_detector(paths[1], "cpu").settings.objectness_power == 0.0
     assert load_detector(paths, "cpu", settings=DetectionSettings()).settings.objectness_power == 1.0
 
@@ -103,8 +171,9 @@ def test_the_shipped_model_that_warps_is_one_word_away(save: Callable[..., Path]
 
 
 def test_without_a_shipped_model_that_pools_one_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inception_rcnn.detector.checkpoints.DEFAULT_WEIGHTS", "coco-mini")
-    monkeypatch.setattr("inception_rcnn.detector.checkpoints.SHIPPED", {"coco-mini": "coco-mini.safetensors"})
+    for module in ("checkpoints", "loading"):
+        monkeypatch.setattr(f"inception_rcnn.detector.{module}.DEFAULT_WEIGHTS", "coco-mini")
+        monkeypatch.setattr(f"inception_rcnn.detector.{module}.SHIPPED", {"coco-mini": "coco-mini.safetensors"})
     with pytest.raises(InputError, match="no model that travels with the package has regions=pool; name weights"):
         load_detector(regions="pool")
 

@@ -157,18 +157,18 @@ def test_held_out_photographs_are_loaded_a_batch_at_a_time(
 ) -> None:
     """COCO's 2,958 of them decoded are 2.7 GB."""
     from inception_rcnn.datasets import open_dataset
+    from inception_rcnn.detector.training import proposal_network
     from inception_rcnn.proposals.network.checkpoints import load_multibox
     from inception_rcnn.proposals.network.samples import BoxSource
-    from inception_rcnn.tools import train_multibox
 
-    monkeypatch.setattr(train_multibox, "_HELD_OUT", 2)
+    monkeypatch.setattr(proposal_network, "_HELD_OUT", 2)
     name = make_set(tmp_path / "set", {n: [[10, 5, 40, 30]] for n in range(1, 10)})
     dataset = open_dataset("coco", name.removeprefix("coco:"), "train")
     network = load_multibox(trained, Runtime(torch.device("cpu"), torch.float32, 2))
     asked: list[int] = []
     propose_batch = network.propose_batch
     monkeypatch.setattr(network, "propose_batch", lambda images: asked.append(len(images)) or propose_batch(images))
-    found = train_multibox._Coverage([BoxSource(dataset, list, True, range(1, 9, 2))])(network)
+    found = proposal_network._Coverage([BoxSource(dataset, list, True, range(1, 9, 2))])(network)
     assert asked == [2, 2, 1] and set(found) == {"recall@10", "recall@50", "recall@200"}
 
 
@@ -195,7 +195,7 @@ def test_a_set_named_with_part_is_labelled_in_part(
         given.extend([sources, settings])
         return tmp_path
 
-    monkeypatch.setattr("inception_rcnn.proposals.network.training.train_multibox", remember)
+    monkeypatch.setattr("inception_rcnn.detector.training.proposal_network.run_multibox_training", remember)
     wanted = ("--data", sets[0], "--part", sets[1], "--matching", "prediction", "--matches", 2, "--seed", 3)
     assert run(*quick(pretrained, trained.parent), *wanted) == 0
     sources, settings = given

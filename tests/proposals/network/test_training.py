@@ -26,7 +26,7 @@ from inception_rcnn.proposals.network.training import (
     MultiBoxTraining,
     MultiBoxTrainingSettings,
     draw_regions,
-    train_multibox,
+    run_multibox_training,
 )
 from inception_rcnn.structures import (
     CheckpointError,
@@ -332,7 +332,7 @@ def train(
         network.trunk.load_state_dict(make_network(pretrained).trunk.state_dict())
         settings = replace(SETTINGS, **changes)
         how: dict[str, Any] = {"coverage": watch, "save_every": 2, "cover_every": 1, "quiet": True}
-        return train_multibox(given or sources(), description, network, settings, cpu, output, **how)
+        return run_multibox_training(given or sources(), description, network, settings, cpu, output, **how)
 
     return run
 
@@ -397,7 +397,7 @@ def test_the_new_layers_are_fitted_before_the_first_step_and_in_the_average(
     """At a rate of nearly nothing the result is the start: its first layers have a spread of 1 on the first batch."""
     settings = replace(SETTINGS, iterations=1, learning_rate=1e-12, weight_decay=0.0)
     torch.manual_seed(5)
-    path = train_multibox(
+    path = run_multibox_training(
         sources(), description, description.build(), settings, cpu, tmp_path, coverage=Watch(), quiet=True
     )
     network = load_multibox(path, cpu).network
