@@ -280,9 +280,12 @@ def _is_tensor(source: object) -> TypeGuard[TorchTensor]:
 
 def _from_tensor(tensor: TorchTensor) -> NDArray[np.uint8]:
     """Return uint8 (H, W, 3) for a tensor of one of the shapes and types `load_image` lists."""
-    local = tensor.detach().cpu()
-    # NumPy has no bfloat16; float32 holds all of it, and more than enough of float64.
-    planes: NDArray[Any] = (local.float() if tensor.is_floating_point() else local).numpy()
+    try:
+        local = tensor.detach().cpu()
+        # NumPy has no bfloat16; float32 holds all of it, and more than enough of float64.
+        planes: NDArray[Any] = (local.float() if tensor.is_floating_point() else local).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, or without data
+        raise ImageError(f"the image tensor cannot become an array: {_reason(error)}") from error
     if planes.ndim != 3 or planes.shape[0] not in (1, 3, 4):
         last = planes.ndim == 3 and planes.shape[2] in (1, 3, 4)
         hint = "; channels come first, use tensor.permute(2, 0, 1)" if last else ""
