@@ -118,6 +118,7 @@ def fused(found: Sequence[Detections], iou: float = FUSED_IOU) -> Detections:
         np.array([score for _, score, _ in made], np.float32),
         np.array([label for _, _, label in made], np.int64),
         found[0].class_names,
+        found[0].size,
     )
 
 

@@ -167,8 +167,9 @@ class Detector:
         """Return what is on one image, or on each of a list of images.
 
         Args:
-            image: A path, bytes, a PIL image or an array; what `prepare` made of one; or a list or tuple of such, which
-                `stream` takes one by one where there may be many.
+            image: Whatever `load_image` reads: a path, bytes, an open file, a PIL image, an array, a tensor; what
+                `prepare` made of one; or a list or tuple of such, which `stream` takes one by one where there may be
+                many.
             clock: Adds up the seconds of each stage, if given.
 
         Raises:
@@ -244,7 +245,7 @@ class Detector:
         """Return an image with what can be known of it before a network sees it; any thread may do this.
 
         Args:
-            image: A path, bytes, a PIL image or an array.
+            image: Whatever `load_image` reads.
             proposals: Of this image, in place of the detector's own.
             threads: Of selective search; None: all processors.
             clock: Adds up the seconds of each stage, if given.

@@ -114,7 +114,7 @@ def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: 
     if settings.one_name_iou is not None:
         named = one_name_each(boxes[kept], found, settings.one_name_iou, limit=settings.max_detections)
         kept, labels, found = kept[named], labels[named], found[named]
-    return Detections(boxes[kept], found, labels, class_names)
+    return Detections(boxes[kept], found, labels, class_names, scores.size)
 
 
 def weighed_scores(scores: RegionScores, power: float) -> NDArray[np.float32]:

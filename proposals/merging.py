@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.proposals.overlaps import pick_apart
 from inception_rcnn.structures import InputError, Proposals, nms
-from inception_rcnn.structures.checks import column
+from inception_rcnn.structures.columns import column
 
 # With scores on one scale, a box gives way to a better one that it overlaps: by up to so much, in units of the score,
 # growing in proportion from this IoU on. Chosen on the photographs that MultiBox's training held out.

@@ -10,7 +10,7 @@ from inception_rcnn.structures.boxes import (
     clip_boxes,
     pairwise_iou,
 )
-from inception_rcnn.structures.detections import DetectionRecord, Detections, DetectionTable
+from inception_rcnn.structures.detections import Detection, DetectionRecord, Detections, DetectionTable
 from inception_rcnn.structures.drawing import class_colour, draw_boxes, draw_detections, picture_files, write_picture
 from inception_rcnn.structures.errors import (
     CheckpointError,
@@ -21,15 +21,17 @@ from inception_rcnn.structures.errors import (
     MissingDependencyError,
 )
 from inception_rcnn.structures.files import sha256_of, write_json, write_whole
-from inception_rcnn.structures.ground_truth import GroundTruth, GroundTruthTable
+from inception_rcnn.structures.ground_truth import AnnotatedObject, GroundTruth, GroundTruthTable
 from inception_rcnn.structures.images import ImageSource, check_rgb, load_image, resize_image
 from inception_rcnn.structures.progress import ProgressBar, progress_bar
-from inception_rcnn.structures.proposals import Proposals
+from inception_rcnn.structures.proposals import Proposal, Proposals
 from inception_rcnn.structures.suppression import nms, nms_per_class, one_name_each
 
 __all__ = [
+    "AnnotatedObject",
     "CheckpointError",
     "DataFormatError",
+    "Detection",
     "DetectionRecord",
     "DetectionTable",
     "Detections",
@@ -41,6 +43,7 @@ __all__ = [
     "InputError",
     "MissingDependencyError",
     "ProgressBar",
+    "Proposal",
     "Proposals",
     "as_boxes",
     "box_area",

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import rows
-from inception_rcnn.structures.detections import Detections
+from inception_rcnn.structures.columns import rows
 from inception_rcnn.structures.errors import ImageError, InputError
 from inception_rcnn.structures.files import write_whole
 from inception_rcnn.structures.images import check_rgb
@@ -32,8 +31,27 @@ _SMALLEST_FONT = 9  # pixels
 _LONGEST_JPEG = 65_500  # pixels a side: what libjpeg writes
 
 
+class Drawable(Protocol):
+    """What can be drawn: `Detections`, which draw themselves and are built on this module."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(M, 4) x1 y1 x2 y2 in the picture's pixels."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(M,), descending."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """(M,), which choose the colours."""
+
+    def names(self) -> list[str]:
+        """Return the text of each label."""
+
+
 def draw_detections(
-    image: NDArray[np.uint8], detections: Detections, *, line_width: int | None = None
+    image: NDArray[np.uint8], detections: Drawable, *, line_width: int | None = None
 ) -> NDArray[np.uint8]:
     """Return a copy of the picture with each detection's box and a label like "dog 0.87".
 
@@ -230,7 +248,7 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     """
     check_rgb(pixels, "pixels")
     buffer = BytesIO()
-    kind = "PNG" if path.suffix == ".png" else "JPEG"
+    kind = "PNG" if path.suffix.lower() == ".png" else "JPEG"
     height, width = pixels.shape[:2]
     if kind == "JPEG" and max(height, width) > _LONGEST_JPEG:
         raise ImageError(f"{path} cannot be a JPEG: {width} x {height} pixels, at most {_LONGEST_JPEG} a side")

@@ -1,22 +1,27 @@
-"""What is really there: the annotated objects of one image."""
+"""What is really there: the annotated objects of one image, and of many as a table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures.boxes import as_boxes, sized_boxes
-from inception_rcnn.structures.checks import (
-    Selection,
+from inception_rcnn.structures.columns import (
+    Columns,
+    Corners,
+    Rows,
     column,
+    corner_tuples,
     corners,
+    first_rows,
     joined,
+    named,
     positions,
     repeated_positions,
-    rows,
     whole_numbers,
 )
 from inception_rcnn.structures.errors import InputError
@@ -26,9 +31,31 @@ def _no_flags() -> NDArray[np.bool_]:
     return np.zeros(0, np.bool_)
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruth:
-    """The objects of one image, in the order of the annotation file.
+@dataclass(frozen=True)
+class AnnotatedObject:
+    """One object that is really there.
+
+    Attributes:
+        label: Position of its class among the names of all classes.
+        class_name: What the class is called.
+        box: x1 y1 x2 y2 in pixels of the original image, x2 and y2 exclusive.
+        ignore: Whether it neither rewards nor punishes.
+        area: In square pixels, as annotated; None where the format has none.
+    """
+
+    label: int
+    class_name: str
+    box: Corners
+    ignore: bool = False
+    area: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GroundTruth(Columns[AnnotatedObject]):
+    """The objects of one image, in the order of the annotation file: a sequence of `AnnotatedObject`, and its columns.
+
+    `truth[0]` is the first one. A slice, a boolean mask or positions give `GroundTruth` again, in the order asked for.
+    Those of equal content are equal.
 
     Args:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the original image, x2 and y2 exclusive.
@@ -78,19 +105,22 @@ class GroundTruth:
         """Return the number of objects, ignored ones included."""
         return len(self.boxes)
 
-    def __getitem__(self, keep: Selection) -> GroundTruth:
-        """Return the objects that a slice, a boolean mask or positions select."""
-        chosen = rows(keep, len(self))
-        return GroundTruth(
-            self.boxes[chosen],
-            self.labels[chosen],
-            self.class_names,
-            self.ignore[chosen],
-            None if self.areas is None else self.areas[chosen],
-            self.image_id,
-            self.width,
-            self.height,
-        )
+    def __iter__(self) -> Iterator[AnnotatedObject]:
+        """Return an iterator over the objects, ignored ones included."""
+        areas = [None] * len(self) if self.areas is None else self.areas.tolist()
+        columns = (self.labels.tolist(), self.names(), corner_tuples(self.boxes), self.ignore.tolist(), areas)
+        return (AnnotatedObject(*values) for values in zip(*columns, strict=True))
+
+    def __repr__(self) -> str:
+        """Return how many there are, in which image, and the first by name."""
+        texts = [one.class_name + (" (ignored)" if one.ignore else "") for one in first_rows(self)]
+        where = f"{len(self)} of {len(self.class_names)} classes in image {self.image_id!r}"
+        return f"GroundTruth({where}{named(texts, len(self))})"
+
+    def _at(self, rows: Rows) -> Self:
+        areas = None if self.areas is None else self.areas[rows]
+        boxes, labels, ignore = self.boxes[rows], self.labels[rows], self.ignore[rows]
+        return replace(self, boxes=boxes, labels=labels, ignore=ignore, areas=areas)
 
     def names(self) -> list[str]:
         """Return the class name of each object."""
@@ -101,9 +131,35 @@ ImageSize = tuple[int | None, int | None]
 """Width and height of an image in pixels, None where unknown."""
 
 
-@dataclass(frozen=True, eq=False)
-class GroundTruthTable:
+@dataclass(frozen=True)
+class GroundTruthRow:
+    """One row of a `GroundTruthTable`.
+
+    Attributes:
+        image_id: What files of detections call its image.
+        image: Position of the image.
+        label: Position of its class.
+        class_name: What the class is called.
+        box: x1 y1 x2 y2 in pixels, x2 and y2 exclusive.
+        ignore: Whether it neither rewards nor punishes.
+        area: In square pixels, as annotated; None where the format has none.
+    """
+
+    image_id: int | str
+    image: int
+    label: int
+    class_name: str
+    box: Corners
+    ignore: bool
+    area: float | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GroundTruthTable(Columns[GroundTruthRow]):
     """The objects of many images, a row each, in the order of their annotation files; and what is known of the images.
+
+    `table[0]` is a `GroundTruthRow`; a slice, a boolean mask or positions give those rows, in the order asked for, and
+    all images.
 
     Args:
         class_names: The names of all classes, each once.
@@ -165,6 +221,24 @@ class GroundTruthTable:
     def __len__(self) -> int:
         """Return the number of objects, ignored ones included."""
         return len(self.box)
+
+    def __iter__(self) -> Iterator[GroundTruthRow]:
+        """Return an iterator over the objects, ignored ones included."""
+        images, labels = self.image.tolist(), self.label.tolist()
+        areas = [None] * len(self) if self.area is None else self.area.tolist()
+        columns = (images, labels, corner_tuples(self.box), self.ignored.tolist(), areas)
+        for image, label, box, ignore, area in zip(*columns, strict=True):
+            yield GroundTruthRow(self.image_ids[image], image, label, self.class_names[label], box, ignore, area)
+
+    def __repr__(self) -> str:
+        """Return how many objects there are, of how many images and classes."""
+        images, classes = len(self.image_ids), len(self.class_names)
+        return f"GroundTruthTable({len(self)} objects of {classes} classes in {images} images)"
+
+    def _at(self, rows: Rows) -> Self:
+        area = None if self.area is None else self.area[rows]
+        image, label, box, ignore = self.image[rows], self.label[rows], self.box[rows], self.ignored[rows]
+        return replace(self, image=image, label=label, box=box, ignore=ignore, area=area)
 
     @property
     def ignored(self) -> NDArray[np.bool_]:

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import io
 import os
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from inception_rcnn.structures.errors import ImageError, InputError
 
-ImageSource = str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """An open file of bytes, such as `open(path, "rb")`, `io.BytesIO` or a member of an archive."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to so many of the next bytes, none at the end."""
+
+
+class TorchTensor(Protocol):
+    """What is asked of a tensor of torch, which is not imported for it."""
+
+    def detach(self) -> Any:
+        """Return it without its gradient."""
+
+    def is_floating_point(self) -> bool:
+        """Return whether it holds fractions."""
+
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryFile | Image.Image | np.ndarray | TorchTensor
+)
 """What `load_image` reads."""
 
+# Pillow opens many more, and goes by a file's first bytes, not by its name: what begins with "%!PS" would be handed to
+# Ghostscript, a program, whatever it is called. These are decoded in the process. The first five Pillow knows at once;
+# to look for any other it loads all of its readers.
+_FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
+_FORMATS_IN_WORDS: Final = "JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000 and MPO"  # which begins as a JPEG
+
+_AVIF_STARTS = (b"ftypavif", b"ftypavis")  # behind four bytes of length
+_ARRAY_CAST = "array.astype(np.uint8)"
+_TENSOR_CAST = "tensor.to(torch.uint8)"
+_BLOCK = 1 << 20  # bytes read from an open file at a time
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # EXIF orientation -> what brings the picture upright; 1 already is
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -37,11 +68,16 @@ def load_image(
     ignored, as ImageNet's networks were trained without them.
 
     Args:
-        source: A path; the bytes of a file; a PIL image; or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA
-            of uint8, uint16, bool, or float in 0..1. An array that is right already comes back as it is, not copied.
+        source: A path, the bytes of a file, or a file opened for reading bytes, which is read to its end and stays
+            open; JPEG, JPEG 2000, MPO, PNG, WebP, AVIF, BMP, GIF, TIFF or PPM, whatever its name.
+            A PIL image, of any format: it is open already.
+            An array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA of uint8, uint16, bool, or float in 0..1. One
+            that is right already comes back as it is, not copied.
+            A torch tensor as torchvision has images, channels first: (3, H, W) RGB, (1, H, W) or (4, H, W) RGBA of
+            uint8, or float in 0..1, on any device.
         max_pixels: Larger pictures are refused before they are decoded. Pillow has a limit of its own beside it, twice
             `PIL.Image.MAX_IMAGE_PIXELS`.
-        max_bytes: Larger files are refused before they are read.
+        max_bytes: Larger files are refused before they are read, an open one when so much of it was read.
 
     Raises:
         ImageError: The picture is missing, damaged, cut off, too large, or of a kind not listed here.
@@ -59,9 +95,13 @@ def load_image(
         return _from_file(io.BytesIO(source), name, max_pixels)
     if isinstance(source, (str, os.PathLike)):
         return _from_path(source, max_pixels, max_bytes)
+    if _is_tensor(source):
+        return _from_tensor(source)
+    if isinstance(source, BinaryFile):
+        return _from_open_file(source, max_pixels, max_bytes)
     raise ImageError(
         f"cannot read an image from {type(source).__module__}.{type(source).__qualname__}; "
-        "give a path, bytes, a PIL image, or a NumPy array (H, W, 3)"
+        "give a path, bytes, an open file, a PIL image, a NumPy array (H, W, 3) or a torch tensor (3, H, W)"
     )
 
 
@@ -138,16 +178,38 @@ def _from_path(path: str | os.PathLike[str], max_pixels: int, max_bytes: int) ->
         raise ImageError(f"{name} cannot be opened: {error}") from error
 
 
-def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _from_open_file(file: BinaryFile, max_pixels: int, max_bytes: int) -> NDArray[np.uint8]:
+    """Return the picture in what is left to read of a file; one that cannot be wound back will do."""
+    given = getattr(file, "name", None)
+    name = given if isinstance(given, str) else f"the open {type(file).__qualname__}"
+    content = bytearray()
     try:
-        image = Image.open(file)
+        while len(content) <= max_bytes and (block := file.read(_BLOCK)):
+            content += block
+    except (TypeError, UnicodeDecodeError) as error:
+        raise ImageError(f"{name} gives text, not bytes ({error}); open it with mode 'rb'") from error
+    except Exception as error:  # closed files, archives and connections each raise their own
+        raise ImageError(f"{name} cannot be read: {_reason(error)}") from error
+    if not content:
+        raise ImageError(f"{name} has nothing left to read; wind it back with seek(0), if it was read before")
+    if len(content) > max_bytes:
+        raise ImageError(f"{name} has more than max_bytes={max_bytes} bytes; raise the limit if you trust it")
+    return _from_file(io.BytesIO(content), name, max_pixels)
+
+
+def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    formats = _FORMATS if features.check("avif") else tuple(one for one in _FORMATS if one != "AVIF")
+    if "AVIF" not in formats and file.read(12)[4:] in _AVIF_STARTS:
+        raise ImageError(f"{name} is an AVIF, which this Pillow was built without; pip install 'pillow>=11.3'")
+    try:
+        image = Image.open(file, formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
             f"{name} has too many pixels for Pillow: {error} "
             "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels."
         ) from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is no image that Pillow knows; convert it to JPEG, PNG or WebP") from error
+        raise ImageError(f"{name} is none of {_FORMATS_IN_WORDS}; convert it to one of them") from error
     except Exception as error:  # Pillow's readers raise a dozen types on damaged headers: struct.error, SyntaxError ...
         raise ImageError(f"{name} is damaged: {_reason(error)}; replace the file") from error
     with image:
@@ -211,7 +273,37 @@ def _from_numbers(pixels: NDArray[np.int32] | NDArray[np.float32], name: str) ->
     return _from_array(pixels.astype(np.uint16), name)
 
 
-def _from_array(array: NDArray[np.generic], name: str = "the image array") -> NDArray[np.uint8]:
+def _is_tensor(source: object) -> TypeGuard[TorchTensor]:
+    """Return whether something is a tensor of torch, or of a kind derived from it."""
+    return any((kind.__module__, kind.__name__) == ("torch", "Tensor") for kind in type(source).__mro__)
+
+
+def _from_tensor(tensor: TorchTensor) -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3) for a tensor of one of the shapes and types `load_image` lists."""
+    try:
+        local = tensor.detach().cpu()
+        # NumPy has no bfloat16; float32 holds all of it, and more than enough of float64.
+        planes: NDArray[Any] = (local.float() if tensor.is_floating_point() else local).numpy()
+    except (TypeError, RuntimeError) as error:  # sparse, quantized, or without data
+        raise ImageError(f"the image tensor cannot become an array: {_reason(error)}") from error
+    if planes.ndim != 3 or planes.shape[0] not in (1, 3, 4):
+        last = planes.ndim == 3 and planes.shape[2] in (1, 3, 4)
+        hint = "; channels come first, use tensor.permute(2, 0, 1)" if last else ""
+        hint = "; give one image at a time" if planes.ndim == 4 else hint
+        raise ImageError(
+            f"the image tensor should have shape (3, H, W), (1, H, W) or (4, H, W), got {planes.shape}{hint}"
+        )
+    if planes.shape[2] in (1, 3, 4):
+        raise ImageError(
+            f"the image tensor of shape {planes.shape} may have its channels first or last; "
+            "give an array instead: channels come last there"
+        )
+    return _from_array(np.moveaxis(planes, 0, -1), "the image tensor", _TENSOR_CAST)
+
+
+def _from_array(
+    array: NDArray[np.generic], name: str = "the image array", cast: str = _ARRAY_CAST
+) -> NDArray[np.uint8]:
     """Return uint8 (H, W, 3) for an array of one of the shapes and types `load_image` lists."""
     if array.ndim == 2:
         array = array[:, :, None]
@@ -221,7 +313,7 @@ def _from_array(array: NDArray[np.generic], name: str = "the image array") -> ND
         raise ImageError(f"{name} should have shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}{hint}")
     if array.size == 0:
         raise ImageError(f"{name} has no pixels: its shape is {array.shape}")
-    pixels = _to_bytes(array, name)
+    pixels = _to_bytes(array, name, cast)
     if pixels.shape[2] == 4:
         return _over_white(pixels)
     if pixels.shape[2] == 1:
@@ -229,8 +321,8 @@ def _from_array(array: NDArray[np.generic], name: str = "the image array") -> ND
     return np.ascontiguousarray(pixels)
 
 
-def _to_bytes(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """Return the values scaled to 0..255."""
+def _to_bytes(array: NDArray[np.generic], name: str, cast: str) -> NDArray[np.uint8]:
+    """Return the values scaled to 0..255; `cast` is what an error tells to do with values that are so already."""
     if array.dtype == np.uint8:
         return array.astype(np.uint8, copy=False)
     if array.dtype == np.bool_:
@@ -240,14 +332,13 @@ def _to_bytes(array: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     if array.dtype.kind != "f":
         raise ImageError(
             f"{name} should be uint8, uint16, bool, or float in 0..1, got {array.dtype}; "
-            "if its values are 0..255, use array.astype(np.uint8)"
+            f"if its values are 0..255, use {cast}"
         )
     numbers = array.astype(np.float64)
     low, high = numbers.min(), numbers.max()
     if not (low >= 0 and high <= 1):  # NaN fails here too
         raise ImageError(
-            f"{name} of {array.dtype} should be in 0..1, got {low:g}..{high:g}; "
-            "if its values are 0..255, use array.astype(np.uint8)"
+            f"{name} of {array.dtype} should be in 0..1, got {low:g}..{high:g}; if its values are 0..255, use {cast}"
         )
     return np.rint(numbers * 255).astype(np.uint8)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import (
-    Selection,
+from inception_rcnn.structures.columns import (
+    Columns,
+    Corners,
+    Rows,
     check_descending,
     column,
+    corner_tuples,
     descending,
-    rows,
     share_column,
     source_column,
 )
@@ -27,9 +29,29 @@ def _no_source() -> NDArray[np.uint8]:
     return np.zeros(0, np.uint8)
 
 
-@dataclass(frozen=True, eq=False)
-class Proposals:
-    """The proposals of one image, most promising first.
+@dataclass(frozen=True)
+class Proposal:
+    """One box that may hold an object.
+
+    Attributes:
+        box: x1 y1 x2 y2 in pixels of the image, x2 and y2 exclusive.
+        score: Its rank is what counts.
+        source_name: The method that proposed it.
+        objectness: In [0, 1], how likely it fits an object; None where it has not been computed.
+    """
+
+    box: Corners
+    score: float
+    source_name: str
+    objectness: float | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Proposals(Columns[Proposal]):
+    """The proposals of one image, most promising first: a sequence of `Proposal`, and its columns as arrays.
+
+    `proposals[0]` is the first one. A slice, a boolean mask or positions in any order give `Proposals` again, by score.
+    Those of equal content are equal.
 
     Args:
         boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the image, x2 and y2 exclusive.
@@ -47,6 +69,8 @@ class Proposals:
     >>> proposals.scores.tolist() == [np.float32(0.7), np.float32(0.1)], len(proposals.top(1))
     (True, 1)
     """
+
+    _by_score: ClassVar[bool] = True
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
@@ -97,11 +121,22 @@ class Proposals:
         """Return the number of boxes."""
         return len(self.boxes)
 
-    def __getitem__(self, keep: Selection) -> Proposals:
-        """Return the proposals that a slice, a boolean mask or ascending positions select."""
-        chosen = rows(keep, len(self))
-        objectness = None if self.objectness is None else self.objectness[chosen]
-        return Proposals(self.boxes[chosen], self.scores[chosen], self.source[chosen], self.source_names, objectness)
+    def __iter__(self) -> Iterator[Proposal]:
+        """Return an iterator over the proposals, the most promising first."""
+        names = [self.source_names[source] for source in self.source.tolist()]
+        objectness = [None] * len(self) if self.objectness is None else self.objectness.tolist()
+        columns = (corner_tuples(self.boxes), self.scores.tolist(), names, objectness)
+        return (Proposal(*values) for values in zip(*columns, strict=True))
+
+    def __repr__(self) -> str:
+        """Return how many there are, of which sources, and between which scores."""
+        between = f", scores {self.scores[0]:.3g} to {self.scores[-1]:.3g}" if len(self) else ""
+        return f"Proposals({len(self)} from {' and '.join(self.source_names)}{between})"
+
+    def _at(self, rows: Rows) -> Self:
+        objectness = None if self.objectness is None else self.objectness[rows]
+        boxes, scores, source = self.boxes[rows], self.scores[rows], self.source[rows]
+        return replace(self, boxes=boxes, scores=scores, source=source, objectness=objectness)
 
     def top(self, n: int) -> Proposals:
         """Return the first `n` proposals, all of them if there are fewer."""

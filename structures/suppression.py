@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.boxes import as_boxes
-from inception_rcnn.structures.checks import column, descending
+from inception_rcnn.structures.columns import column, descending
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.kernels import kernel
 

@@ -4,8 +4,9 @@ The file is an array file of kind "detections". `boxes` (M, 4) float32, `scores`
 are those of all images one after the other, in an image those of each run: first all networks averaged, then perhaps
 each network alone. `counts` (images, runs) int64 says how many. The proposals that were classified, best first, are
 `proposal_boxes`, `proposal_scores`, `proposal_source`, perhaps `proposal_objectness`, and `proposal_counts`; see
-`proposals_to_arrays`. The description has the settings, the names of classes and runs, ids and SHA-256 of the images,
-and the seconds it took.
+`proposals_to_arrays`. `sizes` (images, 2) int32 are the images' widths and heights, 0 where unknown; older files have
+none. The description has the settings, the names of classes and runs, ids and SHA-256 of the images, and the seconds it
+took.
 """
 
 from __future__ import annotations
@@ -116,8 +117,8 @@ def write_stored_detections(path: str | os.PathLike[str], stored: StoredDetectio
     """Write the file, ``*.safetensors``, whole or not at all.
 
     Raises:
-        InputError: The folder does not exist, the name has another ending, the settings are no JSON values, or some
-            images' proposals have other sources than those of the rest.
+        InputError: The folder does not exist, the name has another ending, the settings are no JSON values, an image
+            has two sizes, or some images' proposals have other sources than those of the rest.
     """
     flat = [run for found in stored.found for run in found]
     proposals, source_names = proposals_to_arrays(stored.proposals)
@@ -126,6 +127,7 @@ def write_stored_detections(path: str | os.PathLike[str], stored: StoredDetectio
         "scores": np.concatenate([np.zeros(0, np.float32), *(one.scores for one in flat)]),
         "labels": np.concatenate([np.zeros(0, np.int32), *(one.labels.astype(np.int32) for one in flat)]),
         "counts": np.array([len(one) for one in flat], np.int64).reshape(len(stored), len(stored.runs)),
+        "sizes": np.array([_common_size(found) or (0, 0) for found in stored.found], np.int32).reshape(-1, 2),
         **{_OF_PROPOSALS + name: array for name, array in proposals.items()},
     }
     description = {
@@ -138,6 +140,18 @@ def write_stored_detections(path: str | os.PathLike[str], stored: StoredDetectio
         "seconds": stored.seconds,
     }
     write_array_file(path, KIND, description, arrays)
+
+
+def _common_size(found: Sequence[Detections]) -> tuple[int, int] | None:
+    """Return the size that all runs say an image has; None if they do not know.
+
+    Raises:
+        InputError: They say different ones.
+    """
+    sizes = {one.size for one in found}
+    if len(sizes) > 1:
+        raise InputError(f"all runs over an image should know the same size of it, got {sizes}")
+    return next(iter(sizes), None)
 
 
 def read_stored_detections(path: str | os.PathLike[str]) -> StoredDetections:
@@ -165,6 +179,7 @@ def _assembled(file: ArrayFile) -> StoredDetections:
     own = {name: array for name, array in arrays.items() if not name.startswith(_OF_PROPOSALS)}
     of_proposals = {name.removeprefix(_OF_PROPOSALS): arrays[name] for name in arrays.keys() - own.keys()}
     proposals = proposals_from_arrays(of_proposals, known["source_names"])
+    sizes = own.pop("sizes", np.zeros((len(ids), 2), np.int32))
     if own.keys() != {"boxes", "scores", "labels", "counts"}:
         raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
     counts = own["counts"]
@@ -172,10 +187,18 @@ def _assembled(file: ArrayFile) -> StoredDetections:
         raise InputError(
             f"{len(ids)} images, {len(checksums)} checksums, proposals of {len(proposals)}, counts {counts.shape}"
         )
+    if sizes.shape != (len(ids), 2) or sizes.dtype != np.int32:
+        raise InputError(f"sizes should be int32 of shape ({len(ids)}, 2), got {sizes.dtype} {sizes.shape}")
     if counts.min(initial=0) < 0 or any(len(own[name]) != counts.sum() for name in ("boxes", "scores", "labels")):
         raise InputError(f"the counts add up to {counts.sum()}, there are {len(own['boxes'])} boxes")
     slices = (slice(end - count, end) for end, count in zip(np.cumsum(counts), counts.ravel(), strict=True))
-    parts = iter([Detections(own["boxes"][rows], own["scores"][rows], own["labels"][rows], names) for rows in slices])
+    known_sizes = [tuple(size) if any(size) else None for size in sizes.tolist() for _ in runs]
+    parts = iter(
+        [
+            Detections(own["boxes"][rows], own["scores"][rows], own["labels"][rows], names, size)
+            for rows, size in zip(slices, known_sizes, strict=True)
+        ]
+    )
     return StoredDetections(
         settings=dict(known["settings"]),
         class_names=names,

@@ -62,7 +62,7 @@ def test_equals_the_slow_version(
         iou_threshold=iou,
         max_per_class=most,
     )
-    assert len(found) == len(expected) > 5 and found.class_names == NAMES
+    assert len(found) == len(expected) > 5 and (found.class_names, found.size) == (NAMES, SIZE)
     assert found.labels.tolist() == [label for _, label, _ in expected]
     np.testing.assert_allclose(found.scores, [value for _, _, value in expected], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(found.boxes, [box for box, _, _ in expected], rtol=0, atol=1e-3)

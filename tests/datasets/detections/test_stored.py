@@ -26,7 +26,11 @@ def found(seed: int) -> Detections:
     random = np.random.default_rng(seed)
     count = int(random.integers(5))
     return Detections.ordered(
-        random.normal(0, 90, (count, 4)), random.random(count), random.integers(0, 3, count), NAMES
+        random.normal(0, 90, (count, 4)),
+        random.random(count),
+        random.integers(0, 3, count),
+        NAMES,
+        None if seed % 100 == 1 else (200 + seed % 100, 50),
     )
 
 
@@ -60,19 +64,9 @@ def stored(images: int = 5, first: int = 0) -> StoredDetections:
 
 def plain(one: StoredDetections) -> Any:
     """Everything in it, to be compared."""
-    boxes = [[(run.boxes.tolist(), run.scores.tolist(), run.labels.tolist()) for run in runs] for runs in one.found]
-    proposals = [
-        (
-            part.boxes.tolist(),
-            part.scores.tolist(),
-            part.source.tolist(),
-            None if part.objectness is None else part.objectness.tolist(),
-        )
-        for part in one.proposals
-        if len(part)
-    ]
-    assert {part.source_names for part in one.proposals if len(part)} <= {("selective-search", "multibox")}
-    return one.settings, one.class_names, one.runs, one.image_ids, one.checksums, boxes, proposals, one.seconds
+    proposals = [part for part in one.proposals if len(part)]
+    assert {part.source_names for part in proposals} <= {("selective-search", "multibox")}
+    return one.settings, one.class_names, one.runs, one.image_ids, one.checksums, one.found, proposals, one.seconds
 
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
@@ -81,6 +75,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         assert plain(read_stored_detections(tmp_path / "a.safetensors")) == plain(stored(images))
     assert is_stored_detections(tmp_path / "a.safetensors")
     assert not is_stored_detections(tmp_path) and not is_stored_detections(tmp_path / "none")
+
+
+def test_older_files_do_not_know_sizes_and_an_image_has_one(tmp_path: Path) -> None:
+    write_stored_detections(tmp_path / "a.safetensors", stored())
+    file = read_array_file(tmp_path / "a.safetensors", "detections")
+    old = {name: array for name, array in file.arrays.items() if name != "sizes"}
+    write_array_file(tmp_path / "b.safetensors", "detections", file.description, old)
+    read = read_stored_detections(tmp_path / "b.safetensors")
+    assert read.found == tuple(tuple(replace(run, size=None) for run in runs) for runs in stored().found)
+    assert {run.size for runs in read.found for run in runs} == {None}
+    two = replace(stored(1), found=((found(2), found(3)),))
+    with pytest.raises(InputError, match=r"should know the same size of it, got \{"):
+        write_stored_detections(tmp_path / "c.safetensors", two)
 
 
 def test_parts_make_the_whole() -> None:
@@ -125,6 +132,8 @@ def test_another_run_is_refused(change: dict[str, Any], message: str, tmp_path: 
         ({"more": np.zeros(3, np.float32)}, {}, "is at odds with itself: it has the arrays"),
         ({"proposal_scores": np.zeros(3, np.float32)}, {}, "is at odds with itself: the counts add up to"),
         ({"proposal_counts": np.zeros(5, np.float32)}, {}, "is at odds with itself: counts should be whole numbers"),
+        ({"sizes": np.ones((4, 2), np.int32)}, {}, "is at odds with itself: sizes should be int32 of shape"),
+        ({"sizes": np.full((5, 2), -1, np.int32)}, {}, "is at odds with itself: size should be the image's width"),
         ({}, {"image_ids": [1]}, "is at odds with itself: 1 images, 5 checksums"),
         ({}, {"runs": ["all"]}, "is at odds with itself"),
         ({}, {"class_names": ["cat"]}, "is at odds with itself: labels should be in"),

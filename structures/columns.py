@@ -1,21 +1,113 @@
-"""Checks for the columns of Proposals, Detections and GroundTruth: arrays with one entry for each box."""
+"""The columns of Proposals, Detections and GroundTruth, one entry for each box: checked, chosen, compared, shown."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
-from typing import Any, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from html import escape
+from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from inception_rcnn.structures.errors import InputError
 
-Selection = slice | int | Sequence[int] | Sequence[bool] | NDArray[Any]
-"""What may stand between the brackets of `detections[...]`."""
+Selection = slice | Sequence[int] | Sequence[bool] | NDArray[Any]
+"""What may stand between the brackets of `detections[...]`, beside the number of one."""
+
+Rows = slice | NDArray[Any]
+"""What picks rows of an array and keeps its first dimension."""
+
+Corners = tuple[float, float, float, float]
+"""x1 y1 x2 y2 in pixels, x2 and y2 exclusive."""
 
 Number = TypeVar("Number", bound=np.generic)
+Entry = TypeVar("Entry")
 
 _LARGEST = np.iinfo(np.int32).max
+_MOST_NAMED = 6  # entries in a repr
+_MOST_ROWS = 20  # in a notebook's table
+
+
+class Columns(ABC, Generic[Entry]):
+    """Arrays with one entry for each box, as a sequence of entries.
+
+    Equal is what has equal content: every number of every array, and every other field. So nothing here has a hash.
+    A subclass is a dataclass of arrays, made with eq=False and repr=False.
+    """
+
+    _by_score: ClassVar[bool] = False  # whether entries stand in an order, which choosing among them keeps
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of entries."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Entry]:
+        """Return an iterator over the entries, as plain values."""
+
+    @abstractmethod
+    def _at(self, rows: Rows) -> Self:
+        """Return some of the entries."""
+
+    @overload
+    def __getitem__(self, keep: int | np.integer[Any]) -> Entry: ...
+    @overload
+    def __getitem__(self, keep: Selection) -> Self: ...
+    def __getitem__(self, keep: int | np.integer[Any] | Selection) -> Entry | Self:
+        """Return one entry for a number, else those that a slice, a boolean mask or positions select.
+
+        Positions may come in any order, and below 0 they count from the end. What stands by score does so again
+        whatever their order, equal scores as before; the rest comes as it was asked for.
+
+        Raises:
+            IndexError: There is no entry of this number.
+            InputError: Positions are outside, or name an entry twice; or it is no such selection.
+        """
+        if isinstance(keep, bool):
+            raise InputError(f"select boxes by a number, a slice, a mask or positions, got {keep}")
+        if isinstance(keep, int | np.integer):
+            if not -len(self) <= keep < len(self):
+                raise IndexError(f"there is no entry {keep}; {type(self).__name__} has {len(self)}")
+            first = int(keep) % len(self)
+            return next(iter(self._at(slice(first, first + 1))))
+        return self._at(_distinct(rows(keep, len(self)), len(self), ascending=self._by_score))
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the other is of the same kind and has the same content."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(_same(value, vars(other)[name]) for name, value in vars(self).items())
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first entries, as notebooks show it."""
+        some = [vars(entry) for entry in self[:_MOST_ROWS]]
+        lines = [[_cell(value) for value in values.values()] for values in some]
+        parts = [_line("th", some[0]) if some else "", *(_line("td", line) for line in lines)]
+        if len(self) > len(some):
+            parts.append(_line("td", [f"and {len(self) - len(some)} more"]))
+        return f"<table><caption>{escape(repr(self))}</caption>{''.join(parts)}</table>"
+
+
+def corner_tuples(boxes: NDArray[Any]) -> list[Corners]:
+    """Return boxes (N, 4) as plain numbers."""
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes.tolist()]
+
+
+def named(texts: Sequence[str], count: int) -> str:
+    """Return the first of `count` texts for a repr: what cannot be printed in a line is written as Python would.
+
+    >>> named(["dog 0.90", "cat 0.50"], 7), named([], 0)
+    (': dog 0.90, cat 0.50 and 5 more', '')
+    """
+    shown = [text if text.isprintable() else repr(text) for text in texts[:_MOST_NAMED]]
+    more = f" and {count - len(shown)} more" if count > len(shown) else ""
+    return f": {', '.join(shown)}{more}" if shown else ""
+
+
+def first_rows(columns: Columns[Entry]) -> list[Entry]:
+    """Return the entries that a repr names."""
+    return list(columns[:_MOST_NAMED])
 
 
 def column(values: ArrayLike, name: str, length: int, dtype: type[Number]) -> NDArray[Number]:
@@ -80,7 +172,7 @@ def check_descending(scores: NDArray[np.float32], owner: str) -> None:
         )
 
 
-def rows(keep: Selection, length: int) -> slice | NDArray[Any]:
+def rows(keep: Selection, length: int) -> Rows:
     """Return `keep` in a form that picks rows and never drops the first dimension.
 
     Raises:
@@ -88,7 +180,10 @@ def rows(keep: Selection, length: int) -> slice | NDArray[Any]:
     """
     if isinstance(keep, slice):
         return keep
-    chosen = np.atleast_1d(np.asarray(keep))
+    try:
+        chosen = np.asarray(keep)
+    except ValueError as error:
+        raise InputError(f"select boxes by a slice, a mask or positions: {error}") from error
     if chosen.dtype == np.bool_:
         if chosen.shape != (length,):
             raise InputError(f"a mask should have shape ({length},), one flag for each box, got {chosen.shape}")
@@ -100,6 +195,42 @@ def rows(keep: Selection, length: int) -> slice | NDArray[Any]:
     if chosen.min() < -length or chosen.max() >= length:
         raise InputError(f"positions should be in 0..{length - 1}, got {chosen.min()}..{chosen.max()}")
     return chosen
+
+
+def _distinct(chosen: Rows, length: int, *, ascending: bool) -> Rows:
+    """Return what `rows` returned, perhaps in ascending order, after a check that no row is there twice."""
+    if isinstance(chosen, slice):
+        backwards = chosen.step is not None and chosen.step < 0
+        return np.arange(length)[chosen][::-1] if ascending and backwards else chosen
+    if chosen.dtype == np.bool_:
+        return chosen
+    counted = np.where(chosen < 0, chosen.astype(np.int64) + length, chosen.astype(np.int64))
+    times = np.bincount(counted, minlength=1)
+    if times.max() > 1:
+        row = int(times.argmax())
+        raise InputError(f"positions should differ from each other, but {row} is there {times[row]} times")
+    return np.sort(counted) if ascending else counted
+
+
+def _same(one: object, other: object) -> bool:
+    """Return whether two values of a field are equal; arrays of other types or shapes are not."""
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return not isinstance(one, np.ndarray) and not isinstance(other, np.ndarray) and one == other
+
+
+def _cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, tuple):
+        return ", ".join(f"{number:.1f}" for number in value)
+    return "" if value is None else str(value)
+
+
+def _line(tag: str, cells: Iterable[str]) -> str:
+    """Return a row of a table in HTML."""
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def repeated_positions(images: Sequence[Sized]) -> NDArray[np.int32]:
