@@ -28,3 +28,9 @@ def test_examples_print_what_they_say(name: str) -> None:
     outcome = doctest.testmod(import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_the_page_on_python_prints_what_it_says() -> None:
+    outcome = doctest.testfile(str(ROOT / "docs" / "python.md"), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert outcome.attempted > 20
+    assert outcome.failed == 0
