@@ -61,7 +61,8 @@ def choose_runtime(device: str = "auto", engine: str = "torch", precision: str =
     """Return where and how to compute.
 
     Args:
-        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
+        device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N", or another accelerator that
+            torch has here, "mps" or "xpu", which nobody has measured.
         engine: "torch", "openvino" (on the CPU; it cannot train), or "auto": OpenVINO on the CPU where it is installed
             and was measured faster, on x86-64 that multiplies bfloat16; or where int8 is asked for.
         precision: "fp32", "bf16", "int8" (OpenVINO and calibrated weights only), or "auto": bfloat16 where the hardware
@@ -78,9 +79,8 @@ def choose_runtime(device: str = "auto", engine: str = "torch", precision: str =
     chosen = _device(device, engine)
     if engine == "auto":
         engine = "openvino" if chosen.type == "cpu" and _openvino_is_better(precision) else "torch"
-    fast = cpu_has_fast_bfloat16() if chosen.type == "cpu" else torch.cuda.get_device_capability(chosen)[0] >= 8
     if precision == "auto":
-        precision = "bf16" if fast else "fp32"
+        precision = "bf16" if _has_fast_bfloat16(chosen) else "fp32"
     if engine == "openvino":
         _check_openvino(chosen)
         return Runtime(chosen, torch.float32, 64, precision)
@@ -97,13 +97,23 @@ def _device(device: str, engine: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N")
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    known = {"cpu", "cuda", *([accelerator.type] if accelerator is not None else [])}
+    if chosen.type not in known:
+        others = ", ".join(sorted(known - {"cpu", "cuda"}))
+        raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N{others and f', or here {others}'}")
     if chosen.type == "cuda" and (not has_cuda or (chosen.index or 0) >= torch.cuda.device_count()):
         raise InputError(
             f"device {device!r} was asked for, but this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return chosen
+
+
+def _has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 products were measured to be faster than float32's there."""
+    if device.type == "cpu":
+        return cpu_has_fast_bfloat16()
+    return device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
 
 
 def openvino_is_installed() -> bool:
@@ -173,7 +183,7 @@ def download(tensor: Tensor) -> Callable[[], NDArray[Any]]:
         tensor: On any device; of a type that NumPy knows.
     """
     if tensor.device.type != "cuda":
-        array: NDArray[Any] = tensor.numpy()
+        array: NDArray[Any] = tensor.cpu().numpy()
         return lambda: array
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     pinned.copy_(tensor, non_blocking=True)
