@@ -97,7 +97,7 @@ def _device(device: str, engine: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     known = {"cpu", "cuda", *([accelerator.type] if accelerator is not None else [])}
     if chosen.type not in known:
         others = ", ".join(sorted(known - {"cpu", "cuda"}))

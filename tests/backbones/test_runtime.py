@@ -195,7 +195,8 @@ def test_freed_memory_is_kept_by_glibc_only(
 def test_another_accelerator_is_taken_by_name_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """No such machine was at hand: this is of the choice alone."""
     mps = torch.device("mps")
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: mps)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: mps)
     runtime = choose_runtime("mps")
     assert (runtime.device.type, runtime.dtype, runtime.openvino) == ("mps", torch.float32, None)
     assert choose_runtime("auto").device.type in ("cpu", "cuda")
