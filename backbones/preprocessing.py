@@ -12,13 +12,15 @@ from torch import Tensor
 
 from inception_rcnn.structures import InputError
 
+_LONGEST_SIDE: Final = 2048
+
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """How uint8 RGB pixels become a network's input; stored in every checkpoint.
 
     Args:
-        side: Width and height of the input in pixels, in 32..4096.
+        side: Width and height of the input in pixels, in 32..2048: GoogLeNet takes 1.2 GB for one of 2048.
         channel_order: "rgb" or "bgr", the order the network reads.
         mean: Three numbers in 0..255, in `channel_order`, subtracted first.
         scale: Factor applied after the subtraction.
@@ -44,8 +46,8 @@ class InputSpec:
         for name in ("side", "context"):
             if type(getattr(self, name)) is not int:  # True is an int too
                 raise InputError(f"{name} should be a whole number of pixels, got {getattr(self, name)!r}")
-        if not 32 <= self.side <= 4096:
-            raise InputError(f"side should lie in 32..4096 px, got {self.side}")
+        if not 32 <= self.side <= _LONGEST_SIDE:
+            raise InputError(f"side should lie in 32..{_LONGEST_SIDE} px, got {self.side}")
         if not 0 <= self.context < self.side / 2:
             raise InputError(
                 f"context should lie in 0..{(self.side - 1) // 2} px for a side of {self.side}, got {self.context}"

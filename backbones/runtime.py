@@ -20,6 +20,7 @@ from inception_rcnn.structures.jobs import available_processors
 # glibc's mallopt parameters, from malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ENOUGH_FOR_BOTH: Final = 4  # processors
+_USUAL_SIDE: Final = 224  # of the inputs that batches are meant for
 
 
 ENGINES: Final = ("auto", "torch", "openvino")
@@ -37,7 +38,7 @@ class Runtime:
     Args:
         device: The CPU or a GPU.
         dtype: Floating-point type of torch's products; of what goes in and out where another engine computes.
-        batch: Regions, or images, in each batch.
+        batch: Regions, or images, of 224 px in each batch; see `batch_for`.
         openvino: Precision in which OpenVINO computes what it can: "fp32", "bf16" or "int8"; None: torch computes all.
     """
 
@@ -51,6 +52,14 @@ class Runtime:
         """In which most products are made: "fp32", "bf16", "int8", or torch's name of another type."""
         names = {dtype: name for name, dtype in _TYPES.items()}
         return self.openvino or names.get(self.dtype, str(self.dtype))
+
+    def batch_for(self, side: int) -> int:
+        """Return how many inputs of `side` x `side` px go together: fewer of larger ones, which take more memory each.
+
+        >>> [Runtime(torch.device("cpu"), torch.float32, 64).batch_for(side) for side in (32, 224, 448, 2048)]
+        [64, 64, 16, 1]
+        """
+        return self.batch if side <= _USUAL_SIDE else max(1, self.batch * _USUAL_SIDE**2 // side**2)
 
     def __str__(self) -> str:
         """Return it in words, such as "bf16 by OpenVINO on cpu"."""

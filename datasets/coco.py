@@ -5,7 +5,6 @@ Source: Lin et al. 2014, "Microsoft COCO: Common Objects in Context", and the da
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +16,11 @@ from inception_rcnn.datasets.base import AnnotatedDataset, AnnotatedObject, exis
 from inception_rcnn.datasets.writing import check_distinct, image_size, new_file, put
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, box_area, write_json
 from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.files import decode_json
 from inception_rcnn.structures.ground_truth import ImageSize
 
 _LARGEST = 1e18  # far above any pixel coordinate, far below what float32 can hold
+_LONGEST_SIDE = 10**9  # an image with more pixels a side does not exist
 
 
 class _Image(NamedTuple):
@@ -101,9 +102,11 @@ class CocoDataset(AnnotatedDataset):
             looked = ", ".join(str(folder) for folder in folders)
             raise self._error(f"the photograph {name!r} is missing, looked in {looked}", place)
         sides = [record.get("width"), record.get("height")]
-        if any(side is not None and (type(side) is not int or side < 1) for side in sides):
+        if any(side is not None and (type(side) is not int or not 1 <= side <= _LONGEST_SIDE) for side in sides):
             raise self._error(
-                f"width and height should be whole numbers above 0, got {sides[0]!r}, {sides[1]!r}", place
+                f"width and height should be whole numbers above 0, to {_LONGEST_SIDE}, got {sides[0]!r:.60}, "
+                f"{sides[1]!r:.60}",
+                place,
             )
         return _Image(found, name, (sides[0], sides[1]))
 
@@ -219,16 +222,7 @@ def _find_truth(root: Path, split: str) -> Path:
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     """Return the truth file's lists, after checking that they are there."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataFormatError(
-            f"is not valid JSON: {error.msg}; is the download complete?",
-            path=path,
-            place=f"line {error.lineno}, column {error.colno}",
-        ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise DataFormatError(f"is not valid JSON: {error}", path=path) from error
+    content = decode_json(path.read_bytes(), path)
     missing = [
         key
         for key in ("images", "annotations", "categories")

@@ -31,9 +31,11 @@ from numpy.typing import NDArray
 
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.boxes import undo_sum
-from inception_rcnn.structures.files import read_bytes, write_packed
+from inception_rcnn.structures.files import decode_json, read_bytes, write_packed
 
 _LARGEST = 1e18
+_LONGEST_SIDE = 10**9
+_MOST_CLASSES = 1_000_000
 
 
 def read_ground_truth(path: str | os.PathLike[str], class_names: Sequence[str] | None = None) -> GroundTruthTable:
@@ -141,10 +143,7 @@ class _Reader:
     def read(self, number: int, line: bytes) -> None:
         """Take one line."""
         place = f"line {number}"
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataFormatError(f"is not valid JSON: {error}", path=self.path, place=place) from error
+        record = decode_json(line, self.path, place=place)
         if not self.images and self.given is None and isinstance(record, dict) and "classes" in record:
             self.given = self._classes(record["classes"], place)
             if record.keys() == {"classes"}:
@@ -166,8 +165,11 @@ class _Reader:
         self.images[key] = number
         self.names.append(str(own) if name is None else name)
         sides = [record.get(side) for side in ("width", "height")]
-        if any(side is not None and (type(side) is not int or side < 1) for side in sides):
-            raise self._broken(f"width and height should be whole numbers above 0 or null, got {sides}", place)
+        if any(side is not None and (type(side) is not int or not 1 <= side <= _LONGEST_SIDE) for side in sides):
+            raise self._broken(
+                f"width and height should be whole numbers above 0, to {_LONGEST_SIDE}, or null, got {sides!r:.80}",
+                place,
+            )
         self.sizes.append((sides[0], sides[1]))
         for k, entry in enumerate(record["objects"]):
             self.rows.append((position, *self._object(entry, f"{place}, object {k + 1}", number)))
@@ -177,7 +179,7 @@ class _Reader:
         if not isinstance(entry, list) or not 6 <= len(entry) <= 8:
             raise self._broken(f"should be [class, name, xmin, ymin, xmax, ymax], got {entry!r:.80}", place)
         label, name, *sides = entry
-        if type(label) is not int or not 1 <= label <= 1_000_000 or not isinstance(name, str):
+        if type(label) is not int or not 1 <= label <= _MOST_CLASSES or not isinstance(name, str):
             raise self._broken(f"should begin with class number (from 1) and name, got {entry!r:.80}", place)
         if not all(type(side) in (int, float) and abs(side) < _LARGEST for side in sides):
             raise self._broken(f"corners should be numbers, got {entry!r:.80}", place)
@@ -219,7 +221,7 @@ class _Reader:
         """Return the classes that the first line names."""
         try:
             classes = {number: name for number, name in entries}
-            fits = all(type(number) is int and number >= 1 for number in classes)
+            fits = all(type(number) is int and 1 <= number <= _MOST_CLASSES for number in classes)
             fits = fits and all(isinstance(name, str) for name in classes.values())
             fits = fits and len(set(classes.values())) == len(entries) == len(classes)
         except (TypeError, ValueError):

@@ -9,6 +9,9 @@ from inception_rcnn.datasets.base import Problems, is_inside
 from inception_rcnn.structures import DataFormatError
 from inception_rcnn.structures.files import read_bytes
 
+_LONGEST_NUMBER = 18  # digits; more are no index, and an array has no room for them
+_LONGEST_ID = 1000  # characters; no system has files of longer names
+
 
 def read_image_list(
     path: Path, problems: Problems, holds: Callable[[str], bool], *, numbered: bool = False
@@ -25,12 +28,18 @@ def read_image_list(
         numbered: The format puts a number behind every id.
 
     Raises:
-        DataFormatError: The file is no text, or see `problems`; the text names the line.
+        DataFormatError: The file is no text, a line is too long for an id, or see `problems`; the text names the line.
     """
     entries: dict[str, int | None] = {}
     for number, line in _lines(path):
         image_id, value = split_line(line)
         whole = line.strip()
+        if len(whole) > _LONGEST_ID:
+            raise DataFormatError(
+                f"the id {whole[:40]!r}... has {len(whole)} characters, and {_LONGEST_ID} are the most",
+                path=path,
+                place=f"line {number}",
+            )
         if value is not None and is_inside(whole) and holds(whole) and not (numbered and holds(image_id)):
             image_id, value = whole, None
         with problems.skipping():
@@ -51,7 +60,7 @@ def split_line(line: str) -> tuple[str, int | None]:
     (('ILSVRC2012_val_00000006', 2), ('2007_000027', -1), ('my cat', None))
     """
     words = line.rsplit(maxsplit=1)
-    if len(words) == 2 and words[1].removeprefix("-").isdecimal():
+    if len(words) == 2 and len(words[1]) <= _LONGEST_NUMBER and words[1].removeprefix("-").isdecimal():
         return words[0].strip(), int(words[1])
     return line.strip(), None
 

@@ -5,7 +5,6 @@ Source: Everingham et al. 2010, "The PASCAL Visual Object Classes (VOC) Challeng
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from inception_rcnn.datasets.voc_xml import Annotation
 from inception_rcnn.datasets.writing import annotation_of, new_file, put, text_ids, write_class_list
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.files import decode_json
 
 VOC_CLASSES: Final = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -139,9 +139,11 @@ def _extra_regions(path: Path, known: Sequence[str] | None) -> dict[str, list[An
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = decode_json(path.read_bytes(), path)
         return {image_id: [_region(one, known) for one in regions] for image_id, regions in content.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except DataFormatError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DataFormatError(
             f'should be {{id: [{{"name": class, "box": [xmin, ymin, xmax, ymax]}}]}}: {error!r:.200}', path=path
         ) from error

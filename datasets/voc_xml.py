@@ -155,6 +155,8 @@ def _parse(path: Path) -> Any:
         root = defusedxml.ElementTree.parse(path).getroot()
     except FileNotFoundError as error:
         raise DataFormatError("the annotation is missing", path=path) from error
+    except OSError as error:
+        raise DataFormatError(f"cannot be read: {error.strerror or error}", path=path) from error
     except ElementTree.ParseError as error:
         line, column = error.position
         raise DataFormatError(

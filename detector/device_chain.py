@@ -65,7 +65,7 @@ class WarpedChain:
         self.spec = spec
         self.runtime = runtime
         self.tune = tune
-        self.batch = runtime.batch
+        self.batch = runtime.batch_for(spec.side)
         self._compute: Callable[[Tensor], list[Tensor]] = self._logits
         if self.networks and runtime.openvino is not None:
             if runtime.openvino == "int8":  # `calibrate`, which the compiler's error names, is for pooled ones

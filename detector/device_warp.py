@@ -24,7 +24,7 @@ from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import upload
 from inception_rcnn.detector.region_warp import context_window
 from inception_rcnn.structures import as_boxes, check_rgb
-from inception_rcnn.structures.boxes import check_area
+from inception_rcnn.structures.boxes import check_area, check_near
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
@@ -99,10 +99,11 @@ class DeviceWarp:
                 first rows, and it is returned.
 
         Raises:
-            InputError: Wrong shape, or a box without area (the message gives the row).
+            InputError: Wrong shape, or a box without area or far outside the image (the message gives the row).
         """
         boxes = as_boxes(boxes)
         check_area(boxes)
+        check_near(boxes, self._levels[0].shape[1], self._levels[0].shape[0])
         side = self.spec.side
         if out is None:
             size = (len(boxes), side, side, 3)

@@ -204,8 +204,9 @@ class Ensemble:
                 return self._chain.score(image, boxes)
         warp = RegionWarp(image, self.input_spec)
         scores = np.zeros((len(self.warped), len(boxes), len(self.class_names) + 1), np.float32)
-        for start in range(0, len(boxes), self.runtime.batch):
-            rows = slice(start, start + self.runtime.batch)
+        batch = self.runtime.batch_for(self.input_spec.side)
+        for start in range(0, len(boxes), batch):
+            rows = slice(start, start + batch)
             with clock.stage("warp"):
                 crops = warp.cut(boxes[rows])
             with clock.stage("network"):

@@ -29,7 +29,7 @@ from inception_rcnn.detector.region_pooling import (
 )
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
-from inception_rcnn.structures.boxes import check_area
+from inception_rcnn.structures.boxes import check_area, check_near
 from inception_rcnn.structures.progress import StageClock
 from inception_rcnn.structures.provenance import SeenPart
 
@@ -193,10 +193,11 @@ class PooledClassifier:
             clock: Adds up the seconds of trunk and head ("network") and of RoIAlign ("pooling"), if given.
 
         Raises:
-            InputError: Wrong shapes, a box without area, or a scale that is not above 0.
+            InputError: Wrong shapes, a box without area or far outside the image, or a scale that is not above 0.
         """
         clock, boxes = clock or StageClock(), as_boxes(boxes)
         check_area(boxes)
+        check_near(boxes, image.shape[1], image.shape[0])
         outputs, regresses = len(self.description.class_names) + 1, self.description.box_regression
         if len(boxes) == 0:
             return np.zeros((0, outputs), np.float32), np.zeros((0, 4), np.float32) if regresses else None

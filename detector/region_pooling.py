@@ -36,8 +36,9 @@ class PoolingSpec:
     """How regions are pooled; stored in the checkpoint of a pooled classifier.
 
     Args:
-        short_side: The image is enlarged or reduced until its short side has so many pixels, in 64..4096.
-        long_side: ... but its long side no more than this, in 64..8192.
+        short_side: The image is enlarged or reduced until its short side has so many pixels, in 64..2048.
+        long_side: ... but its long side no more than this, in 64..4096:
+            the trunk takes 2.3 GB for 2048 x 4096.
         cells: Each region is read off as cells x cells, in 1..14.
         fine_channels: Of the map behind 3b that are joined in; 0 leaves it out.
         image_mean: Whether the mean of the image's map stands beside each region's features.
@@ -57,8 +58,8 @@ class PoolingSpec:
 
     def __post_init__(self) -> None:
         for name, low, high in (
-            ("short_side", 64, 4096),
-            ("long_side", 64, 8192),
+            ("short_side", 64, 2048),
+            ("long_side", 64, 4096),
             ("cells", 1, 14),
             ("fine_channels", 0, 4096),
         ):

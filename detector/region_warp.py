@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.structures import InputError, as_boxes, check_rgb
-from inception_rcnn.structures.boxes import check_area
+from inception_rcnn.structures.boxes import check_area, check_near
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.kernels import kernel
 
@@ -69,12 +69,14 @@ class RegionWarp:
             threads: How many run at once; by default one per processor. The answer does not depend on it.
 
         Raises:
-            InputError: Wrong shape, a box without area (the message gives the row), or fewer than one thread.
+            InputError: Wrong shape, a box without area or far outside the image (the message gives the row), or fewer
+                than one thread.
         """
         boxes = as_boxes(boxes)
         if threads is not None and threads < 1:
             raise InputError(f"threads should be at least 1, or None for one per processor, got {threads}")
         check_area(boxes)
+        check_near(boxes, self._levels[0].shape[1], self._levels[0].shape[0])
         windows = context_window(boxes, self.spec)
         levels = [self._level_of(window) for window in windows]
         crops = np.empty((len(boxes), self.spec.side, self.spec.side, 3), dtype=np.uint8)

@@ -16,6 +16,7 @@ from inception_rcnn.structures.errors import InputError
 # What offsets are divided by, so that all are about 1: shares of a box's sides, and logarithms. Source: Fast R-CNN.
 OFFSET_DEVIATIONS: Final = np.array([0.1, 0.1, 0.2, 0.2])
 MOST_GROWTH: Final = 2.0  # of a side, as a logarithm
+_FAR_OUTSIDE: Final = np.float32(1e6)  # of an image, in pixels
 
 
 def as_boxes(boxes: ArrayLike, name: str = "boxes") -> NDArray[np.float32]:
@@ -63,6 +64,33 @@ def check_area(boxes: NDArray[np.float32], name: str = "boxes") -> None:
     if empty.any():
         row = int(np.argmax(empty))
         raise InputError(f"{name} has {int(empty.sum())} without area; first is row {row}: {boxes[row].tolist()}")
+
+
+def check_near(boxes: NDArray[np.float32], width: int, height: int, name: str = "boxes") -> None:
+    """Raise if a box reaches far outside the image that it is of: more than a million pixels.
+
+    Regions may reach outside, and are filled there. But the work of cutting one out, and its memory, grow with it, to
+    terabytes for a corner at 1e12; no image has such corners, so a file or a program is wrong that asks for them. They
+    are refused, not clipped: what is wrong by so much should be seen.
+
+    Args:
+        boxes: (N, 4), finite.
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        name: What to call the boxes in an error.
+
+    Raises:
+        InputError: One does; the message gives the row.
+    """
+    low, high = -_FAR_OUTSIDE, np.array([width, height], np.float32) + _FAR_OUTSIDE
+    far = (boxes[:, :2] < low).any(axis=1) | (boxes[:, 2:] > high).any(axis=1)
+    if far.any():
+        row = int(np.argmax(far))
+        corners = " ".join(f"{side:g}" for side in boxes[row])
+        raise InputError(
+            f"{name} should be of the image of {width} x {height} px, but row {row} reaches more than "
+            f"{_FAR_OUTSIDE:.0f} px outside it: {corners}; are they of this image, and in pixels?"
+        )
 
 
 def box_area(boxes: ArrayLike) -> NDArray[np.float32]:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import os
 import secrets
 import sys
 import zlib
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
 from inception_rcnn.structures.errors import DataFormatError, InputError
+
+# What gzip may unpack to: any amount up to the first, and so many times the packed size beyond. Files of detections and
+# of objects become 3 to 20 times larger; gzip's utmost is 1032 times.
+_MOST_UNPACKED: Final = 2**28
+_MOST_TIMES_LARGER: Final = 100
+_PIECE: Final = 2**20
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -73,7 +81,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
     Raises:
         InputError: There is no such file.
-        DataFormatError: It is packed and damaged.
+        DataFormatError: It is packed and damaged, or unpacks to far more than a packed file of its size holds: a few
+            hundred kilobytes of gzip can stand for as many megabytes of memory.
     """
     file = Path(path)
     if not file.is_file():
@@ -81,10 +90,42 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     data = file.read_bytes()
     if not data.startswith(b"\x1f\x8b"):
         return data
+    most = max(_MOST_UNPACKED, _MOST_TIMES_LARGER * len(data))
     try:
-        return gzip.decompress(data)
+        unpacked = _unpacked(data, most)
     except (OSError, EOFError, zlib.error) as error:
         raise DataFormatError(f"is a damaged gzip file: {error}; is the download complete?", path=file) from error
+    if unpacked is None:
+        raise DataFormatError(
+            f"is a gzip file of {len(data)} bytes that unpacks to more than {most}; if that is what it should hold, "
+            "unpack it with gunzip and name the unpacked file",
+            path=file,
+        )
+    return unpacked
+
+
+def decode_json(text: bytes | str, path: str | os.PathLike[str], *, place: str | None = None) -> Any:
+    """Return what a JSON text says.
+
+    Args:
+        text: The JSON.
+        path: The file that it is from, for errors.
+        place: Where in the file it stands; None: it is the whole file, and an error names line and column.
+
+    Raises:
+        DataFormatError: It is no JSON, is nested too deeply, or holds a number that is too long to be read.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        message, place = error.msg, place or f"line {error.lineno}, column {error.colno}"
+    except UnicodeDecodeError as error:
+        message = str(error)
+    except RecursionError:
+        message = "it is nested too deeply"
+    except ValueError:  # Python's own limit: reading such a number takes time by the square of its length
+        message = f"it holds a whole number of more than {sys.get_int_max_str_digits()} digits"
+    raise DataFormatError(f"is not valid JSON: {message}; is the download complete?", path=path, place=place)
 
 
 def write_json(path: str | os.PathLike[str], obj: object, *, indent: int | None = 2) -> None:
@@ -138,6 +179,18 @@ def cache_folder(name: str) -> Path | None:
     except RuntimeError:
         return None
     return home.joinpath(*(("Library", "Caches") if sys.platform == "darwin" else (".cache",)), "inception-rcnn", name)
+
+
+def _unpacked(data: bytes, most: int) -> bytes | None:
+    """Return what gzip packed; None if that is more than `most` bytes, of which no more are made than one piece."""
+    pieces, size = [], 0
+    with gzip.open(io.BytesIO(data)) as packed:
+        while piece := packed.read(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                return None
+    return b"".join(pieces)
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

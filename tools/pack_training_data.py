@@ -15,7 +15,6 @@ against its checksum, and says at the end which are still missing.
 from __future__ import annotations
 
 import io
-import json
 import sys
 import tarfile
 import tempfile
@@ -111,12 +110,9 @@ def unpack_parts(parts: Path, output: Path) -> list[str]:
         InputError: There is no list of parts, or a part is damaged; nothing of that part is laid out.
     """
     from inception_rcnn.structures import InputError
-    from inception_rcnn.structures.files import read_bytes, sha256_of
+    from inception_rcnn.structures.files import decode_json, read_bytes, sha256_of
 
-    try:
-        checksums = json.loads(read_bytes(parts / _LIST))
-    except ValueError as error:
-        raise InputError(f"{parts / _LIST} is not valid JSON: {error}; carry it over again") from error
+    checksums = decode_json(read_bytes(parts / _LIST), parts / _LIST)
     if not isinstance(checksums, dict):
         raise InputError(f"{parts / _LIST} should have the checksum of each part; carry it over again")
     missing = [name for name in checksums if not (parts / Path(name).name).is_file()]

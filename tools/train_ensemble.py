@@ -107,7 +107,7 @@ def read_plan(path: Path, output: Path) -> list[Member]:
 
     try:
         content = tomllib.loads(read_bytes(path).decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
         raise InputError(f"{path} is not valid TOML: {error}") from error
     members = content.pop("members", None)
     if not isinstance(members, dict) or not members or not all(isinstance(one, dict) for one in members.values()):

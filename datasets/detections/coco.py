@@ -22,7 +22,7 @@ from inception_rcnn.datasets.detections.base import DetectionFile, select_known
 from inception_rcnn.structures import DataFormatError
 from inception_rcnn.structures.boxes import undo_sum
 from inception_rcnn.structures.detections import DetectionTable
-from inception_rcnn.structures.files import read_bytes, write_packed
+from inception_rcnn.structures.files import decode_json, read_bytes, write_packed
 
 _EXPECTED: Final = "should be an object with image_id, category_id, bbox of four numbers and score"
 
@@ -139,12 +139,9 @@ def _wrong_record(path: Path, data: bytes, error: msgspec.ValidationError) -> Da
 def _broken_json(path: Path, data: bytes, reason: Exception) -> DataFormatError:
     """Return an error that names the line, which the json module knows; it reads NaN, which JSON does not have."""
     try:
-        records = json.loads(data)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        return DataFormatError(f"is not valid JSON: {error.msg}", path=path, place=place)
-    except (UnicodeDecodeError, RecursionError) as error:
-        return DataFormatError(f"is not valid JSON: {error}", path=path)
+        records = decode_json(data, path)
+    except DataFormatError as error:
+        return error
     if not isinstance(records, list):
         return DataFormatError(f"should be a list of detections, got {type(records).__name__}", path=path)
     for row, record in enumerate(records):

@@ -25,6 +25,7 @@ from inception_rcnn.structures.boxes import undo_sum
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.files import read_bytes, write_packed
 
+_MOST_DIGITS: Final = 15  # a detection's numbers are read as float64, which has room for so many
 _WORDS: Final = ("image", "class", "score", "xmin", "ymin", "xmax", "ymax")
 
 
@@ -97,9 +98,9 @@ def read_blacklist(path: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:
     pairs = []
     for number, line in enumerate(read_bytes(path).decode("utf-8", "replace").splitlines(), start=1):
         words = line.split()
-        if words and (len(words) != 2 or not words[0].isdecimal()):
+        if words and (len(words) != 2 or len(words[0]) > _MOST_DIGITS or not words[0].isdecimal()):
             raise DataFormatError(
-                f"should be an image index and a class, got {line!r}", path=path, place=f"line {number}"
+                f"should be an image index and a class, got {line!r:.80}", path=path, place=f"line {number}"
             )
         if words:
             pairs.append((int(words[0]), words[1]))
@@ -108,8 +109,11 @@ def read_blacklist(path: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:
 
 def _check_whole_ids(image_ids: Sequence[int | str]) -> None:
     for image_id in image_ids:
-        if not isinstance(image_id, int):
-            raise InputError(f"an ILSVRC file names images by their index, but one of image_ids is {image_id!r}")
+        if not isinstance(image_id, int) or abs(image_id) >= 10**_MOST_DIGITS:
+            raise InputError(
+                f"an ILSVRC file names images by their index, a whole number of at most {_MOST_DIGITS} digits, but one "
+                f"of image_ids is {image_id!r:.60}"
+            )
 
 
 def _positions_of(values: NDArray[np.float64], indices: Sequence[int | str]) -> NDArray[np.int64]:

@@ -229,8 +229,8 @@ def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:
     if not isinstance(architecture, dict) or {**architecture, **known} != architecture:
         raise CheckpointError(f"{path}: architecture should be {known}, got {architecture}")
     channels = architecture.get("channels")
-    if type(channels) is not int or not 1 <= channels <= 4096:
-        raise CheckpointError(f"{path}: architecture: channels should lie in 1..4096, got {channels!r}")
+    if type(channels) is not int or not 1 <= channels <= 1024:
+        raise CheckpointError(f"{path}: architecture: channels should lie in 1..1024, got {channels!r}")
     for name, kind in (("input_spec", dict), ("priors", dict), ("training", dict), ("licence", str)):
         if not isinstance(values.get(name), kind):
             raise CheckpointError(f"{path}: {name} is missing or not a {kind.__name__}")

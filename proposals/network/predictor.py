@@ -111,8 +111,9 @@ class MultiBox:
     def look(self, images: Sequence[NDArray[np.uint8]]) -> list[View]:
         """Return what the network sees in each of several images (H, W, 3) uint8 RGB, which may differ in size."""
         views = []
-        for start in range(0, len(images), self.runtime.batch):
-            part = images[start : start + self.runtime.batch]
+        batch = self.runtime.batch_for(self.spec.side)
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
             whole = [np.array([0, 0, one.shape[1], one.shape[0]], np.float64) for one in part]
             pixels = np.stack([stretch(*each, self.spec.side) for each in zip(part, whole, strict=True)])
             output = self._seen(self.spec.apply(upload(pixels, self.runtime.device), self.runtime.dtype))

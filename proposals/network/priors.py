@@ -15,6 +15,7 @@ Boxes = NDArray[np.float32]
 
 # Pixels of the input between two cells: the maps after 3b, 4e and 5b, and that one halved.
 STRIDES = (8, 16, 32, 64)
+_MOST_PER_CELL = 64  # of a finest grid of 256 x 256 cells, four million
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class PriorSettings:
         counts = {len(sides) for sides in self.sides}
         if len(self.sides) != len(STRIDES) or len(counts) != 1 or 0 in counts:
             raise InputError(f"sides should name as many sizes for each of {len(STRIDES)} grids, got {self.sides}")
+        if self.per_cell > _MOST_PER_CELL:
+            raise InputError(f"sides and ratios make {self.per_cell} priors a cell, and {_MOST_PER_CELL} are the most")
         if not self.ratios or not all(0 < value < 10 for value in (*self.ratios, *sum(self.sides, ()))):
             raise InputError(f"sides and ratios should lie between 0 and 10, got {self.sides} and {self.ratios}")
 

@@ -28,6 +28,7 @@ from inception_rcnn.structures.jobs import available_processors
 
 ENGINES = ("native", "opencv", "selectivesearch")
 WORKING_PIXELS = 1_500_000
+_WIDEST = 4096
 
 
 def selective_search(
@@ -62,8 +63,8 @@ def selective_search(
             (opencv-contrib-python) or "selectivesearch".
         ranking: "agreement": what several hierarchies found, has a strong contour and differs from the boxes before
             it stands first. "random": R-CNN's order.
-        width: Of the image the search works on, in pixels; smaller ones are enlarged. Up to 500, very high ones
-            are made smaller still, so that the working image has no more than 1.5 million pixels.
+        width: Of the image the search works on, in pixels, at most 4096; smaller ones are enlarged. Up to 500, very
+            high ones are made smaller still, so that the working image has no more than 1.5 million pixels.
         min_side: Shortest side of a box in the working image, in pixels; boxes with a shorter one are left out. A
             side as long as the image's is always long enough.
         widened_from: Sides from this share of `min_side` on are widened to it instead, in (0, 1]; 1 widens none, as in
@@ -94,6 +95,8 @@ def selective_search(
     for name, value in (("width", width), ("min_side", min_side), ("max_boxes", max_boxes), ("threads", threads)):
         if value is not None and value < 1:
             raise InputError(f"{name} should be at least 1, got {value}")
+    if width > _WIDEST:
+        raise InputError(f"width should be at most {_WIDEST}, got {width}; larger ones take gigabytes of memory")
     if not (0 <= duplicate_iou <= 1 and 0 < widened_from <= 1):
         raise InputError(
             f"duplicate_iou should lie in [0, 1], widened_from in (0, 1], got {duplicate_iou} and {widened_from}"

@@ -210,6 +210,7 @@ BROKEN_IMAGES: list[tuple[Callable[[Truth], None], str]] = [
     (drop("images", 0, "file_name"), "image 30: file_name should be"),
     (change("images", 0, width=0), "image 30: width and height should be"),
     (change("images", 0, height=20.5), "image 30: width and height should be"),
+    (change("images", 0, height=10**30), "image 30: width and height should be .*, to 1000000000, got"),
 ]
 
 BROKEN_WHOLES: list[tuple[Callable[[Truth], None], str]] = [
@@ -283,6 +284,10 @@ def test_wholes_are_never_skipped(tmp_path: Path) -> None:
     [
         (b"", r"val\.json, line 1, column 1: is not valid JSON"),
         (b'{"images": [\n1,\n', r"val\.json, line 3, column 1: is not valid JSON: .*download complete"),
+        (
+            b'{"images": [' + b"9" * 5000 + b"]}",
+            r"val\.json: is not valid JSON: it holds a whole number of more than 4300",
+        ),
         (b"\xff\xfe\x00", r"val\.json: is not valid JSON: .*decode"),
         (b"[" * 100_000, r"val\.json: is not valid JSON|val\.json, line"),
         (b"[]", "should be a COCO truth"),

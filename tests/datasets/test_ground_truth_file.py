@@ -136,6 +136,21 @@ def test_broken_json_is_named(tmp_path: Path) -> None:
         read_ground_truth(path)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": %s, "objects": []}' % ("9" * 5000), "line 1: is not valid JSON: it holds a whole number of more than"),
+        ('{"id": 1, "objects": [], "width": %s}' % ("9" * 400), "line 1: width and height should be .* to 1000000000"),
+        ('{"classes": [[%s, "cat"]]}' % ("9" * 19), "line 1: classes should be lists of number"),
+    ],
+)
+def test_numbers_of_absurd_length_are_named(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "truth.jsonl").write_text(line)
+    with pytest.raises(DataFormatError, match=message) as caught:
+        read_ground_truth(tmp_path / "truth.jsonl")
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
+
+
 def records_in(path: Path) -> list[dict[str, Any]]:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         return [json.loads(line) for line in file]

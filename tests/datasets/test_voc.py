@@ -275,9 +275,14 @@ def test_more_regions_to_ignore_are_appended(tmp_path: Path) -> None:
     truth = dataset.ground_truth(1)
     assert (truth.names(), truth.ignore.tolist()) == (["dog", "cow"], [False, True])
     assert truth.boxes[1].tolist() == [0, 1, 30, 20]
-    for wrong in ("[]", '{"b": [{"name": "cow"}]}', '{"b": [{"name": "cow", "box": [5, 1, 4, 2]}]}', "{"):
+    one = '{"b": [{"name": "cow", "box": [5, 1, %s, 2]}]}'
+    for wrong in ("[]", '{"b": [{"name": "cow"}]}', one % 4, one % ("9" * 400)):
         path.write_text(wrong)
         with pytest.raises(DataFormatError, match=r"difficult_from_masks\.json: should be"):
+            VocDataset(tmp_path, "val")
+    for wrong in ("{", one % ("9" * 5000)):
+        path.write_text(wrong)
+        with pytest.raises(DataFormatError, match=r"difficult_from_masks\.json.*: is not valid JSON"):
             VocDataset(tmp_path, "val")
     (tmp_path / "classes.txt").write_text("dog\n")
     path.write_text(json.dumps(extra))
@@ -308,3 +313,13 @@ def test_real_photographs_and_their_truth(split: str, numbers: tuple[int, int, i
     for image, truth in (dataset[0], dataset[len(dataset) // 2], dataset[-1]):
         assert image.shape == (truth.height, truth.width, 3)
         assert (truth.boxes[:, 2] <= image.shape[1]).all() and (truth.boxes >= 0).all()
+
+
+def test_an_id_that_names_no_file_is_refused(tmp_path: Path) -> None:
+    add(tmp_path, "a", DOG)
+    (tmp_path / "ImageSets/Main/val.txt").write_text("a 1\na " + "9" * 300 + "\n")
+    with pytest.raises(DataFormatError, match=r"xml: cannot be read: File name too long|the annotation is missing"):
+        VocDataset(tmp_path, "val")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("a 1\na " + "9" * 5000 + "\n")
+    with pytest.raises(DataFormatError, match=r"val\.txt, line 2: the id 'a 9{38}'\.\.\. has 5002 characters"):
+        VocDataset(tmp_path, "val")

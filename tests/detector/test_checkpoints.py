@@ -198,7 +198,7 @@ def header(written: Path) -> dict[str, Any]:
         ({"score_threshold": -0.1}, r"score_threshold should be a number in 0..1, got -0.1"),
         ({"input_spec": None}, "input_spec is missing or not a dict"),
         ({"input_spec": {}}, "input specification has unknown or missing fields"),
-        ({"input_spec": InputSpec().to_dict() | {"side": 8}}, r"side should lie in 32..4096"),
+        ({"input_spec": InputSpec().to_dict() | {"side": 8}}, r"side should lie in 32..2048"),
         ({"input_spec": InputSpec().to_dict() | {"mean": ["a", "b", "c"]}}, "mean should be three numbers"),
         ({"proposal_settings": [1]}, "proposal_settings is missing or not a dict"),
         ({"training": None}, "training is missing or not a dict"),
@@ -206,6 +206,8 @@ def header(written: Path) -> dict[str, Any]:
         ({"pooling": 7}, "pooling should be a dict or null, got 7"),
         ({"pooling": {"cells": 7}}, "pooling specification has unknown or missing fields"),
         ({"pooling": PoolingSpec().to_dict() | {"cells": 0}}, r"cells should be a whole number in 1..14, got 0"),
+        ({"pooling": PoolingSpec().to_dict() | {"short_side": 4096}}, r"short_side should be .* in 64..2048, got 4096"),
+        ({"pooling": PoolingSpec().to_dict() | {"long_side": 8192}}, r"long_side should be .* in 64..4096, got 8192"),
         ({"pooling": PoolingSpec().to_dict()}, r"architecture is .*'googlenet', .*ask for .*'googlenet-pooled'"),
         (
             {"architecture": {"name": "googlenet-pooled", "variant": "paper", "num_classes": 4}},

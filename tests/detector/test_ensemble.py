@@ -125,3 +125,18 @@ def test_members_that_disagree_are_refused(
         Ensemble([member(), member(input_spec=InputSpec(side=32, context=5))])
     with pytest.raises(InputError, match="weights 2 are on "):
         Ensemble([member(), member(Runtime(torch.device("cpu"), torch.float32, 9))])
+
+
+def test_large_inputs_go_together_in_small_numbers(
+    make_network: Callable[[int], GoogLeNet],
+    description: ClassifierDescription,
+    photograph: NDArray[np.uint8],
+    boxes: NDArray[np.float32],
+) -> None:
+    """Four regions of 224 px, or two of 280: what a batch takes does not grow with the side."""
+    seen = []
+    large = replace(description, input_spec=InputSpec(side=280))
+    member = RegionClassifier(make_network(1), large, Runtime(torch.device("cpu"), torch.float32, 4))
+    member.network.get_submodule("conv1").register_forward_hook(lambda *told: seen.append(len(told[2])))
+    Ensemble([member]).score(photograph, boxes[:3])
+    assert seen == [2, 1]

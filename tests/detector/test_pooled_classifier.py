@@ -164,6 +164,8 @@ def test_what_cannot_be_scored(pooled: PooledClassifier, photograph: Pixels, box
             pooled.score(photograph, boxes, scale=scale)
     with pytest.raises(InputError, match="boxes has 1 without area"):
         pooled.score(photograph, np.array([(5, 5, 5, 9)], np.float32))
+    with pytest.raises(InputError, match="row 0 reaches more than 1000000 px outside"):
+        pooled.score(photograph, np.array([(-1e12, -1e12, 1e12, 1e12)], np.float32))
     with pytest.raises(InputError):
         pooled.score(photograph.astype(np.float32), boxes)  # type: ignore[arg-type]
 

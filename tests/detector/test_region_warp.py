@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
+from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.detector.region_warp import RegionWarp, context_window, warp_regions
 from inception_rcnn.structures import InputError
 from reference.slow_warp import slow_context, slow_halved, slow_warp
@@ -225,3 +226,16 @@ def test_what_is_no_image_is_refused(image: NDArray[np.uint8]) -> None:
 def test_fewer_than_one_thread_is_refused() -> None:
     with pytest.raises(InputError, match="threads should be at least 1"):
         warp_regions(noise(20, 20), boxes((0, 0, 5, 5)), SPEC, threads=0)
+
+
+@pytest.mark.parametrize("far", [(-1e12, -1e12, 1e12, 1e12), (0, 0, 1e12, 20), (0, 0, 20, 3e38), (1e9, 0, 2e9, 20)])
+def test_regions_far_outside_are_refused_before_memory_is_asked_for(far: tuple[float, ...]) -> None:
+    image, given = noise(20, 30), boxes((0, 0, 9, 9), far)
+    for cut in (RegionWarp(image, SPEC).cut, DeviceWarp(image, SPEC, torch.device("cpu")).cut):
+        with pytest.raises(InputError, match="row 1 reaches more than 1000000 px outside"):
+            cut(given)
+
+
+def test_a_region_as_far_outside_as_is_allowed_is_cut() -> None:
+    crops = RegionWarp(noise(20, 30), SPEC).cut(boxes((-1e6, 0, 1e6, 20)))
+    assert (np.abs(crops.astype(float) - np.array(SPEC.fill)) < 1).all()

@@ -18,7 +18,7 @@ from inception_rcnn.structures import (
     clip_boxes,
     pairwise_iou,
 )
-from inception_rcnn.structures.boxes import check_area, decode_boxes, encode_boxes, share_inside, undo_sum
+from inception_rcnn.structures.boxes import check_area, check_near, decode_boxes, encode_boxes, share_inside, undo_sum
 
 side = st.integers(-3, 9)
 any_box = st.tuples(side, side, side, side)  # inverted and empty ones too
@@ -223,3 +223,12 @@ def test_boxes_without_area_are_named() -> None:
     check_area(as_boxes([]))
     with pytest.raises(InputError, match=r"crops has 2 without area; first is row 1: \[5.0, 5.0, 5.0, 9.0\]"):
         check_area(as_boxes([[0, 0, 1, 1], [5, 5, 5, 9], [9, 0, 5, 9]]), "crops")
+
+
+def test_boxes_reach_a_million_pixels_outside_and_no_more() -> None:
+    near = as_boxes([[-1e6, -1e6, 1e6 + 30, 1e6 + 20], [0, 0, 30, 20]])
+    check_near(near, 30, 20)
+    check_near(near[:0], 30, 20)
+    for far in ([-1.1e6, 0, 10, 10], [0, -1e12, 10, 10], [0, 0, 1.1e6, 10], [0, 0, 10, 3e38]):
+        with pytest.raises(InputError, match=r"image of 30 x 20 px, but row 2 reaches more than 1000000 px outside it"):
+            check_near(as_boxes([*near, far]), 30, 20)

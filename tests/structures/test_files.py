@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import stat
 import sys
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from inception_rcnn.structures import InputError, sha256_of, write_json, write_whole
-from inception_rcnn.structures.files import cache_folder
+from inception_rcnn.structures import DataFormatError, InputError, files, sha256_of, write_json, write_whole
+from inception_rcnn.structures.files import cache_folder, decode_json, read_bytes
 
 
 def test_bytes_and_text_arrive_as_they_are(tmp_path: Path) -> None:
@@ -150,3 +153,51 @@ def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", homeless)
     assert cache_folder("things") is None
+
+
+def test_gzip_is_unpacked_whatever_its_name_and_in_several_members(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(gzip.compress(b"one\n") + gzip.compress(b"two\n" * 1_000_000) + b"\0" * 5)
+    assert read_bytes(path) == b"one\n" + b"two\n" * 1_000_000
+
+
+def test_a_small_file_that_unpacks_to_much_is_refused_without_the_memory_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_MOST_UNPACKED", 2**20)
+    path = tmp_path / "bomb.jsonl.gz"
+    packed = zlib.compressobj(wbits=31)
+    with path.open("wb") as file:
+        for _ in range(100):
+            file.write(packed.compress(bytes(2**20)))
+        file.write(packed.flush())
+    size = path.stat().st_size
+    tracemalloc.start()
+    with pytest.raises(
+        DataFormatError, match=rf"bomb.*of {size} bytes that unpacks to more than {100 * size}; .*gunzip"
+    ):
+        read_bytes(path)
+    assert tracemalloc.get_traced_memory()[1] < 40e6
+    tracemalloc.stop()
+
+
+def test_what_unpacks_to_less_than_the_limit_is_read_however_well_it_was_packed(tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(2**24)))
+    assert read_bytes(tmp_path / "a.gz") == bytes(2**24)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'{"a": \n}', r"f, line 2, column 1: is not valid JSON: Expecting value; is the download complete"),
+        (b'{"a": ' + b"9" * 5000 + b"}", r"f: is not valid JSON: it holds a whole number of more than 4300 digits"),
+        (b"[" * 100_000, "f: is not valid JSON: it is nested too deeply|f, line"),
+        (b'"\xff"', "f: is not valid JSON: .*decode"),
+    ],
+)
+def test_what_is_no_json_is_one_line_that_says_why(text: bytes, message: str) -> None:
+    with pytest.raises(DataFormatError, match=message) as caught:
+        decode_json(text, "f")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(DataFormatError, match="f, line 7: is not valid JSON"):
+        decode_json(text, "f", place="line 7")

@@ -63,6 +63,7 @@ def test_a_member_has_the_options_of_all_and_its_own(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("seed = ", "is not valid TOML"),
+        ("seed = " + "9" * 5000, "is not valid TOML"),
         ("seed = 1", "names no members"),
         ("members = 3", "names no members"),
         ("[members.first]\nspeed = 3", "member first: train has no option 'speed'"),

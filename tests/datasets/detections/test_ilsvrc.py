@@ -74,6 +74,13 @@ def test_the_blacklist(tmp_path: Path) -> None:
     assert read_blacklist(text(tmp_path, "46 n00007846\n\n85 n07753275\n")) == ((46, "n00007846"), (85, "n07753275"))
     with pytest.raises(DataFormatError, match="line 2: should be an image index and a class"):
         read_blacklist(text(tmp_path, "46 n00007846\nn07753275 85\n"))
+    with pytest.raises(DataFormatError, match="line 1: should be an image index and a class, got '999"):
+        read_blacklist(text(tmp_path, "9" * 5000 + " n00007846\n"))
+
+
+def test_an_index_beyond_what_a_line_can_say_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"at most 15 digits, but one of image_ids is 9{60}$"):
+        read_ilsvrc_detections(text(tmp_path, "7 1 0.5 1 1 2 2\n"), [7, int("9" * 400)])
 
 
 def test_no_detections_at_all(tmp_path: Path) -> None:
