@@ -128,18 +128,38 @@ def read_classifier_description(weights: str | Path) -> ClassifierDescription:
     return _from_json(description, path)
 
 
-def photographs_seen(weights: str | Path) -> tuple[SeenPart, ...]:
+def read_proposal_settings(name: str | Path, description: ClassifierDescription) -> ProposalSettings:
+    """Return which boxes a classifier was trained on.
+
+    Args:
+        name: Of its checkpoint, for errors.
+        description: What it says.
+
+    Raises:
+        CheckpointError: They are not understood.
+    """
+    try:
+        return ProposalSettings.from_dict(description.proposal_settings)
+    except InputError as error:
+        raise CheckpointError(f"{name}: {error}") from error
+
+
+def photographs_seen(weights: str | Path, multibox: str | Path | None = None) -> tuple[SeenPart, ...]:
     """Return what a region classifier and the MultiBox it proposes with learned from, as far as their files say.
+
+    Args:
+        weights: A checkpoint or a shipped name.
+        multibox: What proposes, in place of what the checkpoint names.
 
     Raises:
         CheckpointError: A file is missing, damaged, of another kind, or its header is at odds with itself.
     """
     description = read_classifier_description(weights)
-    try:
-        proposing = ProposalSettings.from_dict(description.proposal_settings)
-    except InputError as error:
-        raise CheckpointError(f"{weights}: {error}") from error
-    return joined_seen(description.seen, multibox_seen(proposing.multibox) if proposing.needs_multibox else ())
+    proposing = read_proposal_settings(weights, description)
+    if not proposing.needs_multibox:
+        return joined_seen(description.seen)
+    file = proposing.multibox_file(beside=weights_path(weights).parent) if multibox is None else multibox
+    return joined_seen(description.seen, multibox_seen(file))
 
 
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:

@@ -48,7 +48,9 @@ class Exportable:
     about: Mapping[str, Any]
 
 
-def exportable_parts(weights: str | Path, image: NDArray[np.uint8], *, int8: bool = False) -> list[Exportable]:
+def exportable_parts(
+    weights: str | Path, image: NDArray[np.uint8], *, int8: bool = False, multibox: str | Path | None = None
+) -> list[Exportable]:
     """Return the parts of a file of weights.
 
     A pooled detector has trunk and head, one that warps is a backbone; both have the MultiBox that they were trained
@@ -58,15 +60,17 @@ def exportable_parts(weights: str | Path, image: NDArray[np.uint8], *, int8: boo
         weights: A checkpoint of any kind, GoogLeNet's published arrays (.npz), or a shipped name.
         image: (H, W, 3) uint8 RGB, to compare with.
         int8: The convolutions of trunk and head in int8.
+        multibox: The MultiBox of a detector, in place of the one that its checkpoint names.
 
     Raises:
-        CheckpointError: The file is missing, damaged, or of a kind that has no networks.
+        CheckpointError: The file is missing, damaged, or of a kind that has no networks; or the MultiBox is missing, or
+            another one than the checkpoint was trained with.
         InputError: int8 for what is not a pooled detector that was calibrated.
     """
     path = multibox_path(weights) if str(weights) in SHIPPED_MULTIBOX else weights_path(weights)
     kind = GOOGLENET_KIND if path.suffix == ".npz" else str(read_description(path)["kind"])
     if kind == KIND:
-        return list(_detector_parts(path, image, int8=int8))
+        return list(_detector_parts(path, image, multibox, int8=int8))
     if int8:
         raise InputError(f"{path} is of kind {kind!r}; only pooled detectors that are calibrated have an int8 form")
     if kind == MULTIBOX_KIND:
@@ -76,7 +80,9 @@ def exportable_parts(weights: str | Path, image: NDArray[np.uint8], *, int8: boo
     raise CheckpointError(f"{path} is of kind {kind!r}, which holds no network to export")
 
 
-def _detector_parts(path: Path, image: NDArray[np.uint8], *, int8: bool) -> Iterator[Exportable]:
+def _detector_parts(
+    path: Path, image: NDArray[np.uint8], multibox: str | Path | None, *, int8: bool
+) -> Iterator[Exportable]:
     classifier = load_region_classifier(path, _CPU)
     about = {"class_names": [*classifier.description.class_names, "background"]}
     if isinstance(classifier, PooledClassifier):
@@ -87,7 +93,8 @@ def _detector_parts(path: Path, image: NDArray[np.uint8], *, int8: bool) -> Iter
         yield _warped(classifier, image, about)
     settings = ProposalSettings.from_dict(classifier.description.proposal_settings)
     if settings.needs_multibox:
-        yield _multibox(multibox_path(settings.multibox), image, settings.side)
+        file = settings.multibox_file(beside=path.parent) if multibox is None else multibox_path(multibox)
+        yield _multibox(file, image, settings.side)
 
 
 def _pooled(

@@ -23,6 +23,8 @@ from inception_rcnn.detector.checkpoints import (
     SHIPPED,
     load_region_classifier,
     read_classifier_description,
+    read_proposal_settings,
+    weights_path,
 )
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
@@ -64,7 +66,8 @@ def load_detector(
         max_proposals: At most so many regions are looked at; 0: all.
         objectness: Power of the objectness by which class probabilities are multiplied, in 0..4; 0: they stand alone.
         proposals: "selective-search", "multibox", "both", or a function of images (H, W, 3) uint8 RGB.
-        multibox: The network that proposes and says how likely a box fits an object, a file or a shipped name.
+        multibox: The network that proposes and says how likely a box fits an object, a file or a shipped name; None:
+            the one that the first checkpoint names, known by its checksum, shipped or in a file beside it.
         settings: Thresholds and limits all at once, in place of the first four; what it does not say is that of
             `DetectionSettings`, not of the checkpoint.
         regions: "pool" (one look at the image, and each region read off its maps) or "warp" (each region stretched
@@ -98,7 +101,10 @@ def load_detector(
             changes["max_proposals"] = None
         chosen = replace(settings_of(first), **changes)
         _warn_of_differing_members(names, [one.description for one in ensemble.members], set(changes))
-    propose, objectness_by = _proposer(names[0], first, where, proposals, multibox)
+    proposing = [
+        read_proposal_settings(name, one.description) for name, one in zip(names, ensemble.members, strict=True)
+    ]
+    propose, objectness_by = _proposer(names, proposing, where, proposals, multibox)
     again = partial(_load_again, names, proposals=proposals, multibox=multibox, runtime=runtime, precision=precision)
     return Detector(propose, ensemble, chosen, objectness_by, tuple(map(str, names)), again)
 
@@ -111,31 +117,51 @@ def _load_again(names: Sequence[str | Path], device: str, **options: Any) -> Det
 
 
 def _proposer(
-    name: str | Path,
-    description: ClassifierDescription,
+    names: Sequence[str | Path],
+    proposing: Sequence[ProposalSettings],
     runtime: Runtime,
     proposals: str | Callable[[NDArray[np.uint8]], Proposals] | None,
     multibox: str | Path | None,
 ) -> tuple[Callable[[NDArray[np.uint8]], Proposals], MultiBox | None]:
-    """Return what proposes, as a checkpoint says or as asked for, and the network that knows the objectness.
+    """Return what proposes, as the first checkpoint says or as asked for, and the network that knows the objectness.
+
+    Args:
+        names: Of the checkpoints.
+        proposing: What each was trained on.
+        runtime: Where the network computes.
+        proposals: See `load_detector`.
+        multibox: See there.
 
     Raises:
-        CheckpointError: What the checkpoint says is at odds with itself, or the network cannot be read.
-        InputError: An unknown source.
+        CheckpointError: The network cannot be read, or is not the one that the checkpoint means.
+        InputError: An unknown source, or one that needs no network where one is named.
     """
-    try:
-        settings = ProposalSettings.from_dict(description.proposal_settings)
-    except InputError as error:
-        raise CheckpointError(f"{name}: {error}") from error
-    if multibox is not None:
-        settings = replace(settings, multibox=str(multibox))
-    if isinstance(proposals, str):
-        settings = replace(settings, source=proposals)
-    if not callable(proposals):
-        proposer = Proposer.load(settings, runtime)
-        return proposer, proposer.multibox
     # Boxes of one's own have the objectness that the classifier's scores are made with.
-    return proposals, Proposer.load(settings, runtime).multibox
+    source = proposals if isinstance(proposals, str) else "multibox" if proposals is not None and multibox else None
+    settings = [one if source is None else replace(one, source=source) for one in proposing]
+    if not callable(proposals):
+        _warn_of_other_proposals(names, settings, multibox)
+    try:
+        proposer = Proposer.load(settings[0], runtime, beside=weights_path(names[0]).parent, multibox=multibox)
+    except CheckpointError as error:
+        raise CheckpointError(f"{names[0]}: {error}") from error
+    return proposals if callable(proposals) else proposer, proposer.multibox
+
+
+def _warn_of_other_proposals(
+    names: Sequence[str | Path], proposing: Sequence[ProposalSettings], multibox: str | Path | None
+) -> None:
+    """Say which members of an ensemble were trained on other proposals than the first; all get the first one's."""
+    if multibox is not None:  # for all, whichever they name
+        proposing = [replace(one, multibox="", multibox_sha256=None) for one in proposing]
+    found = [(name, one.difference(proposing[0])) for name, one in zip(names, proposing, strict=True)]
+    others = [f"{name} has {apart[0]} = {apart[1]!r}, not {apart[2]!r}" for name, apart in found if apart is not None]
+    if others:
+        warnings.warn(
+            f"the proposals of {names[0]} are taken for all members, and some were trained on others: "
+            f"{'; '.join(others)}",
+            stacklevel=4,
+        )
 
 
 def _warn_of_differing_members(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +19,17 @@ from numpy.typing import NDArray
 from inception_rcnn.proposals.merging import merge_proposals
 from inception_rcnn.proposals.search.selective_search import selective_search
 from inception_rcnn.structures import InputError, Proposals
+from inception_rcnn.structures.jobs import differing_setting
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones.runtime import Runtime
     from inception_rcnn.proposals.network.predictor import MultiBox, View
 
 SOURCES = ("selective-search", "multibox", "both")
+_OF_NETWORK = frozenset({"multibox", "multibox_sha256", "top_k", "objectness", "crops", "side"})
+_OF_SEARCH = frozenset(
+    {"mode", "superpixel_scale", "width", "min_side", "widened_from", "duplicate_iou", "ranking", "seed", "engine"}
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,9 @@ class ProposalSettings:
         duplicate_iou: Of boxes of selective search that overlap more, one stays.
         ranking: Order of selective search's proposals.
         seed: Of the ranking "random".
-        multibox: Weights of MultiBox, a shipped name or a file.
+        multibox: Weights of MultiBox, a shipped name or a file; in a checkpoint the bare name of a file beside it.
+        multibox_sha256: Of their data, which tells networks apart; None: not known, and any network of that name will
+            do. Where a network is loaded, it becomes known.
         top_k: How many boxes MultiBox adds.
         objectness: Whether the boxes of both sources are ordered by MultiBox's objectness; without, they take turns.
         crops: Whether MultiBox looks at four windows of the image too.
@@ -60,6 +70,7 @@ class ProposalSettings:
     ranking: str = "agreement"
     seed: int = 0
     multibox: str = "multibox-mini"
+    multibox_sha256: str | None = None
     top_k: int = 200
     objectness: bool = True
     crops: bool = False
@@ -73,6 +84,9 @@ class ProposalSettings:
         for name in ("top_k", "max_boxes"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")
+        checksum = self.multibox_sha256
+        if checksum is not None and not (isinstance(checksum, str) and re.fullmatch("[0-9a-f]{64}", checksum)):
+            raise InputError(f"multibox_sha256 should be 64 hexadecimal digits, got {checksum!r:.80}")
 
     @property
     def needs_multibox(self) -> bool:
@@ -86,9 +100,46 @@ class ProposalSettings:
         limit = self.max_boxes if self.source == "selective-search" else None
         return {**{name: getattr(self, name) for name in names}, "max_boxes": limit}
 
+    def multibox_file(self, *, beside: Path | None = None) -> Path:
+        """Return the file of the network, once it is sure that it is the one that is meant.
+
+        Args:
+            beside: The folder of the weights that these settings are of, in which a bare name is looked for.
+
+        Raises:
+            CheckpointError: It is missing, cannot be read, or is another network.
+        """
+        from inception_rcnn.proposals.network.checkpoints import find_multibox  # torch, as in `Proposer.load`
+
+        return find_multibox(self.multibox, self.multibox_sha256, beside=beside)
+
+    def difference(self, other: ProposalSettings) -> tuple[str, Any, Any] | None:
+        """Return the first setting in which others propose otherwise: its name, the value here and there; None: none.
+
+        What does not count for the source is not compared, and networks by their checksums where both are known.
+
+        >>> ProposalSettings(top_k=50).difference(ProposalSettings(top_k=100))
+        ('top_k', 50, 100)
+        >>> searching = ProposalSettings(source="selective-search")
+        >>> searching.difference(ProposalSettings(source="selective-search", top_k=100)) is None
+        True
+        """
+        if self.source != other.source:
+            return "source", self.source, other.source
+        unknown = None in (self.multibox_sha256, other.multibox_sha256)
+        useless = {"selective-search": _OF_NETWORK, "multibox": _OF_SEARCH, "both": frozenset[str]()}[self.source]
+        useless |= {"multibox_sha256" if unknown else "multibox"}
+        ours, theirs = (
+            {name: value for name, value in asdict(one).items() if name not in useless} for one in (self, other)
+        )
+        return differing_setting(ours, theirs)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint's description."""
-        return asdict(self)
+        values = asdict(self)
+        if self.multibox_sha256 is None:  # older versions do not know it
+            del values["multibox_sha256"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ProposalSettings:
@@ -103,7 +154,7 @@ class ProposalSettings:
             values = {"source": "selective-search", "widened_from": 1.0, "duplicate_iou": 1.0, **values}
         for name, default in asdict(cls()).items():
             value = values.get(name, default)
-            if not _is_like(value, default):
+            if name != "multibox_sha256" and not _is_like(value, default):
                 raise InputError(f"proposal setting {name} should be like {default!r}, got {value!r}")
         return cls(**values)
 
@@ -126,18 +177,47 @@ class Proposer:
         self.multibox = multibox
 
     @classmethod
-    def load(cls, settings: ProposalSettings, runtime: Runtime) -> Proposer:
+    def load(
+        cls,
+        settings: ProposalSettings,
+        runtime: Runtime,
+        *,
+        beside: Path | None = None,
+        multibox: str | Path | None = None,
+    ) -> Proposer:
         """Return a proposer with the network that the settings name, if they need one.
 
+        Its own settings name that network as a checkpoint should: by shipped or bare name, and checksum.
+
+        Args:
+            settings: Which boxes.
+            runtime: Where the network computes.
+            beside: The folder of the weights that the settings are of, in which a file's bare name is looked for.
+            multibox: A shipped name or a file, in place of the one that the settings name. If it is another network, a
+                warning says so.
+
         Raises:
-            CheckpointError: Its file is missing, damaged, of another kind, or at odds with itself.
+            CheckpointError: Its file is missing, damaged, of another kind, at odds with itself, or of another network
+                than the settings' checksum says.
+            InputError: There is a `multibox`, and the settings need none.
         """
         if not settings.needs_multibox:
+            if multibox is not None:
+                raise InputError(f"the proposals are from {settings.source} alone, which needs no MultiBox {multibox}")
             return cls(settings)
         # torch, which selective search does without
-        from inception_rcnn.proposals.network.checkpoints import load_multibox
+        from inception_rcnn.proposals.network.checkpoints import load_multibox, portable_name
 
-        return cls(settings, load_multibox(settings.multibox, runtime, side=settings.side))
+        file = settings.multibox_file(beside=beside) if multibox is None else multibox
+        network = load_multibox(file, runtime, side=settings.side)
+        if settings.multibox_sha256 not in (None, network.checksum):
+            warnings.warn(
+                f"the MultiBox {multibox} (data {network.checksum[:12]}...) is not {settings.multibox} "
+                f"({settings.multibox_sha256:.12}...), with whose proposals the weights were trained",
+                stacklevel=2,
+            )
+        known = replace(settings, multibox=portable_name(network), multibox_sha256=network.checksum)
+        return cls(known, network)
 
     def __call__(self, image: NDArray[np.uint8], *, threads: int | None = None) -> Proposals:
         """Return the proposals of one image, best first, with objectness wherever the settings need the network.

@@ -35,6 +35,9 @@ def main(
     root: Annotated[Path, typer.Option(help="Folder of the data set; see `propose --help`.")],
     dataset: Annotated[str, typer.Option(help="Format: coco, voc, ilsvrc or folder.")] = "coco",
     split: Annotated[str | None, typer.Option(help="Part of it. Default: train; a plain folder may have none.")] = None,
+    multibox: Annotated[
+        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
+    ] = None,
     photographs: Annotated[int, typer.Option(min=1, help="How many, evenly spread over the set.")] = 64,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out what is broken in the data set, and count it.")
@@ -53,7 +56,7 @@ def main(
     keep_freed_memory()
     if is_shipped(weights):
         raise InputError(f"{weights} came with the package and is not rewritten; copy the file and name the copy")
-    detector = load_detector(weights, "cpu", runtime="torch", precision="fp32")
+    detector = load_detector(weights, "cpu", runtime="torch", precision="fp32", multibox=multibox)
     classifier = detector.ensemble.members[0]
     if not isinstance(classifier, PooledClassifier):
         raise InputError(f"{weights} warps its regions; int8 is for pooled detectors")

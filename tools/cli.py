@@ -13,8 +13,10 @@ import functools
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -173,9 +175,14 @@ def _with_short_errors(function: Callable[..., None], *, debug: bool) -> Callabl
 
 @contextmanager
 def _short_errors(*, debug: bool) -> Iterator[None]:
-    """Turn what a user can put right into one line on stderr and an exit status; a bug keeps its traceback."""
+    """Turn what a user can put right into one line on stderr and an exit status; a bug keeps its traceback.
+
+    This package's warnings, too, are a line each.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, warnings.showwarning)
+            yield
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
@@ -184,6 +191,16 @@ def _short_errors(*, debug: bool) -> Iterator[None]:
             raise
         typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
         raise typer.Exit(1) from None
+
+
+def _show_warning(
+    usual: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any, **options: Any
+) -> None:
+    """Show a warning for users as one line; others, which are for programmers, as usual."""
+    if category is UserWarning:
+        typer.echo(f"warning: {' '.join(str(message).splitlines())}", err=True)
+    else:
+        usual(message, category, *where, **options)
 
 
 def _is_for_the_user(error: Exception) -> bool:

@@ -40,6 +40,9 @@ def main(
     regions: Annotated[
         str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
     ] = None,
+    multibox: Annotated[
+        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for all detections, as JSON.")] = None,
     score_threshold: Annotated[
@@ -75,7 +78,9 @@ def main(
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
-    detector = load_detector(weights or None, device, regions=regions, runtime=runtime, precision=precision)
+    detector = load_detector(
+        weights or None, device, regions=regions, runtime=runtime, precision=precision, multibox=multibox
+    )
     detector = detector.with_settings(one_name_iou=one_name_iou or None)
     if iou_threshold is not None:
         detector = detector.with_settings(iou_threshold=iou_threshold)

@@ -52,6 +52,9 @@ def main(
     regions: Annotated[
         str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
     ] = None,
+    multibox: Annotated[
+        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
+    ] = None,
     detections: Annotated[Path | None, typer.Option(help="Score these instead of running a detector.")] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
@@ -129,6 +132,7 @@ def main(
     runs |= {"--iou-threshold": iou_threshold is not None}
     runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
     runs |= {"--no-box-regression": not box_regression, "--regions": regions, "--mirror": mirror}
+    runs |= {"--multibox": multibox}
     _check_sources(ground_truth, detections, write_ground_truth, runs)
     if no_objectness and objectness_power:
         raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
@@ -176,11 +180,11 @@ def main(
         settings |= {} if iou_threshold is None else {"iou_threshold": iou_threshold}
         settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
         names = chosen_weights(weights or None, regions)
-        where = {"device": device, "runtime": runtime, "precision": precision}
+        where = {"device": device, "runtime": runtime, "precision": precision, "multibox": multibox}
         stored, journal = _detect(scored_set, names, settings, where, output, proposals_file, each=each, quiet=quiet)
         if stored is None:
             return  # the first of several processes goes on
-        _warn_of_seen(names, stored.checksums)
+        _warn_of_seen(names, multibox, stored.checksums)
         known, dropped = known_classes(stored.class_names, truth), 0
         evaluations = evaluate_stored(stored, scored_set, protocol, pairs, weights or [])
     first = next(iter(evaluations.values()))
@@ -252,7 +256,7 @@ def _detect(
     scored_set: EvaluationSet,
     names: Sequence[str | Path],
     settings: Mapping[str, Any],
-    where: Mapping[str, str],
+    where: Mapping[str, Any],
     output: Path | None,
     proposals_file: Path | None,
     *,
@@ -273,7 +277,7 @@ def _detect(
     keep_freed_memory()
     share = Share.from_environment(os.environ)
     device = share.device(where["device"], 0 if where["runtime"] == "openvino" else torch.cuda.device_count())
-    detector = load_detector(names, device, runtime=where["runtime"], precision=where["precision"])
+    detector = load_detector(names, **{**where, "device": device})
     # Every photograph is read by one process for its checksum, not by all; each reads its share again to find objects.
     run = set_run(
         counting(detector, **settings), scored_set, proposals=proposals_file, each=each, check_images=share.leads
@@ -285,13 +289,13 @@ def _detect(
     return stored, path if output is None else None
 
 
-def _warn_of_seen(names: Sequence[str | Path], checksums: Sequence[str]) -> None:
+def _warn_of_seen(names: Sequence[str | Path], multibox: str | None, checksums: Sequence[str]) -> None:
     """Say on the error stream which of the photographs a network learned from."""
     from inception_rcnn.detector.checkpoints import photographs_seen
     from inception_rcnn.structures.provenance import seen_lines
 
     for name in names:
-        for line in seen_lines(photographs_seen(name), checksums):
+        for line in seen_lines(photographs_seen(name, multibox), checksums):
             typer.echo(f"warning: {line}{f', {name}' if len(names) > 1 else ''}; the figures are too good", err=True)
 
 

@@ -34,6 +34,9 @@ def main(
     precision: Annotated[
         str, typer.Option(help="fp32, or int8: trunk and head of weights that `calibrate` was called for.")
     ] = "fp32",
+    multibox: Annotated[
+        str | None, typer.Option(help="MultiBox of a detector. Default: the one its checkpoint names, beside it.")
+    ] = None,
     photograph: Annotated[Path | None, typer.Option(help="To compare on. Default: one of scikit-image's.")] = None,
 ) -> None:
     """Parse, call, print."""
@@ -47,7 +50,7 @@ def main(
     image = load_image(photograph or bundled_photograph("astronaut.png"))
     formats = FORMATS if form == "both" else (form,)
     about = {}
-    for one in exportable_parts(weights or DEFAULT_WEIGHTS, image, int8=precision == "int8"):
+    for one in exportable_parts(weights or DEFAULT_WEIGHTS, image, int8=precision == "int8", multibox=multibox):
         files = export_part(one.part, one.inputs, output, formats)
         about[one.part.name] = _entry(one, files)
         for file in files:

@@ -39,12 +39,13 @@ def main(
 ) -> None:
     """Parse, call, print."""
     from inception_rcnn.backbones import CAFFE_INPUT
+    from inception_rcnn.backbones.runtime import choose_runtime
     from inception_rcnn.datasets.imagenet_classes import imagenet_outputs, imagenet_synsets
     from inception_rcnn.detector.checkpoints import save_region_classifier
     from inception_rcnn.detector.imagenet_head import grouped_network, grouped_outputs
     from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.region_pooling import PoolingSpec
-    from inception_rcnn.proposals import ProposalSettings
+    from inception_rcnn.proposals import ProposalSettings, Proposer
 
     check_known("--classes", classes, _CLASSES)
     check_known("--regions", regions, ("pool", "warp"))
@@ -53,10 +54,11 @@ def main(
     known = [place for place, own in enumerate(outputs) if own]
     groups = grouped_outputs([outputs[place] for place in known], len(imagenet_synsets()))
     pooling = PoolingSpec(fine_channels=0, image_mean=False) if regions == "pool" else None
+    proposing = Proposer.load(ProposalSettings(source=source), choose_runtime("cpu")).settings  # with the checksum
     description = ClassifierDescription(
         class_names=tuple(names[place] for place in known),
         input_spec=REGION_INPUT if pooling is None else CAFFE_INPUT,
-        proposal_settings=ProposalSettings(source=source).to_dict(),
+        proposal_settings=proposing.to_dict(),
         training={"recipe": "none: ImageNet's outputs, grouped", "pretrained": pretrained.name},
         licence=licence,
         pooling=pooling,

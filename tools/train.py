@@ -91,7 +91,9 @@ def main(
         str,
         _option(_DATA, "What proposes: selective-search, multibox or both; the result will be used with it."),
     ] = "both",
-    multibox: Annotated[str | None, _option(_DATA, "Weights of MultiBox. Default: the shipped network.")] = None,
+    multibox: Annotated[
+        str | None, _option(_DATA, "Weights of MultiBox, copied into OUTPUT. Default: the shipped network.")
+    ] = None,
     pretrained: Annotated[
         str | None,
         _option(

@@ -38,7 +38,7 @@ from inception_rcnn.detector.training.sources import TrainingSource, classes_to_
 from inception_rcnn.detector.training.warped.sampling import SamplingSettings
 from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
 from inception_rcnn.proposals import ProposalSettings, Proposer
-from inception_rcnn.proposals.network.checkpoints import multibox_seen
+from inception_rcnn.proposals.network.checkpoints import multibox_seen, put_beside
 from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
 from inception_rcnn.structures import InputError, Proposals, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_name
@@ -158,7 +158,7 @@ def train_detector(
         val: To measure the score threshold on, and to validate on; None: some photographs are held out.
         proposals: A file made by `propose` for each data set; None: they are made in `output`.
         source: What proposes: "selective-search", "multibox" or "both"; the result will be used with it.
-        multibox: Its weights; None: the shipped network.
+        multibox: Its weights; None: the shipped network. Another file is copied into `output`, beside the result.
         device: "auto", "cpu", "cuda" or "cuda:N".
         seed: Of batches, mirroring, dropout, fresh layers, held-out images.
         licence: Of the weights, kept in the checkpoint.
@@ -232,6 +232,9 @@ def trained_detector(
     proposing = ProposalSettings(source=source)
     proposer = Proposer.load(proposing if multibox is None else replace(proposing, multibox=multibox), runtime)
     folder = Path(output)
+    if proposer.multibox is not None and share.leads:  # the result names it, and looks for it where it lies
+        written = (f"{name}.safetensors" for name in ("model", "best", "state"))
+        put_beside(proposer.multibox, folder, reserved=(*written, *stored_names(sets)))
     sources = [
         TrainingSource(dataset_name(one), one, partial(_proposals, one, proposer, file, folder / stored, quiet=quiet))
         for one, file, stored in zip(sets, files, stored_names(sets), strict=True)
@@ -278,8 +281,8 @@ class _Job:
 
     def seen(self) -> tuple[SeenPart, ...]:
         """What the MultiBox that proposes learned from, as far as its file says."""
-        settings = self.proposer.settings
-        return multibox_seen(settings.multibox) if settings.needs_multibox else ()
+        network = self.proposer.multibox
+        return () if network is None or network.path is None else multibox_seen(network.path)
 
     def task(self, start: Any, description: ClassifierDescription) -> TrainingTask[Any]:
         """Return what the training itself is given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,12 +24,13 @@ from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.priors import PriorSettings, grid_priors
-from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals
+from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals, write_whole
 from inception_rcnn.structures.provenance import SeenPart, seen_from_json, seen_to_json
 
 KIND: Final = "multibox"
 SHIPPED: Final = {"multibox-mini": "multibox-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "multibox-mini"
+_REMEDY: Final = "name the right one (--multibox FILE, in Python multibox=...)"
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,8 @@ def load_multibox(weights: str | Path, runtime: Runtime, *, side: int | None = N
             raise
         raise CheckpointError(f"{path}: {error}") from error
     load_into(network, checkpoint)
-    return MultiBox(network, description.input_spec, runtime, checksum=checkpoint.description["data_sha256"])
+    checksum = checkpoint.description["data_sha256"]
+    return MultiBox(network, description.input_spec, runtime, checksum=checksum, path=path)
 
 
 def multibox(
@@ -221,6 +224,71 @@ def multibox_path(weights: str | Path) -> Path:
         CheckpointError: Neither.
     """
     return weights_file(weights, "inception_rcnn.proposals", SHIPPED)
+
+
+def find_multibox(name: str, sha256: str | None = None, *, beside: Path | None = None) -> Path:
+    """Return the file of the network that proposal settings name, once it is sure that it is that network.
+
+    Args:
+        name: A shipped name; the bare name of a file, which is looked for in `beside`; or a path.
+        sha256: Of the network's data, as its file says it; None: unknown, as in settings from before it was kept.
+        beside: The folder of the weights that name it; None: there are none.
+
+    Raises:
+        CheckpointError: It is missing or cannot be read, or it is another network.
+    """
+    if name in SHIPPED:
+        path = multibox_path(name)
+    else:
+        path = Path(name)
+        if beside is not None and path.name == name and (sha256 is not None or (beside / name).is_file()):
+            path = beside / name  # and no file that has the same name elsewhere
+        if not path.is_file():
+            raise CheckpointError(f"no weights at {path}, the MultiBox that proposes; {_REMEDY}")
+    if sha256 is not None and (found := read_description(path)["data_sha256"]) != sha256:
+        raise CheckpointError(
+            f"the MultiBox {name} should have data of the checksum {sha256[:12]}..., but {path} has {found[:12]}... "
+            f"and is another network; {_REMEDY}"
+        )
+    return path
+
+
+def portable_name(multibox: MultiBox) -> str:
+    """Return what weights on another machine can call a network: its shipped name, or the bare name of its file.
+
+    Raises:
+        InputError: It was not read from a file.
+    """
+    for name in SHIPPED:
+        if read_description(multibox_path(name))["data_sha256"] == multibox.checksum:
+            return name
+    if multibox.path is None:
+        raise InputError("a MultiBox that was not read from a file has no name; save it and load it")
+    return multibox.path.name
+
+
+def put_beside(multibox: MultiBox, folder: Path, reserved: Collection[str] = ()) -> None:
+    """Copy a network's file to where weights that name it will be, unless it is a shipped one or there already.
+
+    Args:
+        multibox: Read from a file.
+        folder: Of the weights; made if need be.
+        reserved: Names of files that will be written there.
+
+    Raises:
+        InputError: Its name is reserved, or there is another file of that name.
+    """
+    name = portable_name(multibox)
+    if name in SHIPPED or multibox.path is None:
+        return
+    target = folder / name
+    if name in reserved:
+        raise InputError(f"{multibox.path} is copied to {folder}, where {name} is the name of a result; rename it")
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(target, multibox.path.read_bytes())
+    elif read_description(target)["data_sha256"] != multibox.checksum:
+        raise InputError(f"{multibox.path} is copied to {folder}, where another {name} lies; rename one of them")
 
 
 def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:

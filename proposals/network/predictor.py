@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -61,6 +62,7 @@ class MultiBox:
         runtime: Where it computes, in which type.
         suppression_iou: Of two boxes that overlap more, the less confident one goes; 0.5 is Erhan et al.'s.
         checksum: Of the weights, to tell networks apart.
+        path: The file that it was read from; None: none.
 
     Raises:
         InputError: Network and specification have different input sides.
@@ -74,6 +76,7 @@ class MultiBox:
         *,
         suppression_iou: float = 0.5,
         checksum: str = "",
+        path: Path | None = None,
     ) -> None:
         if spec.side != network.side:
             raise InputError(f"the network sees {network.side} px, the input specification says {spec.side}")
@@ -81,6 +84,7 @@ class MultiBox:
         self.runtime = runtime
         self.suppression_iou = suppression_iou
         self.checksum = checksum
+        self.path = path
         self.network = network.eval().to(runtime.device, runtime.dtype).to(memory_format=torch.channels_last)
         # The boxes themselves are computed in float32, whatever the network's type.
         self.network.priors = torch.from_numpy(grid_priors(network.prior_settings, network.side)).to(runtime.device)

@@ -12,7 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.backbones import InputSpec, write_checkpoint
+from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,
@@ -21,10 +22,12 @@ from inception_rcnn.detector import (
     load_detector,
     save_region_classifier,
 )
-from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
+from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, photographs_seen
 from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.proposals import selective_search
-from inception_rcnn.proposals.proposer import Proposer
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, multibox_path, save_multibox
+from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, ImageError, InputError, Proposals
 
 
@@ -205,3 +208,58 @@ def test_what_makes_no_detector(save: Callable[..., Path], tmp_path: Path) -> No
         load_detector(save(), "gpu")
     with pytest.raises(InputError, match="weights 2 differ from the first in their class_names"):
         load_detector([save(), save(1, class_names=("cat", "dog", "person"))], "cpu")
+
+
+@pytest.fixture(scope="module")
+def boxes_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MultiBox with fresh weights."""
+    path = tmp_path_factory.mktemp("multibox") / "boxes.safetensors"
+    described = MultiBoxDescription(InputSpec(side=64), PriorSettings(), 8, {}, "CC0-1.0")
+    save_multibox(path, described.build().state_dict(), described)
+    return path
+
+
+def test_a_multibox_lies_beside_the_weights_or_is_named(
+    save: Callable[..., Path], boxes_file: Path, cpu: Runtime, tmp_path: Path
+) -> None:
+    kept = Proposer.load(ProposalSettings(multibox=str(boxes_file)), cpu).settings
+    weights = tmp_path / "weights.safetensors"
+    weights.write_bytes(save(proposal_settings=kept.to_dict()).read_bytes())
+    with pytest.raises(CheckpointError, match=rf"^{weights}: no weights at {tmp_path}/boxes.*; name the right one"):
+        load_detector(weights, "cpu")
+    with pytest.raises(CheckpointError, match="no weights at"):
+        photographs_seen(weights)
+    detector = load_detector(weights, "cpu", multibox=boxes_file)
+    assert detector.multibox is not None and detector.multibox.checksum == kept.multibox_sha256
+    assert photographs_seen(weights, boxes_file) == ()
+    (tmp_path / boxes_file.name).write_bytes(boxes_file.read_bytes())
+    assert load_detector(weights, "cpu").multibox is not None and photographs_seen(weights) == ()
+    (tmp_path / boxes_file.name).write_bytes(multibox_path("multibox-mini").read_bytes())
+    with pytest.raises(CheckpointError, match=rf"^{weights}: the MultiBox boxes.safetensors should have data of"):
+        load_detector(weights, "cpu")
+
+
+def test_members_trained_on_other_proposals_are_named_in_a_warning(save: Callable[..., Path]) -> None:
+    how = [{"source": "selective-search", "width": width, "top_k": width} for width in (90, 100, 110)]
+    paths = [save(number % 2, proposal_settings=one) for number, one in enumerate(how)]
+    with pytest.warns(UserWarning) as said:
+        detector = load_detector(paths, "cpu")
+    assert [str(one.message) for one in said] == [
+        f"the proposals of {paths[0]} are taken for all members, and some were trained on others: "
+        f"{paths[1]} has width = 100, not 90; {paths[2]} has width = 110, not 90"
+    ]
+    assert isinstance(detector.propose, Proposer) and detector.propose.settings.width == 90
+    for others, options in (
+        ([save(1, proposal_settings=how[0] | {"top_k": 7})], {}),  # which decides nothing there
+        (paths[1:], {"proposals": lambda image: Proposals.empty()}),
+    ):
+        load_detector([paths[0], *others], "cpu", **options)  # no warning
+
+
+def test_a_multibox_that_is_named_is_that_of_all_members(save: Callable[..., Path], boxes_file: Path) -> None:
+    how = [{"source": "both", "multibox": "multibox-mini", "multibox_sha256": digit * 64} for digit in "12"]
+    with pytest.warns(UserWarning) as said:
+        load_detector(
+            [save(number, proposal_settings=one) for number, one in enumerate(how)], "cpu", multibox=boxes_file
+        )
+    assert ["is not multibox-mini" in str(one.message) for one in said] == [True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,10 +17,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.backbones import read_description, write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer, merge_proposals, selective_search
-from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, multibox_path, save_multibox
 from inception_rcnn.proposals.network.predictor import View
 from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.proposals.proposer import search_settings
@@ -195,6 +196,110 @@ def test_the_network_is_loaded_where_it_is_needed(
         Proposer.load(replace(SETTINGS, multibox=str(path)), cpu)
 
 
+def saved(path: Path, untrained: MultiBox, **changes: torch.Tensor) -> Path:
+    """A file of the network, some of its tensors changed."""
+    description = MultiBoxDescription(untrained.spec, PriorSettings(), 16, {}, "CC0-1.0")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_multibox(path, untrained.network.state_dict() | changes, description)
+    return path
+
+
+@pytest.fixture
+def two_files(untrained: MultiBox, tmp_path: Path) -> tuple[Path, Path]:
+    """Two networks in files of the same name."""
+    first = saved(tmp_path / "first" / "boxes.safetensors", untrained)
+    return first, saved(tmp_path / "second" / "boxes.safetensors", untrained, **{"head.bias": torch.ones(16)})
+
+
+def test_what_is_kept_of_a_network_is_found_on_any_machine(two_files: tuple[Path, Path], cpu: Runtime) -> None:
+    asked = replace(SETTINGS, source="multibox", multibox=str(two_files[0]))
+    kept = Proposer.load(asked, cpu).settings
+    checksum = read_description(two_files[0])["data_sha256"]
+    assert kept == replace(asked, multibox="boxes.safetensors", multibox_sha256=checksum)
+    assert ProposalSettings.from_dict(json.loads(json.dumps(kept.to_dict()))) == kept
+    moved = two_files[0].parent.rename(two_files[0].parents[1] / "elsewhere")
+    again = Proposer.load(kept, cpu, beside=moved)
+    assert again.multibox is not None and again.multibox.checksum == checksum and again.settings == kept
+
+
+def test_another_network_and_a_missing_one_are_refused_in_a_line(
+    two_files: tuple[Path, Path], cpu: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Proposer.load(replace(SETTINGS, source="multibox", multibox=str(two_files[0])), cpu).settings
+    sums = [read_description(path)["data_sha256"][:12] for path in two_files]
+    message = (
+        rf"boxes.safetensors should have data of the checksum {sums[0]}\.\.\., but .*second.* has {sums[1]}\.\.\. "
+    )
+    with pytest.raises(
+        CheckpointError, match=message + r"and is another network; name the right one \(--multibox FILE"
+    ):
+        Proposer.load(kept, cpu, beside=two_files[1].parent)
+    monkeypatch.chdir(two_files[0].parent)  # a file of that name that lies elsewhere is not taken
+    with pytest.raises(CheckpointError, match=rf"no weights at {tmp_path}/boxes.safetensors, .*name the right one"):
+        Proposer.load(kept, cpu, beside=tmp_path)
+    shipped = ProposalSettings(multibox_sha256="0" * 64)
+    with pytest.raises(
+        CheckpointError, match=r"MultiBox multibox-mini should have data of the checksum 0{12}\.\.\., but"
+    ):
+        Proposer.load(shipped, cpu, beside=tmp_path)
+
+
+def test_the_user_s_network_is_taken_and_a_warning_says_if_it_is_another(
+    two_files: tuple[Path, Path], cpu: Runtime, tmp_path: Path
+) -> None:
+    kept = Proposer.load(replace(SETTINGS, source="multibox", multibox=str(two_files[0])), cpu).settings
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Proposer.load(kept, cpu, beside=tmp_path, multibox=two_files[0]).settings == kept
+    with pytest.warns(
+        UserWarning, match=r"second.* is not boxes.safetensors .*, with whose proposals the weights were"
+    ):
+        other = Proposer.load(kept, cpu, beside=tmp_path, multibox=two_files[1])
+    assert other.settings.multibox_sha256 == read_description(two_files[1])["data_sha256"]
+    with pytest.raises(InputError, match="the proposals are from selective-search alone, which needs no MultiBox x"):
+        Proposer.load(replace(SETTINGS, source="selective-search"), cpu, multibox="x")
+
+
+def test_settings_from_before_checksums_name_files_as_they_did(
+    two_files: tuple[Path, Path], cpu: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = replace(SETTINGS, source="multibox")
+    sums = [read_description(path)["data_sha256"] for path in two_files]
+    for name, beside, expected in (
+        (str(two_files[1]), two_files[0].parent, sums[1]),
+        ("boxes.safetensors", two_files[0].parent, sums[0]),  # beside the weights before the working folder
+        ("boxes.safetensors", tmp_path, sums[1]),
+        ("boxes.safetensors", None, sums[1]),
+    ):
+        monkeypatch.chdir(two_files[1].parent)
+        values = {key: one for key, one in replace(old, multibox=name).to_dict().items() if key != "multibox_sha256"}
+        loaded = Proposer.load(ProposalSettings.from_dict(values), cpu, beside=beside)
+        assert loaded.settings.multibox_sha256 == expected
+
+
+def test_a_copy_of_the_shipped_network_is_called_by_its_name(cpu: Runtime, tmp_path: Path) -> None:
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(multibox_path("multibox-mini").read_bytes())
+    kept = Proposer.load(ProposalSettings(multibox=str(copy)), cpu).settings
+    assert kept.multibox == "multibox-mini" and kept == Proposer.load(ProposalSettings(), cpu).settings
+
+
+def test_settings_differ_where_they_propose_otherwise() -> None:
+    both, searching = ProposalSettings(), ProposalSettings(source="selective-search")
+    assert both.difference(both) is None and both.difference(searching) == ("source", "both", "selective-search")
+    assert both.difference(replace(both, width=400)) == ("width", 500, 400)
+    assert searching.difference(replace(searching, top_k=9, multibox="x", crops=True)) is None
+    alone = replace(both, source="multibox")
+    assert alone.difference(replace(alone, width=400, seed=3)) is None
+    assert alone.difference(replace(alone, top_k=9)) == ("top_k", 200, 9)
+    one, other = "1" * 64, "2" * 64
+    known = replace(both, multibox="a", multibox_sha256=one)
+    assert known.difference(replace(known, multibox="b")) is None
+    assert known.difference(replace(known, multibox_sha256=other)) == ("multibox_sha256", one, other)
+    assert known.difference(replace(known, multibox_sha256=None)) is None
+    assert known.difference(replace(known, multibox="b", multibox_sha256=None)) == ("multibox", "a", "b")
+
+
 def test_the_way_through_json_and_back() -> None:
     settings = ProposalSettings(mode="single", superpixel_scale=1.0, width=300, min_side=10, seed=7)
     assert ProposalSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
@@ -219,6 +324,8 @@ def test_settings_from_before_multibox_mean_selective_search() -> None:
         ({"top_k": 0}, "top_k should be at least 1, got 0"),
         ({"objectness": 1}, "proposal setting objectness should be like True, got 1"),
         ({"seed": True}, "proposal setting seed should be like 0, got True"),
+        ({"multibox_sha256": 7}, "multibox_sha256 should be 64 hexadecimal digits, got 7"),
+        ({"multibox_sha256": "abc"}, "multibox_sha256 should be 64 hexadecimal digits, got 'abc'"),
         ({"superpixel_scale": None}, "proposal setting superpixel_scale should be like 2.0, got None"),
     ],
 )

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -248,3 +249,13 @@ def test_file_puts_the_checkout_before_its_own_folder(name: str) -> None:
     names = {line.split()[1].partition(".")[0] for line in early}
     assert "sys.path[0] = " in ast.unparse(tree.body[bootstrap])
     assert names <= sys.stdlib_module_names
+
+
+def test_a_warning_for_users_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        warnings.warn("this is\nnot that", stacklevel=1)
+        warnings.warn("for programmers", DeprecationWarning, stacklevel=1)
+
+    with pytest.warns(DeprecationWarning, match="for programmers") as shown:
+        assert run_here(main) == 0
+    assert capsys.readouterr().err == "warning: this is not that\n" and len(shown) == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from marked_set import MarkedSet
 
-from inception_rcnn.backbones import googlenet, read_checkpoint, write_checkpoint
+from inception_rcnn.backbones import InputSpec, googlenet, read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
 from inception_rcnn.detector.checkpoints import read_classifier_description, with_calibrated_scores
@@ -18,8 +18,11 @@ from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
+from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
+from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.tools import cli
 
+SEEN = InputSpec(side=64)
 NAMES = ("person", "cat", "cup", "dining table")
 
 
@@ -343,3 +346,36 @@ def test_the_shipped_model_is_trained_on_as_it_is_by_default(
     assert given[0].start.knows_classes and description.class_names == shipped.class_names
     for name in ("pooling", "box_regression", "objectness_power", "iou_threshold", "max_proposals", "input_spec"):
         assert getattr(description, name) == getattr(shipped, name), name
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_multibox_of_one_s_own_goes_with_the_model_wherever_it_is_taken(
+    command: tuple[Any, ...], roots: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    network, described = tmp_path / "made" / "boxes.safetensors", MultiBoxDescription(SEEN, PriorSettings(), 8, {}, "?")
+    network.parent.mkdir()
+    save_multibox(network, described.build().state_dict(), described)
+    own = (*command[: -len(QUICK)], *QUICK[:4], "--source", "multibox", "--multibox", network, "--device", "cpu")
+    assert run(*own, "--quiet", "--output", tmp_path / "run") == 0
+    told = read_classifier_description(tmp_path / "run" / "model.safetensors").proposal_settings
+    checksum = read_description(network)["data_sha256"]
+    assert (told["multibox"], told["multibox_sha256"]) == ("boxes.safetensors", checksum)
+    network.parent.rename(tmp_path / "gone")
+    moved = (tmp_path / "run").rename(tmp_path / "elsewhere")
+    photograph = next((roots[0] / "val").iterdir())
+    wanted = ("--weights", moved / "model.safetensors", "--device", "cpu", "--output", tmp_path, "--quiet")
+    assert run("detect", photograph, *wanted) == 0
+    (moved / "boxes.safetensors").unlink()
+    capsys.readouterr()
+    assert run("detect", photograph, *wanted) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"no weights at {moved}/boxes.safetensors" in line and "--multibox FILE" in line
+    assert run("detect", photograph, *wanted, "--multibox", tmp_path / "gone" / "boxes.safetensors") == 0
+    assert capsys.readouterr().err == ""
+    assert run("detect", photograph, *wanted, "--multibox", "multibox-mini") == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: the MultiBox multibox-mini (data ") and "is not boxes.safetensors" in line
+    (tmp_path / "gone" / "boxes.safetensors").rename(tmp_path / "model.safetensors")
+    assert run(*own[:-3], tmp_path / "model.safetensors", *own[-2:], "--quiet", "--output", tmp_path / "no") == 1
+    assert "where model.safetensors is the name of a result; rename it" in capsys.readouterr().err

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from inception_rcnn.backbones import InputSpec, read_checkpoint, write_checkpoint
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.proposals import MultiBox, load_multibox, multibox
-from inception_rcnn.proposals.network.checkpoints import SHIPPED, MultiBoxDescription, multibox_path, save_multibox
+from inception_rcnn.proposals.network.checkpoints import (
+    SHIPPED,
+    MultiBoxDescription,
+    multibox_path,
+    portable_name,
+    put_beside,
+    save_multibox,
+)
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.structures import CheckpointError, InputError
@@ -232,3 +239,20 @@ def test_bad_input_to_the_function(written: Path, photograph: NDArray[np.uint8])
         multibox(photograph, weights=written, device="abacus")
     with pytest.raises(InputError, match="top_k should be at least 1, got -3"):
         multibox(photograph, weights=written, device="cpu", top_k=-3)
+
+
+def test_a_network_is_put_beside_the_weights_that_name_it(written: Path, cpu: Runtime, tmp_path: Path) -> None:
+    network, folder = load_multibox(written, cpu), tmp_path / "run"
+    assert portable_name(network) == written.name
+    for _ in range(2):  # there already: nothing to do
+        put_beside(network, folder)
+        assert (folder / written.name).read_bytes() == written.read_bytes()
+    with pytest.raises(InputError, match=rf"where {written.name} is the name of a result; rename it"):
+        put_beside(network, folder, reserved=(written.name,))
+    checkpoint = read_checkpoint(written, KIND)
+    said = {name: one for name, one in checkpoint.description.items() if name != "data_sha256"}
+    write_checkpoint(folder / written.name, KIND, said, checkpoint.tensors | {"head.bias": torch.ones(16)})
+    with pytest.raises(InputError, match=rf"where another {written.name} lies; rename one of them"):
+        put_beside(network, folder)
+    put_beside(load_multibox("multibox-mini", cpu), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
