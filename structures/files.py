@@ -142,6 +142,8 @@ def write_json(path: str | os.PathLike[str], obj: object, *, indent: int | None 
     """
     try:
         text = json.dumps(obj, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+        if not text.isascii() and not _is_unicode(text):  # names of files need not be
+            text = json.dumps(obj, indent=indent, allow_nan=False, default=_plain)
     except (TypeError, ValueError) as error:
         raise InputError(f"cannot write {path} as JSON: {error}") from error
     write_whole(path, text + "\n")
@@ -210,6 +212,14 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(value: object) -> object:

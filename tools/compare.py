@@ -51,7 +51,10 @@ def main(
     from inception_rcnn.evaluation.report.inputs import ReportInput
     from inception_rcnn.evaluation.report.text import comparison_lines
     from inception_rcnn.structures import write_json
+    from inception_rcnn.structures.files import check_target
 
+    if json_file is not None:
+        check_target(json_file)
     check_known("--dataset", dataset, FORMATS)
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     check_known("--protocol", protocol, PROTOCOLS)

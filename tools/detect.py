@@ -6,12 +6,19 @@ Give images or folders (every file in a folder is tried, sub-folders are passed 
 scikit-image ships is used.
 The annotated pictures go beside the images, those of a folder into its sub-folder `detections`, or all to --output.
 An image that cannot be read or drawn is reported, the others are done, and the exit status is 1.
+
+--json x.jsonl is JSON Lines: a first line with the settings, then an object for each image (path, size, detections,
+checksum of the file, or what was wrong with it), written as soon as it is done. The same command again skips what is
+there, pictures included, and tries again what could not be read or has changed; with other weights or settings it is
+refused. --json x.json is one list of these objects, written at the end; until then they wait as lines in x.json.part,
+from which the same command goes on.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from inception_rcnn.detector import Detector
     from inception_rcnn.detector.pipeline import PreparedImage
     from inception_rcnn.structures import Detections
+    from inception_rcnn.tools.json_results import JsonResults
 
 
 def main(
@@ -44,7 +52,9 @@ def main(
         str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for all detections, as JSON.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="File for all detections, *.json or *.jsonl; see above.")
+    ] = None,
     score_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
     ] = None,
@@ -66,15 +76,14 @@ def main(
 ) -> None:
     """Parse, call, print."""
     from inception_rcnn.detector import keep_freed_memory, load_detector
-    from inception_rcnn.structures import picture_files, progress_bar, write_json
-    from inception_rcnn.structures.files import check_target
+    from inception_rcnn.structures import picture_files
+    from inception_rcnn.tools.json_results import check_json_target
 
+    check_json_target(json_file)
     if images:
         jobs = picture_files(images, "detections", output)
     else:
         jobs = picture_files([bundled_photograph("chelsea.png")], "detections", output or Path("runs"))
-    if json_file is not None:
-        check_target(json_file)
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
@@ -88,19 +97,43 @@ def main(
         detector = detector.with_settings(max_proposals=max_proposals or None)
     if score_threshold is not None:
         detector = detector.with_settings(score_threshold=score_threshold)
-    entries = []
-    quiet_bar = quiet or len(jobs) < 3
+    results = None if json_file is None else _results(json_file, detector, [source for source, _ in jobs])
+    if results is not None:
+        jobs = results.left(jobs, quiet=quiet)
+    failed = _detect_all(detector, jobs, results, quiet=quiet)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _results(path: Path, detector: Detector, images: Sequence[Path]) -> JsonResults:
+    """Return the file of --json, with what an earlier run of the same command wrote."""
+    from inception_rcnn.detector.dataset_inference import describe_run
+    from inception_rcnn.tools.json_results import JsonResults
+
+    return JsonResults(path, "detections", describe_run(detector, detector.weights, None), images)
+
+
+def _detect_all(
+    detector: Detector, jobs: Sequence[tuple[Path, Path]], results: JsonResults | None, *, quiet: bool
+) -> bool:
+    """Detect on all images, and return whether one of them could not be read or drawn."""
+    from inception_rcnn.structures import progress_bar
+
+    failed = False
     with (
-        progress_bar(len(jobs), "images", quiet=quiet_bar) as bar,
+        closing(results) if results is not None else nullcontext(),
+        progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar,
         closing(detector.prepare_ahead(source for source, _ in jobs)) as ready,
     ):
         for (source, picture), done in zip(jobs, ready, strict=True):
-            entries.append(_one(detector, source, picture, done, quiet=quiet))
+            entry = _one(detector, source, picture, done, quiet=quiet)
+            failed |= "error" in entry
+            if results is not None:
+                results.add(entry)
             bar.advance(1)
-    if json_file is not None:
-        write_json(json_file, entries)
-    if any("error" in entry for entry in entries):
-        raise typer.Exit(1)
+        if results is not None:
+            results.finish()
+    return failed
 
 
 def _one(

@@ -122,6 +122,7 @@ def main(
     from inception_rcnn.evaluation.report.inputs import evaluated
     from inception_rcnn.evaluation.report.text import class_lines, figure_lines
     from inception_rcnn.structures import InputError, write_json
+    from inception_rcnn.structures.files import check_target
 
     check_known("--dataset", dataset, FORMATS)
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
@@ -134,6 +135,9 @@ def main(
     runs |= {"--no-box-regression": not box_regression, "--regions": regions, "--mirror": mirror}
     runs |= {"--multibox": multibox}
     _check_sources(ground_truth, detections, write_ground_truth, runs)
+    for target in (json_file, write_ground_truth, write_detections if dataset in ("coco", "ilsvrc") else None):
+        if target is not None:
+            check_target(target)
     if no_objectness and objectness_power:
         raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
     if regions is not None:

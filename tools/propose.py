@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,6 +92,9 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """Parse, call, print."""
+    from inception_rcnn.tools.json_results import check_json_target
+
+    check_json_target(json_file)
     options = {
         "source": source,
         "multibox": weights,
@@ -247,29 +250,38 @@ def _draw_all(
     images: list[Path] | None, output: Path | None, json_file: Path | None, proposer: Proposer, *, quiet: bool
 ) -> None:
     """Propose for single images and draw; an image that cannot be read is reported, and the exit status is 1."""
-    from inception_rcnn.structures import load_image, picture_files, progress_bar, write_json
+    from inception_rcnn.structures import load_image, picture_files, progress_bar
     from inception_rcnn.structures.ahead import run_ahead
+    from inception_rcnn.tools.json_results import JsonResults
 
     if images:
         jobs = picture_files(images, "proposals", output)
     else:
         jobs = picture_files([bundled_photograph("astronaut.png")], "proposals", output or Path("runs"))
-    entries = []
+    results = None
+    if json_file is not None:
+        results = JsonResults(json_file, "proposals", proposer.describe(), [source for source, _ in jobs])
+        jobs = results.left(jobs, quiet=quiet)
+    failed = False
 
     def prepare(job: tuple[Path, Path]) -> tuple[NDArray[np.uint8], Proposals | None]:
         pixels = load_image(job[0])
         return pixels, proposer.search(pixels)
 
     with (
+        closing(results) if results is not None else nullcontext(),
         progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar,
         closing(run_ahead(prepare, jobs, workers=1)) as ready,
     ):
         for (source, picture), done in zip(jobs, ready, strict=True):
-            entries.append(_draw(source, picture, proposer, done, quiet=quiet))
+            entry = _draw(source, picture, proposer, done, quiet=quiet)
+            failed |= "error" in entry
+            if results is not None:
+                results.add(entry)
             bar.advance(1)
-    if json_file is not None:
-        write_json(json_file, entries)
-    if any("error" in entry for entry in entries):
+        if results is not None:
+            results.finish()
+    if failed:
         raise typer.Exit(1)
 
 

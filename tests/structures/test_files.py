@@ -113,6 +113,11 @@ def test_json_knows_arrays_numpy_numbers_and_paths(tmp_path: Path) -> None:
     assert "grün" in text
 
 
+def test_json_of_a_name_that_is_no_unicode_is_escaped(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", ["caf\udce9", "grün"])
+    assert json.loads((tmp_path / "a.json").read_text(encoding="ascii")) == ["caf\udce9", "grün"]
+
+
 def test_json_in_one_line(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a": [1, 2]}, indent=None)
     assert (tmp_path / "a.json").read_text() == '{"a": [1, 2]}\n'

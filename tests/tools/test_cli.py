@@ -24,7 +24,7 @@ from inception_rcnn.tools import cli, warmup
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = cli.find_commands(ROOT / "tools")
-NO_COMMANDS = {"__init__", "cli", "training_sets"}  # what the commands share
+NO_COMMANDS = {"__init__", "cli", "json_results", "training_sets"}  # what the commands share
 HEAVY = ("torch", "torchvision", "numba", "cv2", "skimage", "scipy", "pycocotools")
 
 

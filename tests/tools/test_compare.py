@@ -199,3 +199,10 @@ def test_detections_of_other_images_are_left_out_on_request(
     printed = capsys.readouterr()
     assert "left out of more.txt: 1 detections" in printed.err
     assert "+0.00 points" in printed.out
+
+
+def test_json_that_cannot_be_written_is_refused_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("compare", "a.json", "b.json", "--root", tmp_path, "--json", tmp_path / "absent" / "x.json") == 1
+    assert "absent does not exist; create it first" in capsys.readouterr().err

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.structures import pairwise_iou
+from inception_rcnn.structures import pairwise_iou, sha256_of
 from inception_rcnn.tools import cli
 
 
@@ -159,3 +164,64 @@ def test_without_an_argument_a_bundled_photograph_is_used(
     with Image.open(tmp_path / "runs" / "chelsea-detections.png") as picture:
         assert picture.size == (451, 300)
     assert "chelsea.png" in capsys.readouterr().out
+
+
+def in_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of images in a file of JSON Lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()[1:]]
+
+
+def test_json_lines_grow_and_the_same_command_skips_what_is_there(
+    photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out.jsonl"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(photograph.read_bytes())
+    (folder / "b.jpg").write_text("not an image")
+    assert detect(folder, "--json", out, "--quiet") == 1
+    first = in_lines(out)
+    assert [Path(one["image"]).name for one in first] == ["a.jpg", "b.jpg"] and "b.jpg" in first[1]["error"]
+    assert first[0]["sha256"] == sha256_of(photograph) and (first[0]["width"], first[0]["height"]) == (225, 150)
+    picture = folder / "detections" / "a-detections.jpg"
+    picture.unlink()
+    (folder / "b.jpg").write_bytes(photograph.read_bytes())
+    capsys.readouterr()
+    assert detect(folder, "--json", out) == 0
+    assert f"1 of 2 images are in {out} already" in capsys.readouterr().out
+    second = in_lines(out)
+    assert second[0] == first[0] and second[1]["detections"] == first[0]["detections"] and "error" not in second[1]
+    assert not picture.exists(), "it was not detected on again"
+    before = out.read_bytes()
+    assert detect(folder, "--json", out, "--quiet", "--iou-threshold", "0.45") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out.jsonl was made with iou_threshold = " in line and "now 0.45 is asked for" in line
+    assert detect(folder, "--json", out, "--quiet", "--weights", "coco-mini") == 1
+    assert "out.jsonl was made with " in capsys.readouterr().err and out.read_bytes() == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_what_was_done_survives_a_kill_and_the_next_run_goes_on(photograph: Path, tmp_path: Path) -> None:
+    folder, out, part = tmp_path / "images", tmp_path / "out.json", tmp_path / "out.json.part"
+    folder.mkdir()
+    for number in range(24):
+        (folder / f"{number:02}.jpg").write_bytes(photograph.read_bytes())
+    tool = Path(__file__).resolve().parents[2] / "tools" / "detect.py"
+    options = (str(folder), "--json", str(out), "--quiet", "--device", "cpu", "--runtime", "torch")
+    run = subprocess.Popen([sys.executable, str(tool), *options, "--max-proposals", "12"])
+    try:
+        deadline = time.monotonic() + 120
+        while not (part.exists() and part.read_bytes().count(b"\n") > 2):
+            assert run.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        run.kill()
+        run.wait()
+    done = part.read_bytes().count(b"\n") - 1
+    assert 2 <= done < 24 and not out.exists()
+    pictures = folder / "detections"
+    times = {path.name: path.stat().st_mtime_ns for path in pictures.iterdir()}
+    assert detect(*options[:4]) == 0
+    assert [Path(one["image"]).name for one in json.loads(out.read_text())] == [f"{one:02}.jpg" for one in range(24)]
+    assert not part.exists()
+    kept = [name for name, when in times.items() if (pictures / name).stat().st_mtime_ns == when]
+    assert len(kept) == done and len(list(pictures.iterdir())) == 24

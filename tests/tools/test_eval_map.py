@@ -288,6 +288,10 @@ def test_a_data_set_on_disk_and_the_file_made_of_it_give_the_same(form: str, tmp
         ("--dataset coco --root x --ground-truth y --detections z", "give either --root DIR"),
         ("--dataset coco --ground-truth y", "a detector needs photographs: give --root DIR"),
         ("--dataset coco --root x --detections z --weights a", "--weights has no meaning with --detections"),
+        ("--dataset coco --root x --json no/x.json", "cannot write no/x.json: the folder"),  # before x is looked for
+        ("--dataset coco --root x --write-detections no/x.json", "cannot write no/x.json: the folder"),
+        ("--dataset coco --root x --write-ground-truth no/x.jsonl", "cannot write no/x.jsonl: the folder"),
+        ("--dataset coco --root x --detections z --multibox a", "--multibox has no meaning with --detections"),
         ("--dataset coco --root x --detections z --output a", "--output has no meaning with --detections"),
         ("--dataset coco --root x --store-threshold", "--store-threshold needs checkpoints named with --weights"),
         ("--dataset coco --root x --store-threshold --weights a --weights b", "and --each if there are several"),

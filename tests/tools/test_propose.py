@@ -249,6 +249,23 @@ def test_a_folder_with_a_bad_file_is_done_to_the_end_and_exits_with_1(root: Path
     assert drawn == ["cat-proposals.jpg", "cat-proposals.png", "cup-proposals.png"]
 
 
+def test_boxes_are_written_as_they_come_and_not_searched_again(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, options = tmp_path / "boxes.jsonl", ("--source", "selective-search")
+    assert propose(root / "val" / "cup.png", "--json", out, "--quiet", *options) == 0
+    before = out.read_bytes()
+    assert propose(root / "val" / "cup.png", root / "val" / "cat.png", "--json", out, *options) == 0
+    assert out.read_bytes().startswith(before) and out.read_bytes().count(b"\n") == 3
+    printed = capsys.readouterr().out
+    assert f"1 of 2 images are in {out} already" in printed and "cup-proposals" not in printed
+    assert propose(root / "val" / "cup.png", "--json", out, "--quiet", *options, "--ranking", "random") == 1
+    assert "boxes.jsonl was made with ranking = 'agreement', now 'random' is asked for" in capsys.readouterr().err
+    for wrong in ((), ("--dataset", "folder", "--root", root)):
+        assert propose(*wrong, "--json", tmp_path / "absent" / "x.json") == 1
+        assert "absent does not exist; create it first" in capsys.readouterr().err
+
+
 def test_pictures_of_equal_names_do_not_overwrite_each_other(root: Path, tmp_path: Path) -> None:
     first, second = root / "val" / "cup.png", tmp_path / "cup.png"
     second.write_bytes(first.read_bytes())

@@ -1,0 +1,192 @@
+"""What --json says of images, written as they are done: a run that is stopped has lost nothing, and the next goes on.
+
+    x.jsonl   JSON Lines. The first line has the settings, {"format": "inception-rcnn detections", "version": 1,
+              "settings": {...}}; each further one is the object of an image, in the order in which they were done.
+    x.json    one list of the same objects, in the order of the images, written whole at the end. Until then they wait
+              in x.json.part, as JSON Lines.
+
+A later run with the same settings skips images that are there already, known by their path and checksum. What could not
+be read is tried again. A file made with other settings is not added to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import typer
+
+from inception_rcnn.structures import DataFormatError, InputError, sha256_of, write_json, write_whole
+from inception_rcnn.structures.files import check_target
+from inception_rcnn.structures.jobs import as_json, check_same_settings, checksums_of
+
+_VERSION: Final = 1
+
+
+class _Known(NamedTuple):
+    """What decides whether an image has to be done again."""
+
+    image: str
+    checksum: str | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> _Known:
+        """Return it of an image's object; what could not be read or drawn counts as unknown, and is tried again."""
+        return cls(entry["image"], None if "error" in entry else entry.get("sha256"))
+
+
+class JsonResults:
+    """The file of --json while a command fills it.
+
+    Args:
+        path: *.jsonl is JSON Lines, anything else one document.
+        what: The results, such as "detections".
+        settings: JSON values that decide them.
+        images: All that the command was asked for.
+
+    Attributes:
+        lines: Where the objects of images are written as they come.
+        done: The images, as texts, that an earlier run did with these settings and that are the same still.
+
+    Raises:
+        InputError: The file was made with other settings, or is something else.
+        DataFormatError: A line that is not the last one is damaged.
+    """
+
+    def __init__(self, path: Path, what: str, settings: Mapping[str, Any], images: Sequence[Path]) -> None:
+        self.path = path
+        self._images = [str(image) for image in images]
+        self.lines = lines_file(path)
+        self._header: dict[str, Any] = {
+            "format": f"inception-rcnn {what}",
+            "version": _VERSION,
+            "settings": as_json(settings),
+        }
+        self.done = frozenset(self._take_up())
+        self._added = set(self.done)
+        self._file = self.lines.open("ab")
+
+    def left(self, jobs: Sequence[tuple[Path, Path]], *, quiet: bool = False) -> list[tuple[Path, Path]]:
+        """Return what is still to do of images with their pictures, and print how many are done, if any is."""
+        left = [job for job in jobs if str(job[0]) not in self.done]
+        if len(left) < len(jobs) and not quiet:
+            typer.echo(f"{len(jobs) - len(left)} of {len(jobs)} images are in {self.lines} already")
+        return left
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.
+
+        Raises:
+            OSError: The disk is full, and so on. A line that was torn by that is dropped by the next run.
+        """
+        if entry["image"] in self._added:  # named twice
+            return
+        checksum = None
+        with suppress(InputError, OSError):
+            checksum = sha256_of(entry["image"])
+        self._file.write(_line({**entry, "sha256": checksum}))
+        self._file.flush()
+        self._added.add(entry["image"])
+
+    def finish(self) -> None:
+        """Write the document, where one was asked for, once all images are done; its lines are not needed any more."""
+        self.close()
+        if self.lines == self.path:
+            return
+        entries = {entry["image"]: entry for _, entry in self._read()}
+        write_json(self.path, [entries[image] for image in self._images])
+        self.lines.unlink()
+
+    def close(self) -> None:
+        """Close the file; what is in it stays."""
+        self._file.close()
+
+    def _take_up(self) -> list[str]:
+        """Return the images that are done, leaving in the file the lines of these and of others than were asked for."""
+        found = [(line, _Known.of(entry)) for line, entry in self._read()] if self.lines.exists() else []
+        again = set(self._images)
+        there = dict.fromkeys(one.image for _, one in found if one.image in again and Path(one.image).is_file())
+        now = dict(zip(there, checksums_of(list(there)), strict=True))
+        kept: dict[str, bytes] = {}
+        for line, one in found:
+            if one.image not in again or (one.checksum is not None and one.checksum == now.get(one.image)):
+                kept.setdefault(one.image, line)
+        whole = b"".join([_line(self._header), *kept.values()])
+        if not self.lines.exists() or self.lines.stat().st_size != len(whole):
+            write_whole(self.lines, whole)
+        return [image for image in kept if image in again]
+
+    def _read(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Yield the lines of images and what they say; a last line that was torn is left out.
+
+        Raises:
+            InputError: The file was made with other settings, or is something else.
+            DataFormatError: Another line is damaged.
+        """
+        lines = self.lines.read_bytes().splitlines(keepends=True)
+        for number, line in enumerate(lines, start=1):
+            try:
+                value = json.loads(line) if line.endswith(b"\n") else None
+            except (ValueError, RecursionError):
+                value = None
+            if number == 1:  # which was written whole
+                self._check_header(value)
+            elif value is None and number == len(lines):
+                return
+            elif not isinstance(value, dict) or not isinstance(value.get("image"), str):
+                message = "is not the JSON object of an image; mend or remove the line, or name another file"
+                raise DataFormatError(message, path=self.lines, place=f"line {number}")
+            else:
+                yield line, value
+
+    def _check_header(self, value: Any) -> None:
+        """Raise if the first line is not that of these results."""
+        wanted = self._header["format"]
+        if not isinstance(value, dict) or value.get("format") != wanted or not isinstance(value.get("settings"), dict):
+            raise InputError(
+                f"{self.lines} is there already and its first line does not say that it has {wanted}; it is left as "
+                "it is, name another file"
+            )
+        if value.get("version") != _VERSION:
+            raise InputError(
+                f"{self.lines} is of version {value.get('version')!r}, this is inception-rcnn for {_VERSION}; name "
+                "another file"
+            )
+        check_same_settings(self.lines, dict(_flat(value["settings"])), dict(_flat(self._header["settings"])))
+
+
+def check_json_target(path: Path | None) -> None:
+    """Refuse a file of --json that cannot be written, before the work that it is for.
+
+    Raises:
+        InputError: Its folder does not exist, or it is a folder.
+    """
+    if path is not None:
+        check_target(path)
+        check_target(lines_file(path))
+
+
+def lines_file(path: Path) -> Path:
+    """Return where the objects of images are written as they come.
+
+    >>> lines_file(Path("x.jsonl")).name, lines_file(Path("x.json")).name
+    ('x.jsonl', 'x.json.part')
+    """
+    return path if path.suffix.lower() == ".jsonl" else path.with_name(f"{path.name}.part")
+
+
+def _line(value: Any) -> bytes:
+    # Escaped, since names of files need not be valid Unicode.
+    return json.dumps(value, allow_nan=False).encode() + b"\n"
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings within settings as "outer.inner", so that a difference is named shortly."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
