@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.backbones import read_description
+from inception_rcnn.backbones import read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.detector import ClassifierDescription, load_detector, save_region_classifier
 from inception_rcnn.detector.checkpoints import with_activation_ranges
 from inception_rcnn.detector.export import exportable_parts
 from inception_rcnn.detector.region_classifier import REGION_INPUT
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-from inception_rcnn.structures import InputError
+from inception_rcnn.proposals import ProposalSettings
+from inception_rcnn.structures import CheckpointError, InputError
 from inception_rcnn.tools import cli
 
 NAMES = ("cat", "cup", "person")
@@ -116,6 +117,26 @@ def test_a_part_without_ranges_is_not_exported_as_if_it_were_int8(pooled: Path, 
     with_activation_ranges(copy, {"trunk": ((0.0, 1.0),) * 33})
     with pytest.raises(InputError, match="int8 needs calibrated weights, and the head's are not"):
         exportable_parts(copy, np.ascontiguousarray(data.coffee()[:40, :60]), int8=True)
+
+
+@pytest.mark.filterwarnings("default")
+def test_export_and_calibrate_take_the_multibox_that_is_named(
+    pooled: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, how = tmp_path / "copy.safetensors", ProposalSettings(multibox="x.safetensors", multibox_sha256="0" * 64)
+    checkpoint = read_checkpoint(pooled, "region-classifier")
+    said = {name: one for name, one in checkpoint.description.items() if name not in ("kind", "data_sha256")}
+    said["proposal_settings"] = how.to_dict()
+    write_checkpoint(copy, "region-classifier", said, checkpoint.tensors)
+    image = np.ascontiguousarray(data.coffee()[:40, :60])
+    with pytest.raises(CheckpointError, match=rf"no weights at {tmp_path}/x.safetensors"):
+        exportable_parts(copy, image)
+    assert [one.part.name for one in exportable_parts(copy, image, multibox="multibox-mini")][-1] == "multibox"
+    words = ("--weights", copy, "--dataset", "folder", "--root", photographs, "--photographs", "1", "--quiet")
+    assert call("calibrate", *words) == 1
+    assert "no weights at" in capsys.readouterr().err
+    assert call("calibrate", *words, "--multibox", "multibox-mini") == 0
+    assert capsys.readouterr().err.startswith("warning: the MultiBox multibox-mini (data ")
 
 
 def test_calibrate_refuses_what_is_shipped_or_warps(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
