@@ -252,12 +252,31 @@ class Detections(Columns[Detection]):
             ImageError: The image cannot be read.
             InputError: It is of another size than these were found in, or the line width is below 1.
         """
-        pixels = load_image(image)
-        height, width = pixels.shape[:2]
-        if self.size is not None and self.size != (width, height):
-            own = f"{self.size[0]} x {self.size[1]}"
-            raise InputError(f"image should be the one of {own} pixels these were found in, got {width} x {height}")
-        return draw_detections(pixels, self, line_width=line_width)
+        return draw_detections(self._own_image(image), self, line_width=line_width)
+
+    def crops(self, image: ImageSource) -> list[NDArray[np.uint8]]:
+        """Return what is in each box: an array (h, w, 3) for each detection, uint8 RGB, best first. All are copies.
+
+        A crop has every pixel that its box touches; one of a box that leaves the image ends where the image does, and
+        of a box outside it has no pixels.
+
+        Args:
+            image: As for `draw`.
+
+        Raises:
+            ImageError: The image cannot be read.
+            InputError: It is of another size than these were found in.
+
+        >>> found = Detections([[0.5, 1, 3.5, 2]], [0.75], [0], ("cat",))
+        >>> [crop.shape for crop in found.crops(np.zeros((6, 6, 3), np.uint8))]
+        [(1, 4, 3)]
+        """
+        pixels = self._own_image(image)
+        last = np.array(pixels.shape[1::-1], np.float32)
+        low = np.clip(np.floor(self.boxes[:, :2]), 0, last).astype(np.int64)
+        high = np.clip(np.ceil(self.boxes[:, 2:]), 0, last).astype(np.int64)
+        windows = np.concatenate([low, high], axis=1).tolist()
+        return [pixels[y1:y2, x1:x2].copy() for x1, y1, x2, y2 in windows]
 
     def save(self, path: str | os.PathLike[str], image: ImageSource, *, line_width: int | None = None) -> None:
         """Write the picture that `draw` returns, whole or not at all; its folder is made if need be.
@@ -276,6 +295,15 @@ class Detections(Columns[Detection]):
         if file.suffix.lower() not in _PICTURES:
             raise InputError(f"path should end in {', '.join(_PICTURES)}, got {file.name}")
         write_picture(file, self.draw(image, line_width=line_width))
+
+    def _own_image(self, image: ImageSource) -> NDArray[np.uint8]:
+        """Return the pixels of an image, which has to be as large as the one these were found in."""
+        pixels = load_image(image)
+        height, width = pixels.shape[:2]
+        if self.size is not None and self.size != (width, height):
+            own = f"{self.size[0]} x {self.size[1]}"
+            raise InputError(f"image should be the one of {own} pixels these were found in, got {width} x {height}")
+        return pixels
 
 
 def _checked_size(size: object) -> tuple[int, int] | None:

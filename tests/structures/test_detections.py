@@ -188,6 +188,26 @@ def test_detections_draw_themselves_on_any_image(tmp_path: Path) -> None:
         found.draw(pixels.transpose(1, 0, 2))
 
 
+def test_crops_have_the_pixels_that_each_box_touches(tmp_path: Path) -> None:
+    pixels = np.arange(8 * 10 * 3, dtype=np.uint8).reshape(8, 10, 3)
+    boxes = [[2, 1, 5, 4], [2.9, 1.1, 5.1, 3.5], [-4, 6.5, 3, 99], [20, 20, 30, 30], [-9, -9, -1, -1], [5, 4, 2, 1]]
+    found = Detections.ordered(boxes, [6, 5, 4, 3, 2, 1], [0] * 6, NAMES, (10, 8))
+    crops = found.crops(pixels)
+    assert [crop.shape for crop in crops[3:]] == [(0, 0, 3), (0, 0, 3), (0, 0, 3)]
+    rows, columns = np.mgrid[:8, :10]
+    for (x1, y1, x2, y2), crop in zip(boxes[:3], crops, strict=False):  # a pixel is touched if it shares area
+        touched = (columns + 1 > x1) & (columns < x2) & (rows + 1 > y1) & (rows < y2)
+        assert crop.shape[:2] == (touched.any(axis=1).sum(), touched.any(axis=0).sum())
+        np.testing.assert_array_equal(crop.reshape(-1, 3), pixels[touched])
+    crops[0][:] = 0
+    assert pixels[1, 2].tolist() == [36, 37, 38]
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    np.testing.assert_array_equal(found.crops(tmp_path / "photo.png")[1], crops[1])
+    assert Detections.empty(NAMES).crops(pixels) == []
+    with pytest.raises(InputError, match=r"the one of 10 x 8 pixels these were found in, got 8 x 10"):
+        found.crops(pixels.transpose(1, 0, 2))
+
+
 def test_detections_are_saved_as_a_picture(tmp_path: Path) -> None:
     pixels = np.full((40, 60, 3), 90, np.uint8)
     found = detections((60, 40))
