@@ -166,10 +166,9 @@ def test_constraints_name_a_version_for_every_requirement() -> None:
 
 
 def test_public_names_are_those_of_their_rooms() -> None:
-    rooms = {"load_detector": "detector"}
-    for name in set(inception_rcnn.__all__) - {"__version__"}:
-        room = import_module(f"inception_rcnn.{rooms.get(name, 'structures')}")
-        assert getattr(inception_rcnn, name) is getattr(room, name)
+    for name, room in inception_rcnn._ROOM_OF.items():
+        assert getattr(inception_rcnn, name) is getattr(import_module(room), name)
+    assert {*inception_rcnn._ROOM_OF, "__version__"} == set(inception_rcnn.__all__)
     assert set(inception_rcnn.__all__) <= set(dir(inception_rcnn))
     with pytest.raises(AttributeError, match="no attribute 'load_detektor'"):
         _ = inception_rcnn.load_detektor

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from inception_rcnn.structures.dataset import dataset_name
 from inception_rcnn.tools.cli import check_known, print_problems
 
 if TYPE_CHECKING:
@@ -36,8 +35,9 @@ class TrainingSet:
 
     @property
     def name(self) -> str:
-        """The folder's own name and the part."""
-        return dataset_name(self.dataset)
+        """The folder's own name and the part: where it lies concerns nobody."""
+        folder = self.root.name or self.root.resolve().name
+        return f"{folder}/{self.part}" if self.part else folder
 
 
 def open_sets(

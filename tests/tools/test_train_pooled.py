@@ -135,7 +135,7 @@ def test_a_student_learns_from_teachers_of_its_classes(
     assert len(ours.description["training"]["teachers"]) == 2
     assert not torch.equal(ours.tensors["classifier.weight"], theirs.tensors["classifier.weight"])
     assert run(*command, "--teacher-share", 0.3, "--output", tmp_path / "x") == 2
-    assert "name one with --teacher" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "name one as teacher" in " ".join(capsys.readouterr().err.replace("│", " ").split())
     for name, message in (("coco", "has other classes"), ("coco-mini", "warps its regions")):
         assert run(*command, "--teacher", name, "--output", tmp_path / "x") == 1
         assert f"teacher {name} {message}" in " ".join(capsys.readouterr().err.split())
