@@ -16,6 +16,7 @@ from inception_rcnn.detector.region_classifier import check_power
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import Detections, InputError, clip_boxes, nms_per_class, one_name_each
 from inception_rcnn.structures.boxes import decode_boxes
+from inception_rcnn.structures.errors import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,8 @@ class DetectionSettings:
             as evaluation wants it.
 
     Raises:
-        InputError: A threshold is outside [0, 1], a limit is no whole number or below 1, the power is outside 0..4,
-            box_regression or mirror is neither true nor false, or one_name_iou is 0 or outside [0, 1].
+        InputError: A field is of another type, a threshold is outside [0, 1], a limit below 1, the power outside 0..4,
+            or one_name_iou 0 or outside [0, 1].
     """
 
     score_threshold: float = 0.001
@@ -61,19 +62,15 @@ class DetectionSettings:
     one_name_iou: float | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("score_threshold", "iou_threshold", "duplicate_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} should lie in 0..1, got {getattr(self, name)}")
-        for name, optional in (("max_proposals", True), ("max_per_class", False), ("max_detections", True)):
+        for name in ("max_proposals", "max_per_class", "max_detections"):
             value = getattr(self, name)
-            if value is None and optional:
-                continue
-            if not isinstance(value, int | np.integer) or value < 1:
+            if value is not None and value < 1:
                 raise InputError(f"{name} should be a whole number, at least 1, got {value}")
         check_power(self.objectness_power)
-        for name in ("box_regression", "mirror"):
-            if type(getattr(self, name)) is not bool:
-                raise InputError(f"{name} should be true or false, got {getattr(self, name)!r}")
         if self.one_name_iou is not None and not 0 < self.one_name_iou <= 1:
             raise InputError(f"one_name_iou should be above 0 and at most 1, or None, got {self.one_name_iou}")
 

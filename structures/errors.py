@@ -1,4 +1,4 @@
-"""Everything this package raises on purpose.
+"""Everything this package raises on purpose, and the check that raises it for settings of another type than declared.
 
     InceptionError
     ├── InputError             (also ValueError)   the caller's array, path or option is wrong
@@ -13,6 +13,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+_WORDS: Final[dict[Any, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    NoneType: "None",
+}
 
 
 class InceptionError(Exception):
@@ -65,3 +79,67 @@ class MissingDependencyError(InceptionError, ImportError):
 
 def _format_error(kind: type[DataFormatError], message: str, path: str, place: str | None) -> DataFormatError:
     return kind(message, path=path, place=place)
+
+
+def check_fields(settings: object) -> None:
+    """Raise if a field of a dataclass is not what its annotation says; NumPy's numbers become Python's.
+
+    Files hold no NumPy numbers, and what has the wrong type is to be refused before the long work. For `__post_init__`.
+
+    Raises:
+        InputError: A field has another type.
+    """
+    for name, kind in declared_kinds(type(settings)).items():
+        object.__setattr__(settings, name, as_declared(name, getattr(settings, name), kind))
+
+
+@cache
+def declared_kinds(owner: type) -> dict[str, Any]:
+    """Return the annotations of a class, by name."""
+    return get_type_hints(owner)
+
+
+def as_declared(name: str, value: Any, kind: Any) -> Any:
+    """Return a value as its annotation has it: NumPy's numbers as Python's, several values as a tuple.
+
+    Args:
+        name: For the error.
+        value: Any.
+        kind: The annotation. Of a number, a text, several of these in a list, a class or a choice among them values are
+            checked, all else is as it is.
+
+    Raises:
+        InputError: It is of another type.
+
+    >>> as_declared("cells", np.array([7, 5]), Sequence[int]), as_declared("rate", np.float64(0.5), float | None)
+    ((7, 5), 0.5)
+    """
+    value = (
+        value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
+    )
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    if not any(_is_of(value, one) for one in choices):
+        raise InputError(f"{name} should be {' or '.join(map(_in_words, choices))}, got {value!r:.200}")
+    for one in choices:
+        if _is_many(one) and _is_of(value, one):
+            return tuple(as_declared(f"each of {name}", each, get_args(one)[0]) for each in value)
+    return value
+
+
+def _is_of(value: object, kind: Any) -> bool:
+    if _is_many(kind):
+        return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+    if kind in (int, float):
+        return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+    plain = get_origin(kind) or kind
+    return plain is Any or not isinstance(plain, type) or isinstance(value, plain)
+
+
+def _is_many(kind: Any) -> bool:
+    """Return whether an annotation is of any number of values of one type."""
+    arguments = get_args(kind)
+    return get_origin(kind) is Sequence or (get_origin(kind) is tuple and len(arguments) == 2 and arguments[1] is ...)
+
+
+def _in_words(kind: Any) -> str:
+    return "a list" if _is_many(kind) else _WORDS.get(kind, getattr(kind, "__name__", str(kind)))

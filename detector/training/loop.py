@@ -25,6 +25,7 @@ from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs
 from inception_rcnn.detector.training.validation import Validation
 from inception_rcnn.structures import InceptionError, InputError
+from inception_rcnn.structures.errors import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class LoopSettings:
         save_every: Iterations between two saved states.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A field is of another type or a number out of range.
     """
 
     training: TrainingSettings = field(default_factory=TrainingSettings)
@@ -48,6 +49,7 @@ class LoopSettings:
     save_every: int = 50
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise InputError(f"minutes should be above 0, got {self.minutes}")
         if self.jitter < 0 or self.save_every < 1:

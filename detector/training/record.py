@@ -17,6 +17,7 @@ from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.curves import write_curves
 from inception_rcnn.detector.training.validation import MAP, Validation
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.errors import check_fields
 
 LOG: Final = "log.csv"
 CURVES: Final = "curves.svg"
@@ -36,7 +37,7 @@ class RecordSettings:
         tensorboard: Whether the same figures go to TensorBoard.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A field is of another type or a number out of range.
         MissingDependencyError: TensorBoard is asked for, and not installed.
     """
 
@@ -46,6 +47,7 @@ class RecordSettings:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("log_every", "validate_every", "validate_on"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")

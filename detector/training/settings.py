@@ -20,6 +20,7 @@ from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.training import cosine_rate, stepped_rate
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.errors import check_fields
 
 SCHEDULES: Final = ("cosine", "paper-step")
 PASSES_PER_STEP: Final = 8
@@ -46,7 +47,7 @@ class TrainingSettings:
             twice both may be among them (the paper leaves out those that overlap much).
 
     Raises:
-        InputError: A number is out of range, or a name is unknown.
+        InputError: A field is of another type or a number out of range, or a name is unknown.
     """
 
     iterations: int = 2000
@@ -64,6 +65,7 @@ class TrainingSettings:
     hard_examples: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.schedule not in SCHEDULES:
             raise InputError(f"unknown schedule {self.schedule!r}; known are {', '.join(SCHEDULES)}")
         if self.hard_examples is not None and self.hard_examples < 1:

@@ -30,6 +30,7 @@ from torch.nn import functional
 from inception_rcnn.proposals.network.model import BOX_SCALE, MultiBoxOutput
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
+from inception_rcnn.structures.errors import check_fields
 
 MATCHING = ("prior", "prediction")
 Floats = NDArray[np.float64]
@@ -51,7 +52,7 @@ class LossSettings:
             proportion, not with the square: a prior far off should not outweigh the others.
 
     Raises:
-        InputError: A number is out of range, or an unknown matching.
+        InputError: A field is of another type or a number out of range, or an unknown matching.
     """
 
     alpha: float = 0.3
@@ -62,6 +63,7 @@ class LossSettings:
     largest_residual: float = 3.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.matching not in MATCHING:
             raise InputError(f"matching {self.matching!r} is unknown; known: {', '.join(MATCHING)}")
         if self.matches < 1:

@@ -34,6 +34,7 @@ from inception_rcnn.structures import InputError, write_json
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
+from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
 from inception_rcnn.structures.provenance import MULTIBOX, SeenPart, joined_seen
@@ -65,7 +66,7 @@ class MultiBoxTrainingSettings:
         loss: What counts how much.
 
     Raises:
-        InputError: A number is out of range, or `train_from` is no stage.
+        InputError: A field is of another type or a number out of range, or `train_from` is no stage.
     """
 
     iterations: int = 4000
@@ -83,6 +84,7 @@ class MultiBoxTrainingSettings:
     loss: LossSettings = field(default_factory=LossSettings)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         stages_between(self.train_from, STAGES[-1])  # refuses an unknown stage
         for name in ("iterations", "batch", "regions"):
             if getattr(self, name) < 1:

@@ -23,6 +23,7 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.pooled.step import DeviceBatch
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.errors import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +35,14 @@ class DistillationSettings:
         temperature: By which logits are divided before they are compared: above 1, small probabilities count more.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A field is of another type or a number out of range.
     """
 
     share: float = 0.5
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.share <= 1 or not 0.1 <= self.temperature <= 100:
             raise InputError(
                 f"share should lie in 0..1 and temperature in 0.1..100, got {self.share} and {self.temperature}"

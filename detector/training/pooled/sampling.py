@@ -23,6 +23,7 @@ from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.warped.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import encode_boxes
+from inception_rcnn.structures.errors import check_fields
 
 INTERPOLATIONS: Final = ("nearest-exact", "bilinear", "bicubic", "area")  # by torch's names
 
@@ -49,7 +50,7 @@ class PooledSamplingSettings:
         seed: The same seed and iteration give the same batch.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A field is of another type or a number out of range.
     """
 
     photographs: int = 2
@@ -66,6 +67,7 @@ class PooledSamplingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("photographs", "regions"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")

@@ -17,6 +17,7 @@ from inception_rcnn.detector.region_warp import RegionWarp
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import ImageCache
+from inception_rcnn.structures.errors import check_fields
 
 HARD_OVERLAP = 0.1
 
@@ -37,7 +38,7 @@ class SamplingSettings:
         seed: The same seed and iteration give the same batch.
 
     Raises:
-        InputError: A number is out of range.
+        InputError: A field is of another type or a number out of range.
     """
 
     foreground: int = 32
@@ -48,6 +49,7 @@ class SamplingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if min(self.foreground, self.background) < 0 or self.foreground + self.background < 1:
             raise InputError(
                 f"foreground and background should be 0 or more and not both 0, got {self.foreground} and "
