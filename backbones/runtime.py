@@ -104,7 +104,7 @@ def _device(device: str, engine: str) -> torch.device:
         device = "cuda" if has_cuda and engine != "openvino" else "cpu"
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     known = {"cpu", "cuda", *([accelerator.type] if accelerator is not None else [])}

@@ -8,7 +8,7 @@ checkpoints --load_region_classifier--> members --> Ensemble \
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,8 +30,10 @@ from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import WAYS, ClassifierDescription
-from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
+from inception_rcnn.proposals.network.checkpoints import SHIPPED as SHIPPED_MULTIBOX
+from inception_rcnn.proposals.proposer import SOURCES, ProposalSettings, Proposer
 from inception_rcnn.structures import CheckpointError, InputError, Proposals
+from inception_rcnn.structures.errors import as_declared
 
 if TYPE_CHECKING:
     from inception_rcnn.proposals.network.predictor import MultiBox
@@ -91,13 +93,16 @@ def load_detector(
     changes = {name: value for name, value in changes.items() if value is not None}
     if settings is not None and changes:
         raise InputError(f"{next(iter(changes))} is a part of settings, which was given too; leave one of the two out")
+    as_declared("settings", settings, DetectionSettings | None)
+    if proposals is not None and not isinstance(proposals, str) and not callable(proposals):
+        raise InputError(f"proposals should be {', '.join(SOURCES)} or a function of images, got {proposals!r:.200}")
     names = chosen_weights(weights, regions)
     where = choose_runtime(device, runtime, precision)
     ensemble = Ensemble([load_region_classifier(name, where) for name in names])
     first = ensemble.members[0].description
     chosen = settings
     if chosen is None:
-        if changes.get("max_proposals") == 0:
+        if max_proposals == 0 and max_proposals is not False:
             changes["max_proposals"] = None
         chosen = replace(settings_of(first), **changes)
         _warn_of_differing_members(names, [one.description for one in ensemble.members], set(changes))
@@ -105,8 +110,15 @@ def load_detector(
         read_proposal_settings(name, one.description) for name, one in zip(names, ensemble.members, strict=True)
     ]
     propose, objectness_by = _proposer(names, proposing, where, proposals, multibox)
-    again = partial(_load_again, names, proposals=proposals, multibox=multibox, runtime=runtime, precision=precision)
+    files = [_wherever(name, SHIPPED) for name in names]
+    network = None if multibox is None else _wherever(multibox, SHIPPED_MULTIBOX)
+    again = partial(_load_again, files, proposals=proposals, multibox=network, runtime=runtime, precision=precision)
     return Detector(propose, ensemble, chosen, objectness_by, tuple(map(str, names)), again)
+
+
+def _wherever(weights: str | Path, shipped: Container[str]) -> str | Path:
+    """Return weights as a process that works in another folder finds them."""
+    return weights if str(weights) in shipped else Path(weights).absolute()
 
 
 def _load_again(names: Sequence[str | Path], device: str, **options: Any) -> Detector:
@@ -206,7 +218,8 @@ def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[
             if regions is None or read_classifier_description(shipped).regions == regions:
                 return [shipped]
         raise InputError(f"no model that travels with the package has regions={regions}; name weights that have")
-    names = [weights] if isinstance(weights, str | Path) else list(weights)
+    given = [weights] if isinstance(weights, str | Path) or not isinstance(weights, Iterable) else list(weights)
+    names = list(as_declared("weights", given, Sequence[str | Path]))
     for name in names:
         if regions is not None and (found := read_classifier_description(name).regions) != regions:
             raise InputError(

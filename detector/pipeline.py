@@ -32,6 +32,7 @@ from inception_rcnn.detector.region_classifier import Look
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.structures import Detections, ImageSource, InputError, Proposals, load_image, nms
 from inception_rcnn.structures.ahead import run_ahead
+from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
 
@@ -120,8 +121,11 @@ class Detector:
         """
         if self._load_again is None:
             raise InputError("only a detector of load_detector can be loaded again, elsewhere or by another process")
-        other = self._load_again(device)
-        return Detector(other.propose, other.ensemble, self.settings, other.multibox, self.weights, self._load_again)
+        return _loaded_elsewhere(self._load_again, device, self.settings)
+
+    def __copy__(self) -> Detector:
+        """Return a detector of the same parts."""
+        return self.with_settings()
 
     def __reduce__(self) -> tuple[Callable[..., Detector], tuple[Any, ...]]:
         """Pickle how to load it, not the weights: whoever unpickles it reads its files."""
@@ -190,7 +194,9 @@ class Detector:
         with clock.stage("rest"):
             return self.postprocess(scores)
 
-    def stream(self, images: Iterable[ImageSource], *, workers: int | None = None) -> Iterator[Detections]:
+    def stream(
+        self, images: Iterable[ImageSource | PreparedImage], *, workers: int | None = None
+    ) -> Iterator[Detections]:
         """Return an iterator over the detections of one image after the other, in order: the same as call by call.
 
         While the networks are at one image, threads read the next ones and search boxes on them.
@@ -210,7 +216,7 @@ class Detector:
                 yield self(done.result())
 
     def prepare_ahead(
-        self, images: Iterable[ImageSource], *, workers: int | None = None
+        self, images: Iterable[ImageSource | PreparedImage], *, workers: int | None = None
     ) -> Generator[Future[PreparedImage], None, None]:
         """Yield for each image, in order, a finished future of what `prepare` makes of it, or of why that failed.
 
@@ -229,6 +235,7 @@ class Detector:
         Args:
             workers: As many; None: as suit this machine.
         """
+        as_declared("workers", workers, int | None)
         processors = available_processors()
         if workers is None:
             workers = 1 if self.ensemble.runtime.device.type == "cpu" else processors
@@ -236,7 +243,7 @@ class Detector:
 
     def prepare(
         self,
-        image: ImageSource,
+        image: ImageSource | PreparedImage,
         proposals: Proposals | None = None,
         *,
         threads: int | None = None,
@@ -245,7 +252,7 @@ class Detector:
         """Return an image with what can be known of it before a network sees it; any thread may do this.
 
         Args:
-            image: Whatever `load_image` reads.
+            image: Whatever `load_image` reads, or what came out here before.
             proposals: Of this image, in place of the detector's own.
             threads: Of selective search; None: all processors.
             clock: Adds up the seconds of each stage, if given.
@@ -253,6 +260,8 @@ class Detector:
         Raises:
             ImageError: The image cannot be read; the message says why.
         """
+        if isinstance(image, PreparedImage):
+            return image if proposals is None else replace(image, proposals=proposals)
         clock = clock or StageClock()
         with clock.stage("decode"):
             pixels = load_image(image)
@@ -273,8 +282,7 @@ class Detector:
         """
         clock = clock or StageClock()
         if isinstance(image, PreparedImage):
-            prepared = image if proposals is None else replace(image, proposals=proposals)
-            looked = Looked()
+            prepared, looked = self.prepare(image, proposals), Looked()
         elif proposals is None and isinstance(self.propose, Proposer) and leaves_processors(self.ensemble.runtime):
             prepared, looked = self._search_beside(self.propose, image, clock)
         else:
@@ -304,12 +312,19 @@ class Detector:
         return PreparedImage(image=image, searched=searched), Looked(by_multibox=seen, by_members=looks)
 
     def _proposals(self, image: PreparedImage, looked: Looked) -> Proposals:
-        """Return an image's proposals: those given, or the detector's own."""
-        if image.proposals is not None:
-            return image.proposals
-        if isinstance(self.propose, Proposer):
+        """Return an image's proposals: those given, or the detector's own.
+
+        Raises:
+            InputError: They are something else.
+        """
+        if image.proposals is None and isinstance(self.propose, Proposer):
             return self.propose.complete(image.image, image.searched, looked.by_multibox)
-        return self.propose(image.image)
+        found = self.propose(image.image) if image.proposals is None else image.proposals
+        if not isinstance(found, Proposals):
+            raise InputError(
+                f"what proposes should return Proposals, such as Proposals.ordered(boxes, scores), got {found!r:.200}"
+            )
+        return found
 
     def select(self, proposals: Proposals) -> Proposals:
         """Return the proposals worth classifying: the first ones, near-duplicates of better-ranked ones left out."""

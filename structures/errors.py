@@ -81,7 +81,7 @@ def _format_error(kind: type[DataFormatError], message: str, path: str, place: s
     return kind(message, path=path, place=place)
 
 
-def check_fields(settings: object) -> None:
+def check_fields(settings: Any) -> None:
     """Raise if a field of a dataclass is not what its annotation says; NumPy's numbers become Python's.
 
     Files hold no NumPy numbers, and what has the wrong type is to be refused before the long work. For `__post_init__`.
@@ -89,14 +89,8 @@ def check_fields(settings: object) -> None:
     Raises:
         InputError: A field has another type.
     """
-    for name, kind in declared_kinds(type(settings)).items():
+    for name, kind in _annotations(settings.__class__).items():
         object.__setattr__(settings, name, as_declared(name, getattr(settings, name), kind))
-
-
-@cache
-def declared_kinds(owner: type) -> dict[str, Any]:
-    """Return the annotations of a class, by name."""
-    return get_type_hints(owner)
 
 
 def as_declared(name: str, value: Any, kind: Any) -> Any:
@@ -124,6 +118,11 @@ def as_declared(name: str, value: Any, kind: Any) -> Any:
         if _is_many(one) and _is_of(value, one):
             return tuple(as_declared(f"each of {name}", each, get_args(one)[0]) for each in value)
     return value
+
+
+@cache
+def _annotations(owner: type[Any]) -> dict[str, Any]:
+    return get_type_hints(owner)
 
 
 def _is_of(value: object, kind: Any) -> bool:

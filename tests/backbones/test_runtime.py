@@ -155,9 +155,9 @@ def test_cuda_computes_in_bfloat16_since_ampere(
     assert runtime.dtype == dtype and runtime.device == torch.device("cuda", 1)
 
 
-@pytest.mark.parametrize("device", ["gpu", "", "mps", "meta", "cuda:x", "tpu:0"])
+@pytest.mark.parametrize("device", ["gpu", "", "mps", "meta", "cuda:x", "tpu:0", None, 0.5])
 def test_unknown_devices_are_refused(device: str) -> None:
-    with pytest.raises(InputError, match=f"unknown device '{device}'; use auto, cpu, cuda or cuda:N"):
+    with pytest.raises(InputError, match=f"unknown device {device!r}; use auto, cpu, cuda or cuda:N"):
         choose_runtime(device)
 
 

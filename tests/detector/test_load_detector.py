@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +89,21 @@ def test_one_setting_is_changed_and_the_others_are_the_checkpoint_s(save: Callab
         load_detector(path, "cpu", iou_threshold=0.5, settings=own)
     with pytest.raises(InputError, match=r"score_threshold should lie in 0..1, got 30"):
         load_detector(path, "cpu", score_threshold=30)
+    with pytest.raises(InputError, match="max_proposals should be a whole number or None, got False"):
+        load_detector(path, "cpu", max_proposals=False)
+    with pytest.raises(InputError, match="settings should be DetectionSettings or None, got"):
+        load_detector(path, "cpu", settings={})
+
+
+@pytest.mark.parametrize("weights", [5, b"coco", [None], [["coco"]]])
+def test_what_names_no_weights_is_refused(weights: Any) -> None:
+    with pytest.raises(InputError, match="each of weights should be a text or Path, got"):
+        load_detector(weights, "cpu")
+
+
+def test_weights_may_come_one_by_one(save: Callable[..., Path]) -> None:
+    found = load_detector((path for path in (save(), save(1))), "cpu")
+    assert found.weights == (str(save()), str(save(1)))
 
 
 def test_proposals_may_be_others(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
@@ -102,6 +119,21 @@ def test_proposals_may_be_others(save: Callable[..., Path], photograph: NDArray[
     assert scores.proposals.objectness is not None
     with pytest.raises(InputError, match="source 'edge boxes' is unknown; known: selective-search, multibox, both"):
         load_detector(path, "cpu", proposals="edge boxes")
+
+
+@pytest.mark.parametrize("proposals", [Path("both"), b"both", {}, Proposals.empty()])
+def test_proposals_are_a_source_or_a_function(save: Callable[..., Path], proposals: Any) -> None:
+    with pytest.raises(InputError, match="proposals should be selective-search, multibox, both or a function"):
+        load_detector(save(), "cpu", proposals=proposals)
+
+
+@pytest.mark.parametrize("found", [None, np.zeros((1, 4), np.float32), [[0, 0, 9, 9]]])
+def test_a_function_that_returns_no_proposals_is_named(
+    save: Callable[..., Path], photograph: NDArray[np.uint8], found: Any
+) -> None:
+    detector = load_detector(save(), "cpu", proposals=lambda image: found)
+    with pytest.raises(InputError, match="what proposes should return Proposals, such as"):
+        detector(photograph)
 
 
 def test_a_detector_says_in_a_line_what_it_is(save: Callable[..., Path]) -> None:
@@ -125,12 +157,32 @@ def test_it_can_be_loaded_again_elsewhere(save: Callable[..., Path], photograph:
             again()
 
 
+def test_a_copy_shares_the_parts_and_a_deep_copy_is_loaded_again(save: Callable[..., Path]) -> None:
+    detector = load_detector(save(), "cpu")
+    built = Detector(detector.propose, detector.ensemble, detector.settings)
+    for one in (detector, built):
+        assert copy.copy(one) is not one and vars(copy.copy(one)) == vars(one)
+    assert copy.deepcopy(detector).ensemble is not detector.ensemble
+
+
+def test_it_is_loaded_again_from_any_folder(save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that works elsewhere finds files that were named from here."""
+    monkeypatch.chdir(save().parent)
+    detector = load_detector(save().name, "cpu", proposals="both", multibox="multibox-mini")
+    assert detector.weights == (save().name,)
+    monkeypatch.chdir("/")
+    for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
+        assert other.weights == (str(save()),) and other.multibox is not None
+
+
 def test_a_list_of_images_gives_a_list(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
     detector = load_detector(save(), "cpu", max_proposals=6)
     images = [photograph, photograph[:, ::-1].copy()]
     found = detector(images)
     assert [one.to_records() for one in found] == [detector(image).to_records() for image in images]
     assert detector([]) == [] and len(detector(tuple(images))) == 2
+    prepared = [detector.prepare(image) for image in images]
+    assert detector(prepared) == list(detector.stream(prepared)) == found
     with pytest.raises(ImageError):
         detector([photograph, "there is no such file.png"])
 
