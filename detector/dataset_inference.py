@@ -29,13 +29,15 @@ from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pipeline import Detector, PreparedImage
 from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.evaluation import proposal_recall
-from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT
+from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, check_protocol
 from inception_rcnn.evaluation.report.inputs import ReportInput, evaluated
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.proposals.stored import proposals_from_file
 from inception_rcnn.structures import Detections, InputError, ProgressBar, Proposals, progress_bar, sha256_of
 from inception_rcnn.structures.ahead import run_ahead
-from inception_rcnn.structures.dataset import DetectionDataset, Subset, dataset_name
+from inception_rcnn.structures.array_file import array_path
+from inception_rcnn.structures.dataset import DetectionDataset, Subset, check_dataset, dataset_name
+from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.jobs import (
     PartedJob,
     Share,
@@ -159,11 +161,12 @@ def detect_set(
         quiet: No progress.
 
     Raises:
-        InputError: The file or its parts were made with other settings or from other images, or several processes
-            have no file.
+        InputError: The file or its parts were made with other settings or from other images, its name is none of an
+            array file, or several processes have no file.
         DataFormatError: A file is damaged.
     """
     share = share or Share()
+    path = None if path is None else array_path(path)
     if path is not None and keep and path.exists():
         if not share.leads:
             leave_parts(_parts_folder(path), share)
@@ -306,28 +309,58 @@ def evaluate_detector(
         protocol: "coco", "voc2007", "voc2010" or "ilsvrc"; None: that of the data set's format, voc2010 of others.
         proposals: A file made by `propose`; None: the detector's own.
         output: A file to keep the detections in, *.safetensors, from which a killed run goes on; the detector has to be
-            one of `load_detector`. None: nothing is kept.
-        limit: Only the first photographs.
+            one of `load_detector`, with its own proposals or those of a file. None: nothing is kept.
+        limit: Only so many photographs, the first ones; None: all.
         quiet: Show no progress.
 
     Raises:
-        InputError: There is nothing to find, no class is known, or `output` was made otherwise.
+        InputError: There is nothing to find, no class is known, a value is out of range, or `output` was made otherwise
+            or is asked for where nothing says what the detector is made of.
 
     >>> from inception_rcnn.datasets import open_dataset
     >>> evaluation = evaluate_detector(load_detector(), open_dataset("coco", "coco", "val"))  # doctest: +SKIP
     >>> evaluation.result.map  # doctest: +SKIP
     0.31
     """
-    if limit is not None:
-        dataset = Subset(dataset, range(min(limit, len(dataset))))
-    scored_set = EvaluationSet(dataset.ground_truths(), dataset, dataset_name(dataset))
-    if scored_set.truth.ignored.all():
-        raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
-    run = set_run(counting(detector), scored_set, proposals=None if proposals is None else Path(proposals))
+    as_declared("detector", detector, Detector)
+    check_dataset(dataset)
+    chosen = PROTOCOL_OF_FORMAT[_format_of(dataset)] if protocol is None else protocol
+    check_protocol(chosen)
+    scored_set = _whole_or_first(dataset, as_declared("limit", limit, int | None))
+    given = None if proposals is None else Path(as_declared("proposals", proposals, str | Path))
+    if output is not None and not _is_described(detector, given):
+        raise InputError(
+            "output keeps what a detector of load_detector finds among its own proposals or stored ones, which can be "
+            "told apart from others; leave it out"
+        )
+    run = set_run(counting(detector), scored_set, proposals=given)
     stored = detect_set(run, None if output is None else Path(output), quiet=quiet)
     assert stored is not None  # None is for processes that only help
-    chosen = protocol or PROTOCOL_OF_FORMAT[_format_of(dataset)]
-    return next(iter(evaluate_stored(stored, scored_set, chosen, weights=detector.weights).values()))
+    members = len(detector.ensemble.members)
+    what = f"{members} network{'s' if members > 1 else ''}"
+    return next(iter(evaluate_stored(stored, scored_set, chosen, weights=detector.weights, what=what).values()))
+
+
+def _whole_or_first(dataset: DetectionDataset, limit: int | None) -> EvaluationSet:
+    """Return what is scored: a data set, or the first photographs of it.
+
+    Raises:
+        InputError: The limit is below 1, there is nothing to find, or the objects are not those of the photographs.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"limit should be at least 1 photograph, got {limit}")
+    chosen = dataset if limit is None else Subset(dataset, range(min(limit, len(dataset))))
+    scored_set = EvaluationSet(chosen.ground_truths(), chosen, dataset_name(chosen))
+    if scored_set.truth.ignored.all():
+        raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
+    if (images := len(scored_set.truth.image_ids)) != len(chosen):
+        raise InputError(f"ground_truths of {scored_set.title} should have {len(chosen)} images, got {images}")
+    return scored_set
+
+
+def _is_described(detector: Detector, proposals: Path | None) -> bool:
+    """Return whether it is known of a detector what decides its detections."""
+    return bool(detector.weights) and (proposals is not None or isinstance(detector.propose, Proposer))
 
 
 def counting(detector: Detector, **changes: Any) -> Detector:
@@ -368,7 +401,7 @@ def set_run(
         detector=detector,
         images=images,
         image_ids=scored_set.truth.image_ids,
-        settings=describe_run(detector, detector.weights, proposals) if detector.weights else {},
+        settings=describe_run(detector, detector.weights, proposals) if _is_described(detector, proposals) else {},
         proposals=None if proposals is None else proposals_from_file(proposals, images, check_images=check_images),
         members=detector.weights if each and len(detector.weights) > 1 else (),
     )
@@ -380,6 +413,7 @@ def evaluate_stored(
     protocol: str,
     blacklist: Collection[tuple[int | str, str]] = (),
     weights: Sequence[str] = (),
+    what: str = "the shipped model",
 ) -> dict[str, ReportInput]:
     """Return the evaluation of every run by its name: of all networks averaged, then perhaps of each alone.
 
@@ -391,7 +425,8 @@ def evaluate_stored(
         scored_set: The objects, and perhaps the photographs.
         protocol: One of `evaluation.protocols.PROTOCOLS`.
         blacklist: Pairs of image id and class name that are not evaluated.
-        weights: The checkpoints; none: the shipped model.
+        weights: The checkpoints, as far as they are known.
+        what: The detector is called where they are not.
     """
     truth = scored_set.truth
     labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
@@ -403,13 +438,12 @@ def evaluate_stored(
         "weights": tuple(weights),
         "settings": {key: str(value) for key, value in stored.settings.items() if not isinstance(value, dict | list)},
     }
-    what = ", ".join(weights) or "the shipped model"
     return {
         name: evaluated(
             stored.table(labels, run),
             truth,
             protocol,
-            title=f"{what} on {scored_set.title}",
+            title=f"{', '.join(weights) or what} on {scored_set.title}",
             blacklist=blacklist,
             **beside,
         )

@@ -110,13 +110,22 @@ def evaluate_by(
     Raises:
         InputError: The protocol is unknown or has no blacklist, the two do not fit, or there is no object to find.
     """
-    if protocol not in PROTOCOLS:
-        raise InputError(f"protocol {protocol!r} is unknown; known: {', '.join(PROTOCOLS)}")
+    check_protocol(protocol)
     if blacklist and protocol != "ilsvrc":
         raise InputError(f"a blacklist is known to the protocol ilsvrc only, not to {protocol}")
     if blacklist:
         return evaluate_ilsvrc(ground_truths, detections, blacklist=blacklist)
     return PROTOCOLS[protocol].evaluate(ground_truths, detections)
+
+
+def check_protocol(protocol: str) -> None:
+    """Raise if there is no protocol of this name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if protocol not in PROTOCOLS:
+        raise InputError(f"protocol {protocol!r} is unknown; known: {', '.join(PROTOCOLS)}")
 
 
 def result_to_dict(result: EvaluationResult) -> dict[str, Any]:

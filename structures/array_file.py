@@ -47,6 +47,20 @@ class ArrayFile:
     path: Path
 
 
+def array_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of an array file; for what writes it after long work, to ask before.
+
+    Raises:
+        InputError: It does not end in .safetensors, or is a folder.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: files of arrays are named *.safetensors")
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    return path
+
+
 def write_array_file(
     path: str | os.PathLike[str], kind: str, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
@@ -62,9 +76,7 @@ def write_array_file(
         InputError: Another ending, a folder that does not exist, an array of a type that safetensors does not have,
             or a description that JSON cannot hold or that is too long.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: files of arrays are named *.safetensors")
+    path = array_path(path)
     try:
         # Not `ascontiguousarray`, which gives a single number a dimension.
         plain = safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.ground_truth import GroundTruth, GroundTruthTable
 from inception_rcnn.structures.jobs import checksums_of
+
+_OF_PHOTOGRAPHS: Final = ("image_ids", "__len__", "path", "load_image")
+_OF_OBJECTS: Final = ("class_names", "display_names", "category_ids", "problems", "ground_truth", "ground_truths")
 
 
 class DetectionDataset(Protocol):
@@ -61,6 +65,45 @@ class DetectionDataset(Protocol):
         """Return the objects of all photographs in one table, in the same order; no photograph is opened."""
 
 
+def check_dataset(dataset: Any, name: str = "dataset", *, objects: bool = True) -> None:
+    """Raise if something is no data set.
+
+    Args:
+        dataset: Any.
+        name: For the error.
+        objects: Whether they are needed, beside the photographs.
+
+    Raises:
+        InputError: It lacks members of `DetectionDataset`.
+    """
+    needed = (*_OF_PHOTOGRAPHS, *_OF_OBJECTS) if objects else _OF_PHOTOGRAPHS
+    if lacking := [member for member in needed if not hasattr(dataset, member)]:
+        raise InputError(
+            f"{name} should be a data set, such as open_dataset returns; a {type(dataset).__name__} lacks "
+            f"{', '.join(lacking)}"
+        )
+
+
+def as_datasets(data: DetectionDataset | Iterable[DetectionDataset], name: str = "data") -> list[DetectionDataset]:
+    """Return one data set, or several, as a list; a data set may itself be a sequence, of its photographs.
+
+    Args:
+        data: One or several.
+        name: For the error.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if any(hasattr(data, member) for member in ("ground_truth", "ground_truths")) or not isinstance(data, Iterable):
+        check_dataset(data, name)
+        return [data]  # type: ignore[list-item]
+    sets: list[DetectionDataset] = []
+    for place, one in enumerate(data):
+        check_dataset(one, f"{name}[{place}]")
+        sets.append(one)
+    return sets
+
+
 def dataset_name(dataset: DetectionDataset) -> str:
     """Return what a data set is called in messages and summaries, such as "voc2007/train".
 
@@ -70,7 +113,7 @@ def dataset_name(dataset: DetectionDataset) -> str:
     if isinstance(dataset, Subset):
         return dataset_name(dataset.dataset)
     root, split = getattr(dataset, "root", None), getattr(dataset, "split", None)
-    if root is None:
+    if not isinstance(root, str | os.PathLike):
         return str(getattr(dataset, "name", "data"))
     folder = Path(root).name or Path(root).resolve().name
     return f"{folder}/{split}" if split else folder
@@ -85,7 +128,7 @@ class Subset:
         rows: Positions in it, in the order wanted; each at most once.
 
     Raises:
-        InputError: A position is outside the set, or there twice.
+        InputError: A position is no whole number, outside the set, or there twice.
     """
 
     dataset: DetectionDataset
@@ -93,11 +136,13 @@ class Subset:
 
     def __post_init__(self) -> None:
         rows = tuple(self.rows)
+        if not all(isinstance(row, int | np.integer) and not isinstance(row, bool) for row in rows):
+            raise InputError("rows should be whole numbers, positions in the set; of a mask, np.flatnonzero finds them")
         if rows and not 0 <= min(rows) <= max(rows) < len(self.dataset):
             raise InputError(f"rows should be in 0..{len(self.dataset) - 1}, got {min(rows)}..{max(rows)}")
         if len(set(rows)) != len(rows):
             raise InputError("rows should differ from each other")
-        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "rows", tuple(map(int, rows)))
 
     @property
     def class_names(self) -> tuple[str, ...]:

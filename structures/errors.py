@@ -116,7 +116,7 @@ def as_declared(name: str, value: Any, kind: Any) -> Any:
         raise InputError(f"{name} should be {' or '.join(map(_in_words, choices))}, got {value!r:.200}")
     for one in choices:
         if _is_many(one) and _is_of(value, one):
-            return tuple(as_declared(f"each of {name}", each, get_args(one)[0]) for each in value)
+            return tuple(as_declared(f"{name}[{place}]", each, get_args(one)[0]) for place, each in enumerate(value))
     return value
 
 

@@ -66,6 +66,19 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder that may be yet to be made; for what fills it after long work, to ask before.
+
+    Raises:
+        InputError: There is a file in its place, or in that of a folder that it should be in.
+    """
+    folder = Path(path)
+    for one in (folder, *folder.parents):
+        if one.exists() and not one.is_dir():
+            raise InputError(f"cannot write into {folder}: {one} is a file; name another folder")
+    return folder
+
+
 def write_packed(path: str | os.PathLike[str], data: bytes) -> None:
     """Put `data` into the file `path`, packed by gzip if its name ends in ``.gz``; whole, or not at all.
 

@@ -38,6 +38,7 @@ from inception_rcnn.detector.dataset_inference import (
     unfinished_run,
 )
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
+from inception_rcnn.proposals.stored import propose_for_set
 from inception_rcnn.structures import InputError, Proposals, load_image
 from inception_rcnn.structures.jobs import Share, code_fingerprint
 
@@ -108,6 +109,72 @@ def test_a_detector_is_scored_on_a_data_set_in_one_call(tmp_path: Path) -> None:
     assert kept.stat().st_mtime_ns == before and again.result.map != whole.result.map
     first = evaluate_detector(detector, opened, limit=1, quiet=True)
     assert len(first.truths.image_ids) == 1
+
+
+def test_a_detector_built_by_hand_is_scored_and_nothing_of_it_is_kept(detector: Detector, tmp_path: Path) -> None:
+    """Nothing says what it is made of, so what one found would be taken for what another one finds."""
+    dataset = MarkedSet(tmp_path / "marked")
+    assert evaluate_detector(detector, dataset, quiet=True).title == "2 networks on data"
+    with pytest.raises(InputError, match="output keeps what a detector of load_detector finds among its own proposals"):
+        evaluate_detector(detector, dataset, output=tmp_path / "kept.safetensors", quiet=True)
+    assert not list(tmp_path.glob("kept*"))
+
+
+def test_proposals_of_one_s_own_are_scored(
+    classifiers: tuple[RegionClassifier, ...], description: ClassifierDescription, tmp_path: Path
+) -> None:
+    """Where a file has them, what is found can be kept."""
+    weights, dataset = tmp_path / "weights.safetensors", MarkedSet(tmp_path / "marked")
+    save_region_classifier(weights, classifiers[0].network, description)
+    boxes = Proposals(np.array([[2, 2, 40, 40], [20, 10, 60, 60]], np.float32), np.array([1, 0.5], np.float32))
+    detector = load_detector(weights, "cpu", proposals=lambda image: boxes)
+    alone = evaluate_detector(detector, dataset, quiet=True)
+    stored, kept = tmp_path / "proposals.safetensors", tmp_path / "kept.safetensors"
+    with pytest.raises(InputError, match="output keeps what a detector of load_detector finds"):
+        evaluate_detector(detector, dataset, output=kept, quiet=True)
+    propose_for_set(dataset, lambda image: boxes, {"method": "two boxes"}, stored)
+    whole = evaluate_detector(detector, dataset, proposals=str(stored), output=kept, quiet=True)
+    assert kept.is_file() and whole.detections == alone.detections
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"limit": 0}, "limit should be at least 1 photograph, got 0"),
+        ({"limit": -3}, "limit should be at least 1 photograph, got -3"),
+        ({"limit": 1.0}, r"limit should be a whole number or None, got 1\.0"),
+        ({"protocol": "voc2012"}, "protocol 'voc2012' is unknown; known: ilsvrc, voc2007, voc2010, coco"),
+        ({"protocol": ""}, "protocol '' is unknown"),
+        ({"proposals": [Proposals.empty()]}, "proposals should be a text or Path, got"),
+        ({"detector": "coco"}, "detector should be Detector, got 'coco'"),
+        (
+            {"dataset": "coco"},
+            "dataset should be a data set, such as open_dataset returns; a str lacks image_ids",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_detected(
+    detector: Detector, tmp_path: Path, given: dict[str, Any], message: str
+) -> None:
+    never = Detector(lambda image: pytest.fail("a photograph was looked at"), detector.ensemble, detector.settings)
+    with pytest.raises(InputError, match=message):
+        evaluate_detector(**{"detector": never, "dataset": MarkedSet(tmp_path / "marked"), "quiet": True} | given)
+
+
+def test_a_data_set_whose_objects_are_of_other_photographs_is_refused(detector: Detector, tmp_path: Path) -> None:
+    dataset = MarkedSet(tmp_path / "marked")
+    first = dataset.ground_truths().of_images([0])
+    dataset.ground_truths = lambda: first  # type: ignore[method-assign]
+    with pytest.raises(InputError, match="ground_truths of data should have 3 images, got 1"):
+        evaluate_detector(detector, dataset, quiet=True)
+
+
+def test_a_file_of_another_kind_is_refused_before_anything_is_detected(run: SetRun, tmp_path: Path) -> None:
+    for name, message in (("found.json", r"named \*.safetensors"), ("folder.safetensors", "it is a folder")):
+        (tmp_path / "folder.safetensors").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=message):
+            detect_set(run, tmp_path / name, quiet=True)
+        assert run.images.opened == []
 
 
 def test_it_finds_what_the_detector_finds(run: SetRun, detector: Detector, album: Album) -> None:

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from inception_rcnn.structures import DataFormatError, InputError
-from inception_rcnn.structures.array_file import read_array_description, read_array_file, write_array_file
+from inception_rcnn.structures.array_file import array_path, read_array_description, read_array_file, write_array_file
 
 ARRAYS = {
     "half": np.arange(6, dtype=np.float16).reshape(2, 3),
@@ -151,3 +151,11 @@ def test_what_cannot_be_described_is_refused_and_nothing_written(tmp_path: Path)
     with pytest.raises(InputError, match=r"named \*.safetensors"):
         write_array_file(tmp_path / "a.bin", "shells", {}, ARRAYS)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_for_a_file_can_be_asked_for_before_the_work(tmp_path: Path) -> None:
+    assert array_path(str(tmp_path / "a.safetensors")) == tmp_path / "a.safetensors"
+    (tmp_path / "b.safetensors").mkdir()
+    for name, message in (("a.npz", r"named \*\.safetensors"), ("b.safetensors", "it is a folder")):
+        with pytest.raises(InputError, match=message):
+            array_path(tmp_path / name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,7 +19,9 @@ from inception_rcnn.structures.dataset import (
     DetectionDataset,
     ImageCache,
     Subset,
+    as_datasets,
     dataset_checksum,
+    dataset_name,
 )
 
 
@@ -114,6 +118,57 @@ def test_a_part_of_a_set_is_a_set() -> None:
 def test_rows_that_make_no_part_are_refused(rows: list[int], text: str) -> None:
     with pytest.raises(InputError, match=text):
         Subset(Grey(), rows)
+
+
+def test_a_mask_is_no_part_and_positions_may_be_numpy_s() -> None:
+    """A mask would be taken for the positions 1 and 0."""
+    with pytest.raises(InputError, match=r"rows should be whole numbers, positions .* np.flatnonzero finds them"):
+        Subset(Grey(), np.array([True, False, False, False]).tolist())
+    assert Subset(Grey(), np.array([3, 1])).rows == (3, 1)
+
+
+class Pages(Grey, Sequence[NDArray[np.uint8]]):
+    """A set that is a sequence of its photographs, as users make them."""
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.load_image(i)
+
+
+def test_one_set_or_several_whatever_a_set_is_itself() -> None:
+    one, other = Pages(), Grey()
+    assert as_datasets(one) == [one] and as_datasets(other) == [other]
+    for several in ([one, other], (one, other), (each for each in (one, other))):
+        assert as_datasets(several) == [one, other]
+    assert as_datasets([]) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            None,
+            "data should be a data set, such as open_dataset returns; a NoneType lacks image_ids, __len__, path, lo",
+        ),
+        ("coco", r"data\[0\] should be a data set, .*; a str lacks image_ids"),
+        (Path("coco"), "data should be a data set, .*; a PosixPath lacks|a WindowsPath lacks"),
+        ([Grey(), "coco"], r"data\[1\] should be a data set"),
+        ([np.zeros(3)], r"data\[0\] should be a data set, .*; a ndarray lacks"),
+        (
+            SimpleNamespace(ground_truth=1, path=2),
+            "a SimpleNamespace lacks image_ids, __len__, load_image, class_names",
+        ),
+    ],
+)
+def test_what_is_no_data_set_is_named_with_what_it_lacks(data: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        as_datasets(data)
+
+
+def test_a_set_is_called_by_its_folder_if_it_has_one() -> None:
+    assert dataset_name(SimpleNamespace(root=Path("data/pets"), split="val")) == "pets/val"
+    assert dataset_name(SimpleNamespace(root="data/pets/", split=None)) == "pets"
+    assert dataset_name(SimpleNamespace(root=object(), name="mine")) == "mine"
+    assert dataset_name(SimpleNamespace()) == "data"
 
 
 class Files(Grey):

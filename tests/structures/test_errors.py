@@ -100,7 +100,7 @@ def test_numbers_of_numpy_become_python_s() -> None:
         ({"name": Path("a")}, "name should be a text, got .*Path"),
         ({"scales": 1.0}, "scales should be a list, got 1.0"),
         ({"scales": "12"}, "scales should be a list, got '12'"),
-        ({"scales": (1, "a")}, "each of scales should be a number, got 'a'"),
+        ({"scales": (1, "a")}, r"scales\[1\] should be a number, got 'a'"),
         ({"values": [1]}, r"values should be dict or None, got \[1\]"),
     ],
 )
@@ -111,5 +111,5 @@ def test_a_field_of_another_type_is_refused(given: dict[str, Any], message: str)
 
 def test_several_kinds_may_be_meant() -> None:
     assert as_declared("teacher", [Path("a"), "b"], Sequence[str | Path]) == (Path("a"), "b")
-    with pytest.raises(InputError, match="each of teacher should be a text or Path, got 3"):
+    with pytest.raises(InputError, match=r"teacher\[0\] should be a text or Path, got 3"):
         as_declared("teacher", [3], Sequence[str | Path])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.structures import DataFormatError, InputError, files, sha256_of, write_json, write_whole
-from inception_rcnn.structures.files import cache_folder, decode_json, read_bytes
+from inception_rcnn.structures.files import cache_folder, check_folder, decode_json, read_bytes
 
 
 def test_bytes_and_text_arrive_as_they_are(tmp_path: Path) -> None:
@@ -101,6 +101,16 @@ def test_a_missing_folder_and_a_folder_in_the_way_are_named(tmp_path: Path) -> N
         write_whole(tmp_path / "nowhere" / "a", b"")
     with pytest.raises(InputError, match="it is a folder"):
         write_whole(tmp_path, b"")
+
+
+def test_a_folder_may_be_yet_to_be_made_and_a_file_in_its_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path, tmp_path / "new" / "er"):
+        assert check_folder(str(folder)) == folder
+    for folder in (tmp_path / "file", tmp_path / "file" / "new"):
+        with pytest.raises(InputError, match=r"cannot write into .*: .*file is a file; name another folder"):
+            check_folder(folder)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_knows_arrays_numpy_numbers_and_paths(tmp_path: Path) -> None:
