@@ -94,6 +94,7 @@ def load_detector(
     if settings is not None and changes:
         raise InputError(f"{next(iter(changes))} is a part of settings, which was given too; leave one of the two out")
     as_declared("settings", settings, DetectionSettings | None)
+    as_declared("multibox", multibox, str | Path | None)
     if proposals is not None and not isinstance(proposals, str) and not callable(proposals):
         raise InputError(f"proposals should be {', '.join(SOURCES)} or a function of images, got {proposals!r:.200}")
     names = chosen_weights(weights, regions)

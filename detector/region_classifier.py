@@ -30,6 +30,7 @@ from inception_rcnn.detector.region_pooling import (
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area, check_near
+from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.progress import StageClock
 from inception_rcnn.structures.provenance import SeenPart
 
@@ -65,8 +66,8 @@ class ClassifierDescription:
         lrn: Whether the trunk normalises across channels; see `GoogLeNet`.
 
     Raises:
-        InputError: Box regression without pooling, a power outside 0..4, an overlap outside 0..1, no proposals, or
-            other groups than classes and background.
+        InputError: A field of another type, box regression without pooling, a power outside 0..4, an overlap outside
+            0..1, no proposals, or other groups than classes and background.
     """
 
     class_names: tuple[str, ...]
@@ -87,11 +88,12 @@ class ClassifierDescription:
     lrn: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_power(self.objectness_power)
         overlap, most = self.iou_threshold, self.max_proposals
-        if isinstance(overlap, bool) or not isinstance(overlap, int | float) or not 0 <= overlap <= 1:
+        if not 0 <= overlap <= 1:
             raise InputError(f"iou_threshold should be a number in 0..1, got {overlap!r}")
-        if type(most) is not int or most < 1:
+        if most < 1:
             raise InputError(f"max_proposals should be a whole number, at least 1, got {most!r}")
         if self.box_regression and self.pooling is None:
             raise InputError("box_regression needs pooled regions; a warping classifier has no box offsets")
@@ -291,7 +293,7 @@ def check_power(power: float) -> None:
     Raises:
         InputError: It is not.
     """
-    if isinstance(power, bool) or not isinstance(power, int | float) or not 0 <= power <= 4:
+    if not 0 <= power <= 4:
         raise InputError(f"objectness_power should be a number in 0..4, got {power!r}")
 
 

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, Proposals
-from inception_rcnn.structures.array_file import ArrayFile, read_array_file, write_array_file
-from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.array_file import ArrayFile, array_path, read_array_file, write_array_file
+from inception_rcnn.structures.dataset import DetectionDataset, check_dataset
+from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.jobs import (
     PartedJob,
     as_json,
@@ -81,7 +82,7 @@ def propose_for_set(
     dataset: DetectionDataset,
     propose: Propose,
     settings: Mapping[str, Any],
-    path: Path | None = None,
+    path: str | Path | None = None,
     *,
     bar: ProgressBar | None = None,
     threads: int | None = None,
@@ -102,12 +103,16 @@ def propose_for_set(
         clock: Adds up the wall-clock seconds of computing, reading the images included, as the stage "proposals".
 
     Raises:
-        InputError: The file, or its unfinished parts, were made with other settings or from other images; or the
-            settings are not JSON values.
+        InputError: The file, or its unfinished parts, were made with other settings or from other images; the settings
+            are not JSON values, what comes out is no proposals, or a value is of another type.
         DataFormatError: The file is damaged.
     """
-    job = _SetJob(dataset, propose, as_json(settings), path, bar, threads or available_processors(), clock)
-    return job.in_memory() if path is None else job.in_file(path)
+    check_dataset(dataset, objects=False)
+    if threads is not None and as_declared("threads", threads, int) < 1:
+        raise InputError(f"threads should be at least 1, or None, got {threads}")
+    file = None if path is None else array_path(as_declared("path", path, str | Path))
+    job = _SetJob(dataset, propose, as_json(settings), file, bar, threads or available_processors(), clock)
+    return job.in_memory() if file is None else job.in_file(file)
 
 
 def proposals_from_file(path: str | Path, dataset: DetectionDataset, *, check_images: bool = True) -> list[Proposals]:
@@ -279,7 +284,10 @@ class _SetJob:
 
         def one(row: int, checksum: str) -> Proposals:
             known = self.earlier.get((self.image_ids[row], checksum))
-            return self._propose(self.dataset.load_image(row)) if known is None else known
+            made = self._propose(self.dataset.load_image(row)) if known is None else known
+            if not isinstance(made, Proposals):
+                raise InputError(f"what proposes should return Proposals, as selective_search does, got {made!r:.200}")
+            return made
 
         found = []
         with self._clock.stage("proposals"), ThreadPoolExecutor(self.threads) as pool:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack, get_type_hints
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.detector.checkpoints import read_region_network
 from inception_rcnn.detector.loading import chosen_weights
-from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
+from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.initial_weights import (
@@ -41,7 +41,9 @@ from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.proposals.network.checkpoints import multibox_seen, put_beside
 from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
 from inception_rcnn.structures import InputError, Proposals, progress_bar
-from inception_rcnn.structures.dataset import DetectionDataset, dataset_name
+from inception_rcnn.structures.dataset import DetectionDataset, as_datasets, check_dataset, dataset_name
+from inception_rcnn.structures.errors import as_declared
+from inception_rcnn.structures.files import check_folder
 from inception_rcnn.structures.jobs import Share
 from inception_rcnn.structures.provenance import SeenPart
 
@@ -123,6 +125,10 @@ class OptionError(InputError):
         super().__init__(f"{option} {reason}")
         self.option, self.reason = option, reason
 
+    def __reduce__(self) -> tuple[type[OptionError], tuple[str, str]]:
+        """Return what pickle needs, for worker processes."""
+        return type(self), (self.option, self.reason)
+
 
 def train_detector(
     data: DetectionDataset | Sequence[DetectionDataset],
@@ -132,9 +138,9 @@ def train_detector(
     regions: str | None = None,
     paper: bool = False,
     val: DetectionDataset | None = None,
-    proposals: Sequence[str | Path | None] | None = None,
+    proposals: str | Path | Sequence[str | Path | None] | None = None,
     source: str = "both",
-    multibox: str | None = None,
+    multibox: str | Path | None = None,
     device: str = "auto",
     seed: int = 0,
     licence: str = "unstated",
@@ -156,7 +162,8 @@ def train_detector(
         regions: "pool" or "warp"; None: what the start does, and pool from GoogLeNet's own weights.
         paper: R-CNN's way: regions warped and drawn uniformly, no shaken copies.
         val: To measure the score threshold on, and to validate on; None: some photographs are held out.
-        proposals: A file made by `propose` for each data set; None: they are made in `output`.
+        proposals: A file made by `propose` for each data set, None for one whose proposals are made in `output`; None:
+            those of all are.
         source: What proposes: "selective-search", "multibox" or "both"; the result will be used with it.
         multibox: Its weights; None: the shipped network. Another file is copied into `output`, beside the result.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -164,11 +171,12 @@ def train_detector(
         licence: Of the weights, kept in the checkpoint.
         record: What is written on the way.
         quiet: Show no progress.
-        options: See `TrainingOptions`.
+        options: See `TrainingOptions`; None is as usual.
 
     Raises:
         OptionError: An option is unknown, or does not go with the others.
-        InputError: A value is out of range, a data set has none of the classes, or there is nothing to learn from.
+        InputError: A value is out of range or of another type, there is no data set, one has none of the classes, or
+            there is nothing to learn from.
         CheckpointError: Weights cannot be read, or `output` holds the state of another run.
 
     >>> from inception_rcnn.datasets import open_dataset
@@ -202,9 +210,9 @@ def trained_detector(
     regions: str | None,
     paper: bool,
     val: DetectionDataset | None,
-    proposals: Sequence[str | Path | None] | None,
+    proposals: str | Path | Sequence[str | Path | None] | None,
     source: str,
-    multibox: str | None,
+    multibox: str | Path | None,
     device: str,
     seed: int,
     licence: str,
@@ -216,22 +224,27 @@ def trained_detector(
 
     Args: see there.
     """
-    given = dict(options)
-    if unknown := sorted(set(given) - set(TrainingOptions.__annotations__)):
-        raise OptionError(unknown[0], f"is no option; known are {', '.join(TrainingOptions.__annotations__)}")
-    weights = pretrained or chosen_weights(None, "warp" if paper else regions)[0]
+    given, folder = _checked(options), check_folder(as_declared("output", output, str | Path))
+    seed, licence = as_declared("seed", seed, int), as_declared("licence", licence, str)
+    record = RecordSettings() if record is None else as_declared("record", record, RecordSettings)
+    if regions not in (None, *WAYS):
+        raise OptionError("regions", f"should be {' or '.join(WAYS)}, got {regions!r}")
+    pretrained, multibox = (
+        as_declared(name, one, str | Path | None) for name, one in (("pretrained", pretrained), ("multibox", multibox))
+    )
+    weights = chosen_weights(None, "warp" if paper else regions)[0] if pretrained is None else pretrained
     described = classifier_behind(weights)
     way = _way(described, regions, given, paper=paper)
-    sets = [data] if not isinstance(data, Sequence) else list(data)
-    files = [None] * len(sets) if proposals is None else list(proposals)
-    if len(files) != len(sets):
-        raise OptionError("proposals", f"should be a file for each of {len(sets)} data sets, got {len(files)}")
+    sets = as_datasets(data)
+    if not sets:
+        raise InputError("there is no data set to train on; name at least one")
+    if val is not None:
+        check_dataset(val, "val")
+    files = _files_of(sets, proposals)
     keep_freed_memory()
     share = Share.from_environment(os.environ)
     runtime = choose_runtime(share.device(device, torch.cuda.device_count()))
-    proposing = ProposalSettings(source=source)
-    proposer = Proposer.load(proposing if multibox is None else replace(proposing, multibox=multibox), runtime)
-    folder = Path(output)
+    proposer = Proposer.load(ProposalSettings(source=source), runtime, multibox=multibox)
     if proposer.multibox is not None and share.leads:  # the result names it, and looks for it where it lies
         written = (f"{name}.safetensors" for name in ("model", "best", "state"))
         put_beside(proposer.multibox, folder, reserved=(*written, *stored_names(sets)))
@@ -250,11 +263,42 @@ def trained_detector(
             folder,
             licence,
             seed,
-            record or RecordSettings(),
+            record,
             team,
             quiet,
         )
         return _warped(job, given, paper=paper) if way == "warp" else _pooled(job, given)
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given, as they are declared; None is as usual.
+
+    Raises:
+        OptionError: There is no such option.
+        InputError: One is of another type.
+    """
+    known = get_type_hints(TrainingOptions)
+    if unknown := sorted(set(options) - set(known)):
+        raise OptionError(unknown[0], f"is no option; known are {', '.join(known)}")
+    return {name: as_declared(name, one, known[name]) for name, one in options.items() if one is not None}
+
+
+def _files_of(
+    sets: Sequence[DetectionDataset], proposals: str | Path | Sequence[str | Path | None] | None
+) -> Sequence[str | Path | None]:
+    """Return the file of proposals for each data set, None for those that are yet to be made.
+
+    Raises:
+        OptionError: There are more or fewer files than data sets.
+        InputError: They are something else.
+    """
+    if proposals is None:
+        return [None] * len(sets)
+    files = [proposals] if isinstance(proposals, str | Path) else proposals
+    checked: Sequence[str | Path | None] = as_declared("proposals", files, Sequence[str | Path | None])
+    if len(checked) != len(sets):
+        raise OptionError("proposals", f"should be a file for each of {len(sets)} data sets, got {len(checked)}")
+    return checked
 
 
 @dataclass(frozen=True)
@@ -317,7 +361,7 @@ def _way(described: ClassifierDescription | None, regions: str | None, given: Ma
         if name in given:
             meant, here = ("pooled", "warped") if way == "warp" else ("warped", "pooled")
             raise OptionError(name, f"is for regions that are {meant}, and here they are {here}; leave it out")
-    if "head_only" in given and (others := sorted({"train_from", "frozen"} & set(given))):
+    if given.get("head_only") and (others := sorted({"train_from", "frozen"} & set(given))):
         raise OptionError(others[0], "does not go with head_only, which freezes all else; leave one of the two out")
     if "minutes" in given and "iterations" in given:
         raise OptionError("minutes", "does not go with iterations, the number of batches; leave one of the two out")
@@ -367,6 +411,9 @@ def _pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         seed=job.seed,
         **_picked(given, ("warm_head",)),
     )
+    if before is not None and start.knows_classes:  # what its scores mean stays about the same
+        meant = before.score_threshold, before.score_calibration
+        description = replace(description, score_threshold=meant[0], score_calibration=meant[1])
     defaults = PooledTrainingSettings()
     sampling = _sampling(given, job.seed)
     settings = replace(
@@ -450,8 +497,6 @@ def _pooled_description(
     # From bench_regions: moved boxes fall together more closely than proposals.
     measured = {"objectness_power": 0.5, "iou_threshold": 0.4 if moves else 0.3, "max_proposals": 300}
     suits = measured if before is None else {name: getattr(before, name) for name in measured}
-    if before is not None and before.class_names == class_names:  # what its scores mean stays about the same
-        suits |= {"score_threshold": before.score_threshold, "score_calibration": before.score_calibration}
     return ClassifierDescription(
         class_names=class_names,
         input_spec=CAFFE_INPUT if job.described is None else replace(job.described.input_spec, context=0),

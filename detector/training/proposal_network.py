@@ -29,7 +29,9 @@ from inception_rcnn.proposals.proposer import search_settings
 from inception_rcnn.proposals.stored import propose_for_set
 from inception_rcnn.structures import GroundTruth, InputError, Proposals, progress_bar
 from inception_rcnn.structures.ahead import run_ahead
-from inception_rcnn.structures.dataset import DetectionDataset, dataset_name
+from inception_rcnn.structures.dataset import DetectionDataset, as_datasets, dataset_name
+from inception_rcnn.structures.errors import as_declared
+from inception_rcnn.structures.files import check_folder
 from inception_rcnn.structures.jobs import available_processors
 
 _HELD_OUT: Final = 40  # one photograph in so many
@@ -40,7 +42,7 @@ def train_multibox(
     output: str | Path,
     *,
     pretrained: str | Path,
-    parts: Sequence[DetectionDataset] = (),
+    parts: DetectionDataset | Sequence[DetectionDataset] = (),
     side: int | None = None,
     channels: int | None = None,
     settings: MultiBoxTrainingSettings | None = None,
@@ -68,19 +70,24 @@ def train_multibox(
         quiet: Show no progress.
 
     Raises:
-        InputError: There is no data set, nothing to learn from, nothing to measure with, or a value is out of range.
+        InputError: There is no data set, nothing to learn from, nothing to measure with, or a value is out of range or
+            of another type.
         CheckpointError: Weights cannot be read, or `output` holds the state of another run.
     """
-    keep_freed_memory()
-    runtime = choose_runtime(device)
-    settings = settings or MultiBoxTrainingSettings()
     # What may be refused at once comes before the proposals, which take minutes.
-    start = read_start(pretrained, side=side, channels=channels)
-    whole = list(data) if isinstance(data, Sequence) else [data]
-    sets = [*whole, *parts]
+    folder = check_folder(as_declared("output", output, str | Path))
+    settings = MultiBoxTrainingSettings() if settings is None else settings
+    as_declared("settings", settings, MultiBoxTrainingSettings)
+    minutes, licence = as_declared("minutes", minutes, float | None), as_declared("licence", licence, str)
+    side, channels = as_declared("side", side, int | None), as_declared("channels", channels, int | None)
+    whole = as_datasets(data)
+    sets = [*whole, *as_datasets(parts, "parts")]
     if not sets:
         raise InputError("there is no data set to train on; name at least one")
-    sources = _sources(sets, len(whole), Path(output), quiet=quiet)
+    keep_freed_memory()
+    runtime = choose_runtime(device)
+    start = read_start(as_declared("pretrained", pretrained, str | Path), side=side, channels=channels)
+    sources = _sources(sets, len(whole), folder, quiet=quiet)
     described = start.description
     if start.fresh_head:
         described = replace(described, priors=replace(described.priors, ratios=common_ratios(_shares(sources))))
@@ -94,7 +101,7 @@ def train_multibox(
         network,
         settings,
         runtime,
-        Path(output),
+        folder,
         coverage=_Coverage(sources),
         fresh_head=start.fresh_head,
         minutes=minutes,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from inception_rcnn.detector.training.threshold import MeasuredThreshold, measur
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum, photograph_checksums
-from inception_rcnn.structures.provenance import SeenPart, joined_seen
+from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_lines
 
 # What a run's checksums are of, as an error names it.
 WEIGHTS: Final = "pre-trained weights (--pretrained)"
@@ -131,6 +132,9 @@ def trained(
     files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
     run = team.from_first(lambda: _run_of(sources, files, description, settings, how, weights))
     run.check_state(state)  # before the proposals, which take long
+    if task.val is not None and team.leads:
+        for line in seen_lines(_seen(sources, files), photograph_checksums(task.val)):
+            sys.stderr.write(f"note: of val, {line}; what is measured on them is too good\n")
     if task.record.validate_every is not None:
         _validation(task, description, images, seed)  # refuses what cannot be validated on
     with team.first_alone():  # it makes the proposals, where there are none

@@ -25,11 +25,13 @@ from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.priors import PriorSettings, grid_priors
 from inception_rcnn.structures import CheckpointError, ImageSource, InputError, Proposals, write_whole
+from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.provenance import SeenPart, seen_from_json, seen_to_json
 
 KIND: Final = "multibox"
 SHIPPED: Final = {"multibox-mini": "multibox-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "multibox-mini"
+_MOST_CHANNELS: Final = 1024
 _REMEDY: Final = "name the right one (--multibox FILE, in Python multibox=...)"
 
 
@@ -44,6 +46,9 @@ class MultiBoxDescription:
         training: Data, recipe, figures.
         licence: Of the weights.
         seen: The photographs it learned from, as far as known.
+
+    Raises:
+        InputError: A field is of another type, or the channels outside 1..1024.
     """
 
     input_spec: InputSpec
@@ -52,6 +57,11 @@ class MultiBoxDescription:
     training: dict[str, Any]
     licence: str
     seen: tuple[SeenPart, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not 1 <= self.channels <= _MOST_CHANNELS:
+            raise InputError(f"channels should lie in 1..{_MOST_CHANNELS}, got {self.channels}")
 
     def build(self) -> MultiBoxNet:
         """Return a network of this shape, with fresh weights."""
@@ -89,14 +99,14 @@ def read_start(pretrained: str | Path, *, side: int | None = None, channels: int
 
     Raises:
         CheckpointError: The file is missing, damaged or of another kind.
-        InputError: The side is no multiple of 64, or the MultiBox has other channels.
+        InputError: The side is no multiple of 64, the channels are out of range, or the MultiBox has others.
     """
     path = multibox_path(pretrained) if str(pretrained) in SHIPPED else Path(pretrained)
     if path.suffix == ".npz" or read_description(path).get("kind") != KIND:
         spec = InputSpec(side=320 if side is None else side)
         grid_priors(PriorSettings(), spec.side)  # refuses a side that they do not divide
         state = googlenet(weights=path, num_classes=0).state_dict()
-        described = MultiBoxDescription(spec, PriorSettings(), channels or 128, {}, "unstated")
+        described = MultiBoxDescription(spec, PriorSettings(), 128 if channels is None else channels, {}, "unstated")
         return MultiBoxStart(described, state, fresh_head=True)
     checkpoint = read_checkpoint(path, KIND)
     described = _from_json(checkpoint.description, path)
@@ -297,8 +307,8 @@ def _from_json(values: dict[str, Any], path: Path) -> MultiBoxDescription:
     if not isinstance(architecture, dict) or {**architecture, **known} != architecture:
         raise CheckpointError(f"{path}: architecture should be {known}, got {architecture}")
     channels = architecture.get("channels")
-    if type(channels) is not int or not 1 <= channels <= 1024:
-        raise CheckpointError(f"{path}: architecture: channels should lie in 1..1024, got {channels!r}")
+    if type(channels) is not int or not 1 <= channels <= _MOST_CHANNELS:
+        raise CheckpointError(f"{path}: architecture: channels should lie in 1..{_MOST_CHANNELS}, got {channels!r}")
     for name, kind in (("input_spec", dict), ("priors", dict), ("training", dict), ("licence", str)):
         if not isinstance(values.get(name), kind):
             raise CheckpointError(f"{path}: {name} is missing or not a {kind.__name__}")

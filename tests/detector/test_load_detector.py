@@ -97,7 +97,7 @@ def test_one_setting_is_changed_and_the_others_are_the_checkpoint_s(save: Callab
 
 @pytest.mark.parametrize("weights", [5, b"coco", [None], [["coco"]]])
 def test_what_names_no_weights_is_refused(weights: Any) -> None:
-    with pytest.raises(InputError, match="each of weights should be a text or Path, got"):
+    with pytest.raises(InputError, match=r"weights\[0\] should be a text or Path, got"):
         load_detector(weights, "cpu")
 
 

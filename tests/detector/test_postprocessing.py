@@ -130,8 +130,8 @@ def test_offsets_of_nobody_or_of_an_image_of_no_size_are_refused(boxes: NDArray[
     [
         ({"objectness_power": -1}, r"objectness_power should be a number in 0..4, got -1"),
         ({"objectness_power": float("nan")}, r"objectness_power should be a number in 0..4, got nan"),
-        ({"objectness_power": True}, r"objectness_power should be a number in 0..4, got True"),
-        ({"objectness_power": None}, r"objectness_power should be a number in 0..4, got None"),
+        ({"objectness_power": True}, "objectness_power should be a number, got True"),
+        ({"objectness_power": None}, "objectness_power should be a number, got None"),
         ({"box_regression": 1}, r"box_regression should be true or false, got 1"),
     ],
 )

@@ -102,6 +102,34 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "proposals.safetensors"
 
 
+def test_the_file_may_be_named_by_a_text(tmp_path: Path) -> None:
+    album, path = Album(tmp_path / "a", 3), tmp_path / "p.safetensors"
+    stored = propose_for_set(album, Proposing(), SETTINGS, str(path))
+    assert path.is_file() and propose_for_set(album, Proposing(fail_at=0), SETTINGS, path).image_ids == stored.image_ids
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"path": "p.json"}, r"files of arrays are named \*.safetensors"),
+        ({"path": 5}, "path should be a text or Path, got 5"),
+        ({"threads": 0}, "threads should be at least 1, or None, got 0"),
+        ({"threads": 1.5}, r"threads should be a whole number, got 1\.5"),
+        ({"dataset": ["coco"]}, "dataset should be a data set, .* a list lacks image_ids"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_any_work(tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    whole: dict[str, Any] = {"dataset": Album(tmp_path / "a", 3), "propose": Proposing(fail_at=0), "settings": SETTINGS}
+    with pytest.raises(InputError, match=message):
+        propose_for_set(**whole | given)
+
+
+@pytest.mark.parametrize("found", [None, [[0, 0, 5, 5]], np.zeros((1, 4), np.float32)])
+def test_a_function_that_returns_no_proposals_is_named(tmp_path: Path, found: Any) -> None:
+    with pytest.raises(InputError, match="what proposes should return Proposals, as selective_search does, got"):
+        propose_for_set(Album(tmp_path / "a", 3), lambda image: found, SETTINGS, tmp_path / "p.safetensors")
+
+
 def test_all_images_are_computed_once_and_read_afterwards(album: Album, path: Path) -> None:
     first, second = Proposing(), Proposing()
     stored = propose_for_set(album, first, SETTINGS, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,22 @@ def written(network: MultiBoxNet, description: MultiBoxDescription, tmp_path_fac
     path = tmp_path_factory.mktemp("weights") / "multibox.safetensors"
     save_multibox(path, network.state_dict(), description)
     return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 0}, r"channels should lie in 1..1024, got 0"),
+        ({"channels": 1025}, r"channels should lie in 1..1024, got 1025"),
+        ({"channels": 8.0}, r"channels should be a whole number, got 8\.0"),
+        ({"licence": None}, "licence should be a text, got None"),
+    ],
+)
+def test_what_no_file_could_say_is_refused(
+    description: MultiBoxDescription, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(description, **changes)
 
 
 def test_a_network_comes_back_as_it_was_up_to_half_precision(
