@@ -248,8 +248,11 @@ def _check_agreement(members: Sequence[AnyClassifier]) -> None:
 
 
 def shared_stages(networks: Sequence[GoogLeNet]) -> tuple[str, ...]:
-    """Return the leading stages whose weights are equal, to the bit, in all networks; none, if there is no network."""
-    if not networks:
+    """Return the leading stages that compute the same in all networks, their weights being equal to the bit.
+
+    None, if there is no network, or if some normalise across channels and others do not, which the first stage does.
+    """
+    if len({network.lrn for network in networks}) != 1:
         return ()
     states = [network.state_dict() for network in networks]
     shared: list[str] = []

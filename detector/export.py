@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones import CAFFE_INPUT, InputSpec, googlenet, read_description
+from inception_rcnn.backbones import CAFFE_INPUT, InputSpec, googlenet, read_description, read_state
 from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND
 from inception_rcnn.backbones.export import backbone_part
 from inception_rcnn.backbones.recording import Part
@@ -132,7 +132,8 @@ def _multibox(path: Path, image: NDArray[np.uint8], side: int | None = None) -> 
 
 
 def _googlenet(path: Path, image: NDArray[np.uint8]) -> Exportable:
-    network = googlenet(weights=path)
+    layer = read_state(path)[0].get("classifier.weight")
+    network = googlenet(weights=path, num_classes=0 if layer is None else len(layer))
     return Exportable(
         backbone_part(network, CAFFE_INPUT.side), (_stretched(image, CAFFE_INPUT),), {"input": CAFFE_INPUT.to_dict()}
     )

@@ -100,6 +100,19 @@ def test_a_difference_further_up_does_not_hide_one_further_down(make_network: Ca
     assert shared_stages([first]) == STAGES
 
 
+def test_stages_of_equal_weights_are_not_shared_where_one_normalises(
+    classifiers: tuple[RegionClassifier, ...], crops: NDArray[np.uint8]
+) -> None:
+    """Both ways may be fine-tuned from the same weights, of which the first stages stay as they are."""
+    plain = GoogLeNet(4, lrn=False).eval()
+    plain.load_state_dict(classifiers[0].network.state_dict())
+    other = RegionClassifier(plain, replace(classifiers[0].description, lrn=False), classifiers[0].runtime)
+    both = Ensemble([classifiers[0], other])
+    alone = [Ensemble([member]).probabilities(crops)[0] for member in both.members]
+    assert both.shared == () and np.abs(alone[0] - alone[1]).max() > 0.05
+    assert np.array_equal(both.probabilities(crops), alone)
+
+
 def test_no_regions_give_no_rows(classifiers: tuple[RegionClassifier, ...]) -> None:
     each = Ensemble(classifiers).probabilities(np.zeros((0, 32, 32, 3), np.uint8))
     assert each.shape == (2, 0, 4) and mean(each).shape == (0, 4)

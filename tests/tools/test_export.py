@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.backbones import read_checkpoint, read_description, write_checkpoint
+from inception_rcnn.backbones import googlenet, read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.detector import ClassifierDescription, load_detector, save_region_classifier
 from inception_rcnn.detector.checkpoints import with_activation_ranges
 from inception_rcnn.detector.export import exportable_parts
@@ -164,3 +164,15 @@ def test_unknown_runtimes_are_one_clear_error(
     assert "unknown runtime 'tensorrt'; known are auto, torch, openvino" in capsys.readouterr().err
     with pytest.raises(InputError, match="unknown precision 'half'; known are auto, fp32, bf16, int8"):
         load_detector(None, "cpu", precision="half")
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_a_googlenet_of_any_number_of_classes_is_exported_as_it_is(tmp_path: Path, classes: int) -> None:
+    """Not with fresh outputs for ImageNet's classes, which the file does not have."""
+    torch.manual_seed(0)
+    network = googlenet(num_classes=classes)
+    write_checkpoint(tmp_path / "trunk.safetensors", "googlenet", {}, network.state_dict())
+    (made,) = exportable_parts(tmp_path / "trunk.safetensors", data.chelsea())
+    with torch.inference_mode():
+        assert torch.equal(made.part.module(*made.inputs), network(made.inputs[0]))
+    assert made.part.outputs[0].name == ("logits" if classes else "features")
