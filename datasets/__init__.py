@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from inception_rcnn.datasets.base import AnnotatedDataset
 from inception_rcnn.datasets.coco import CocoDataset, write_coco
 from inception_rcnn.datasets.detections.base import DetectionFile
 from inception_rcnn.datasets.detections.coco import read_coco_detections, write_coco_detections
@@ -51,7 +52,7 @@ FORMATS: Final = ("coco", "voc", "ilsvrc", "folder")
 
 def open_dataset(
     format: str, root: str | os.PathLike[str], split: str | None, *, skip_broken: bool = False
-) -> DetectionDataset:
+) -> AnnotatedDataset:
     """Return the data set of one split; its truth is read and checked, its images are opened when asked for.
 
     Args:

@@ -414,3 +414,23 @@ sys.exit(" ".join(name for name in ("torch", "torchvision") if name in sys.modul
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_is_imported_without_any_library_and_boxes_without_torch() -> None:
+    """What is quick to import stays so: `import` alone reads one file, and half of the public names need no network."""
+    code = f"""
+import sys
+before = set(sys.modules)
+import {PACKAGE}
+libraries = {{name.partition(".")[0] for name in set(sys.modules) - before}} - set(sys.stdlib_module_names)
+assert libraries == {{"{PACKAGE}"}}, libraries
+from {PACKAGE} import Detections, GroundTruth, InceptionError, Proposals, load_image, open_dataset, propose_for_set
+from {PACKAGE} import selective_search
+import numpy as np
+image = np.zeros((40, 60, 3), np.uint8)
+image[10:30, 20:50] = 200
+assert len(selective_search(load_image(image), width=60, min_side=5)) > 0
+sys.exit(" ".join(name for name in ("torch", "torchvision") if name in sys.modules) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT / "src")
+    assert done.returncode == 0, done.stderr
