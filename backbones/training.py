@@ -348,7 +348,7 @@ def run_training(
     moments = deque([time.monotonic()], maxlen=_SHOWN_STEPS)
     batches = run_ahead(draw, range(training.iteration, iterations), workers=workers)
     with closing(batches), progress_bar(iterations, title, quiet=quiet) as bar:
-        bar.advance(training.iteration)
+        bar.skip(training.iteration)
         for batch in batches:
             recent.append(step(batch.result()))
             moments.append(time.monotonic())

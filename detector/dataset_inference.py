@@ -240,6 +240,7 @@ def _job(run: SetRun, path: Path, bar: ProgressBar) -> PartedJob[StoredDetection
         read=read,
         is_current=is_current,
         advance=bar.advance,
+        skip=bar.skip,
     )
 
 

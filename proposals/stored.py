@@ -261,6 +261,7 @@ class _SetJob:
             read=lambda part: self._checked(read_stored_proposals(part), part),
             is_current=self._is_current,
             advance=self._advance,
+            skip=self._skip,
         )
         whole = StoredProposals.joined(list(job.run() or ()), self.settings, self.code)
         write_stored_proposals(path, whole)
@@ -319,3 +320,7 @@ class _SetJob:
     def _advance(self, count: int) -> None:
         if self._bar is not None:
             self._bar.advance(count)
+
+    def _skip(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.skip(count)

@@ -190,7 +190,8 @@ class PartedJob(Generic[Part]):
         write: Puts a part into a file, whole or not at all.
         read: The part in a file. It raises if the file was made with other settings.
         is_current: Whether a part that an earlier process wrote is still right: the images may have changed since.
-        advance: Told how many images an earlier or another process finished; `compute` counts its own.
+        advance: Told how many images another process finished; `compute` counts its own.
+        skip: Told how many an earlier one finished.
     """
 
     folder: Path
@@ -201,6 +202,7 @@ class PartedJob(Generic[Part]):
     read: Callable[[Path], Part]
     is_current: Callable[[Part, range], bool]
     advance: Callable[[int], None] = lambda count: None
+    skip: Callable[[int], None] = lambda count: None
     _computed: set[int] = field(default_factory=set)
 
     @property
@@ -250,7 +252,7 @@ class PartedJob(Generic[Part]):
             if not file.exists():
                 continue
             if self.is_current(self.read(file), rows):
-                self.advance(len(rows))
+                self.skip(len(rows))
             else:
                 file.unlink()
 

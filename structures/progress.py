@@ -66,6 +66,7 @@ class ProgressBar:
         self._task: TaskID | None = None
         self._started = self._spoke = clock()
         self._lines = 0
+        self._before = 0
 
     def __enter__(self) -> Self:
         """Start the clock, and the bar if there is a terminal."""
@@ -92,6 +93,14 @@ class ProgressBar:
             self._bar.update(self._task, completed=self.done, fields_text=self._text())
         elif not self._quiet and self._clock() - self._spoke >= _SECONDS_BETWEEN_LINES:
             self._print_line()
+
+    def skip(self, n: int) -> None:
+        """Count `n` steps that an earlier start has done: the time that is left is that of the others."""
+        self._before += n
+        self.done += n
+        self._started = self._clock()
+        if self._bar is not None and self._task is not None:
+            self._bar.reset(self._task, completed=self.done, fields_text=self._text())
 
     def _start_bar(self, stream: TextIO) -> None:
         # rich is imported here because most users of this room never draw a bar
@@ -120,9 +129,10 @@ class ProgressBar:
         print(line.rstrip(), file=self._stream, flush=True)
 
     def _left(self, spent: float) -> str:
-        if self.total is None or not 0 < self.done < self.total:
+        own = self.done - self._before
+        if self.total is None or own < 1 or self.done >= self.total:
             return ""
-        return f", {spent / self.done * (self.total - self.done):.0f} s left"
+        return f", {spent / own * (self.total - self.done):.0f} s left"
 
     def _text(self) -> str:
         return "  ".join(f"{name} {value}" for name, value in self._fields.items())

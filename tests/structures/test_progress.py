@@ -126,3 +126,22 @@ def test_real_time_passes() -> None:
     with watch.stage("all"):
         sum(range(1000))
     assert watch.seconds["all"] > 0
+
+
+def test_what_an_earlier_start_has_done_does_not_count_for_the_speed() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with ProgressBar(100, "training", stream=stream, clock=clock) as bar:
+        clock.now += 5  # reading the state
+        bar.skip(40)
+        clock.now += 30
+        bar.advance(10)
+    assert stream.getvalue().splitlines()[0] == "training: 50/100 after 30 s, 150 s left"
+
+
+def test_a_terminals_bar_begins_behind_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = Terminal()
+    with ProgressBar(100, "training", stream=stream) as bar:
+        bar.skip(40)
+        bar.advance(1)
+    assert "41/100" in stream.getvalue()
