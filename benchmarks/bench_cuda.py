@@ -257,7 +257,7 @@ class Stages:
 
     def multibox(self) -> None:
         """The network that proposes, and says how well boxes fit."""
-        multibox = load_multibox("multibox-mini", self.runtime)
+        multibox = load_multibox("multibox", self.runtime)
         self.table.time("MultiBox, one look, ms", lambda: multibox.look([self.image]))
         view = multibox.look([self.image])[0]
         self.table.time("MultiBox, its proposals, ms", lambda: multibox.proposals(view))

@@ -27,6 +27,7 @@ from inception_rcnn.proposals import MultiBox, load_multibox, merge_proposals, s
 from inception_rcnn.proposals.network.checkpoints import DEFAULT_WEIGHTS
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, common_boxes
 from inception_rcnn.structures import GroundTruth, Proposals
+from inception_rcnn.structures.dataset import Subset
 
 Image = NDArray[np.uint8]
 Propose = Callable[[int], Proposals]
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help="of MultiBox; by default the shipped network")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--images", type=int, default=40, help="photographs to measure the time on")
+    parser.add_argument("--limit", type=int, help="only the first photographs of each set; default: all")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     keep_freed_memory()
@@ -217,7 +219,9 @@ def main() -> None:
     time_table(CocoDataset(arguments.coco, "val"), arguments.weights, arguments.device, arguments.images)
     for form, root in (("coco", arguments.coco), ("voc", arguments.voc), ("ilsvrc", arguments.ilsvrc)):
         if root is not None:
-            coverage_table(root.name, open_dataset(form, root, "val", skip_broken=True), network, centres)
+            whole = open_dataset(form, root, "val", skip_broken=True)
+            chosen = Subset(whole, range(min(arguments.limit or len(whole), len(whole))))
+            coverage_table(root.name, chosen, network, centres)
 
 
 if __name__ == "__main__":

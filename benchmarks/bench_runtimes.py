@@ -149,7 +149,7 @@ def main() -> None:
         said[name] = add_pooled(timed, name, classifier, arguments.regions)
         if runtime.openvino != "int8":
             add_warped(timed, name, runtime)
-            multibox = load_multibox("multibox-mini", runtime)
+            multibox = load_multibox("multibox", runtime)
             timed.calls["MultiBox, stretch too", name] = lambda multibox=multibox: multibox.look([PHOTOGRAPH])  # type: ignore[misc]
     start_times(plain)
     timed.run(arguments.rounds)

@@ -69,7 +69,7 @@ class ProposalSettings:
     duplicate_iou: float = 0.9
     ranking: str = "agreement"
     seed: int = 0
-    multibox: str = "multibox-mini"
+    multibox: str = "multibox"
     multibox_sha256: str | None = None
     top_k: int = 200
     objectness: bool = True

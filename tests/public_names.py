@@ -39,7 +39,7 @@ def main(folder: Path) -> float:
     pixels, objects = dataset[0]
     truth: GroundTruth = dataset.ground_truth(0)
     stored = propose_for_set(dataset, selective_search, {"method": "mine"}, "val.safetensors")
-    network: Path = train_multibox(dataset, "out", pretrained="multibox-mini", parts=[dataset])
+    network: Path = train_multibox(dataset, "out", pretrained="multibox", parts=[dataset])
     path: Path = train_detector(
         [dataset], folder, val=dataset, proposals="val.safetensors", multibox=network, minutes=3
     )

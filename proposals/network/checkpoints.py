@@ -29,8 +29,8 @@ from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.provenance import SeenPart, seen_from_json, seen_to_json
 
 KIND: Final = "multibox"
-SHIPPED: Final = {"multibox-mini": "multibox-mini.safetensors"}
-DEFAULT_WEIGHTS: Final = "multibox-mini"
+SHIPPED: Final = {"multibox": "multibox.safetensors"}
+DEFAULT_WEIGHTS: Final = "multibox"
 _MOST_CHANNELS: Final = 1024
 _REMEDY: Final = "name the right one (--multibox FILE, in Python multibox=...)"
 

@@ -214,7 +214,7 @@ def test_pooled_regions_there(photograph: NDArray[np.uint8], boxes: NDArray[np.f
 
 def test_multibox_there() -> None:
     image = data.astronaut()
-    on_cpu, on_gpu = load_multibox("multibox-mini", CPU), load_multibox("multibox-mini", CUDA)
+    on_cpu, on_gpu = load_multibox("multibox", CPU), load_multibox("multibox", CUDA)
     expected, found = on_cpu.propose(image, top_k=20), on_gpu.propose(image, top_k=20)
     np.testing.assert_allclose(found.boxes[:10], expected.boxes[:10], atol=1)
     np.testing.assert_allclose(found.scores[:10], expected.scores[:10], atol=0.02)

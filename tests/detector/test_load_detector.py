@@ -168,7 +168,7 @@ def test_a_copy_shares_the_parts_and_a_deep_copy_is_loaded_again(save: Callable[
 def test_it_is_loaded_again_from_any_folder(save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that works elsewhere finds files that were named from here."""
     monkeypatch.chdir(save().parent)
-    detector = load_detector(save().name, "cpu", proposals="both", multibox="multibox-mini")
+    detector = load_detector(save().name, "cpu", proposals="both", multibox="multibox")
     assert detector.weights == (save().name,)
     monkeypatch.chdir("/")
     for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
@@ -286,7 +286,7 @@ def test_a_multibox_lies_beside_the_weights_or_is_named(
     assert photographs_seen(weights, boxes_file) == ()
     (tmp_path / boxes_file.name).write_bytes(boxes_file.read_bytes())
     assert load_detector(weights, "cpu").multibox is not None and photographs_seen(weights) == ()
-    (tmp_path / boxes_file.name).write_bytes(multibox_path("multibox-mini").read_bytes())
+    (tmp_path / boxes_file.name).write_bytes(multibox_path("multibox").read_bytes())
     with pytest.raises(CheckpointError, match=rf"^{weights}: the MultiBox boxes.safetensors should have data of"):
         load_detector(weights, "cpu")
 
@@ -309,9 +309,9 @@ def test_members_trained_on_other_proposals_are_named_in_a_warning(save: Callabl
 
 
 def test_a_multibox_that_is_named_is_that_of_all_members(save: Callable[..., Path], boxes_file: Path) -> None:
-    how = [{"source": "both", "multibox": "multibox-mini", "multibox_sha256": digit * 64} for digit in "12"]
+    how = [{"source": "both", "multibox": "multibox", "multibox_sha256": digit * 64} for digit in "12"]
     with pytest.warns(UserWarning) as said:
         load_detector(
             [save(number, proposal_settings=one) for number, one in enumerate(how)], "cpu", multibox=boxes_file
         )
-    assert ["is not multibox-mini" in str(one.message) for one in said] == [True]
+    assert ["is not multibox" in str(one.message) for one in said] == [True]

@@ -238,9 +238,7 @@ def test_another_network_and_a_missing_one_are_refused_in_a_line(
     with pytest.raises(CheckpointError, match=rf"no weights at {tmp_path}/boxes.safetensors, .*name the right one"):
         Proposer.load(kept, cpu, beside=tmp_path)
     shipped = ProposalSettings(multibox_sha256="0" * 64)
-    with pytest.raises(
-        CheckpointError, match=r"MultiBox multibox-mini should have data of the checksum 0{12}\.\.\., but"
-    ):
+    with pytest.raises(CheckpointError, match=r"MultiBox multibox should have data of the checksum 0{12}\.\.\., but"):
         Proposer.load(shipped, cpu, beside=tmp_path)
 
 
@@ -279,9 +277,9 @@ def test_settings_from_before_checksums_name_files_as_they_did(
 
 def test_a_copy_of_the_shipped_network_is_called_by_its_name(cpu: Runtime, tmp_path: Path) -> None:
     copy = tmp_path / "mine.safetensors"
-    copy.write_bytes(multibox_path("multibox-mini").read_bytes())
+    copy.write_bytes(multibox_path("multibox").read_bytes())
     kept = Proposer.load(ProposalSettings(multibox=str(copy)), cpu).settings
-    assert kept.multibox == "multibox-mini" and kept == Proposer.load(ProposalSettings(), cpu).settings
+    assert kept.multibox == "multibox" and kept == Proposer.load(ProposalSettings(), cpu).settings
 
 
 def test_settings_differ_where_they_propose_otherwise() -> None:

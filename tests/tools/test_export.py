@@ -82,7 +82,7 @@ def test_one_format_is_written_alone(openvino: ModuleType, pooled: Path, tmp_pat
 
 
 def test_multibox_alone(openvino: ModuleType, tmp_path: Path) -> None:
-    words = ("--weights", "multibox-mini", "--output", tmp_path, "--format", "onnx")
+    words = ("--weights", "multibox", "--output", tmp_path, "--format", "onnx")
     assert call("export", *words) == 0
     about = json.loads((tmp_path / "export.json").read_text())
     assert set(about) == {"multibox"} and set(about["multibox"]["outputs"]) == {"residuals", "logits", "regions"}
@@ -131,12 +131,12 @@ def test_export_and_calibrate_take_the_multibox_that_is_named(
     image = np.ascontiguousarray(data.coffee()[:40, :60])
     with pytest.raises(CheckpointError, match=rf"no weights at {tmp_path}/x.safetensors"):
         exportable_parts(copy, image)
-    assert [one.part.name for one in exportable_parts(copy, image, multibox="multibox-mini")][-1] == "multibox"
+    assert [one.part.name for one in exportable_parts(copy, image, multibox="multibox")][-1] == "multibox"
     words = ("--weights", copy, "--dataset", "folder", "--root", photographs, "--photographs", "1", "--quiet")
     assert call("calibrate", *words) == 1
     assert "no weights at" in capsys.readouterr().err
-    assert call("calibrate", *words, "--multibox", "multibox-mini") == 0
-    assert capsys.readouterr().err.startswith("warning: the MultiBox multibox-mini (data ")
+    assert call("calibrate", *words, "--multibox", "multibox") == 0
+    assert capsys.readouterr().err.startswith("warning: the MultiBox multibox (data ")
 
 
 def test_calibrate_refuses_what_is_shipped_or_warps(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -373,9 +373,9 @@ def test_a_multibox_of_one_s_own_goes_with_the_model_wherever_it_is_taken(
     assert f"no weights at {moved}/boxes.safetensors" in line and "--multibox FILE" in line
     assert run("detect", photograph, *wanted, "--multibox", tmp_path / "gone" / "boxes.safetensors") == 0
     assert capsys.readouterr().err == ""
-    assert run("detect", photograph, *wanted, "--multibox", "multibox-mini") == 0
+    assert run("detect", photograph, *wanted, "--multibox", "multibox") == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("warning: the MultiBox multibox-mini (data ") and "is not boxes.safetensors" in line
+    assert line.startswith("warning: the MultiBox multibox (data ") and "is not boxes.safetensors" in line
     (tmp_path / "gone" / "boxes.safetensors").rename(tmp_path / "model.safetensors")
     assert run(*own[:-3], tmp_path / "model.safetensors", *own[-2:], "--quiet", "--output", tmp_path / "no") == 1
     assert "where model.safetensors is the name of a result; rename it" in capsys.readouterr().err

@@ -216,7 +216,7 @@ def test_paths_and_shipped_names(written: Path, tmp_path: Path) -> None:
     assert multibox_path(str(written)) == written
     assert [multibox_path(name).name for name in SHIPPED] == list(SHIPPED.values())
     for wrong in ("edge-boxes", tmp_path, tmp_path / "absent.safetensors", ""):
-        with pytest.raises(CheckpointError, match=r"no weights at .*a shipped name: multibox-mini"):
+        with pytest.raises(CheckpointError, match=r"no weights at .*a shipped name: multibox"):
             multibox_path(wrong)
 
 
@@ -271,5 +271,5 @@ def test_a_network_is_put_beside_the_weights_that_name_it(written: Path, cpu: Ru
     write_checkpoint(folder / written.name, KIND, said, checkpoint.tensors | {"head.bias": torch.ones(16)})
     with pytest.raises(InputError, match=rf"where another {written.name} lies; rename one of them"):
         put_beside(network, folder)
-    put_beside(load_multibox("multibox-mini", cpu), tmp_path / "none")
+    put_beside(load_multibox("multibox", cpu), tmp_path / "none")
     assert not (tmp_path / "none").exists()
