@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,35 @@ def test_it_is_loaded_again_from_any_folder(save: Callable[..., Path], monkeypat
     monkeypatch.chdir("/")
     for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
         assert other.weights == (str(save()),) and other.multibox is not None
+
+
+def test_another_process_gets_it_and_gives_its_detections_back(
+    save: Callable[..., Path], photograph: NDArray[np.uint8]
+) -> None:
+    """One that begins anew, as on Windows and macOS, and has nothing of this one but what was pickled."""
+    detector = load_detector(save(), "cpu", max_proposals=9, runtime="torch", precision="fp32")
+    detector = detector.with_settings(score_threshold=0.05)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = pool.submit(detector, photograph).result()
+    ours = detector(photograph)
+    assert found.labels.tolist() == ours.labels.tolist() != [] and found.class_names == ours.class_names
+    np.testing.assert_allclose(found.boxes, ours.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.scores, ours.scores, rtol=1e-4)
+
+
+def test_threads_may_load_at_the_same_time(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
+    paths = [save(number % 2) for number in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(lambda path: load_detector(path, "cpu", max_proposals=6), paths))
+    alone = [load_detector(path, "cpu", max_proposals=6)(photograph) for path in paths[:2]]
+    assert [one(photograph) for one in loaded] == alone * 3
+
+
+def test_a_notebook_shows_what_it_is(save: Callable[..., Path]) -> None:
+    detector = load_detector([save(), save(1)], "cpu", proposals=lambda image: Proposals.empty())
+    shown = detector._repr_html_()
+    parts = repr(detector).removeprefix("Detector(").removesuffix(")").split("; ")
+    assert all(f"<td>{part}</td>" in shown for part in parts) and len(parts) == shown.count("<tr>") == 6
 
 
 def test_a_list_of_images_gives_a_list(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
