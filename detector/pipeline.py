@@ -50,6 +50,8 @@ from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
 
 if TYPE_CHECKING:
+    import torch
+
     from inception_rcnn.proposals.network.predictor import View
 
 Image = NDArray[np.uint8]
@@ -153,6 +155,11 @@ class Detector:
         return _loaded_elsewhere, (self._load_again, str(self.ensemble.runtime.device), self.settings)
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks compute; `to` returns the same detector elsewhere."""
+        return self.ensemble.runtime.device
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the C classes that labels are positions in."""
         return self.ensemble.class_names
@@ -205,6 +212,7 @@ class Detector:
 
         Raises:
             ImageError: An image cannot be read; the message says why.
+            InputError: They are several images, and no list.
         """
         clock = clock or StageClock()
         if isinstance(image, list | tuple):
@@ -214,6 +222,11 @@ class Detector:
 
     def _detect(self, image: ImageSource | PreparedImage, clock: StageClock) -> Detections:
         """Return what is on one image."""
+        if not isinstance(image, PreparedImage) and not is_one_image(image) and hasattr(image, "__iter__"):
+            raise InputError(
+                f"a detector takes one image or a list of them, got {type(image).__name__}; stream takes any others, "
+                "one after the other"
+            )
         path = image.path if isinstance(image, PreparedImage) else _path_of(image)
         if not isinstance(image, PreparedImage):
             with clock.stage("decode"):

@@ -198,6 +198,11 @@ def rows(keep: Selection, length: int) -> Rows:
     """
     if isinstance(keep, slice):
         return keep
+    if isinstance(keep, str):
+        raise InputError(
+            f"select boxes by a number, a slice, a mask or positions, got {keep!r}; columns are attributes, such as "
+            ".boxes"
+        )
     try:
         chosen = np.asarray(keep)
     except ValueError as error:

@@ -206,6 +206,10 @@ def _from_path(path: str | os.PathLike[str], max_pixels: int, max_bytes: int) ->
             _check_file_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             return _from_file(file, name, max_pixels)
     except FileNotFoundError as error:
+        if "://" in name:
+            raise ImageError(
+                f"{name} is an address, not a file; download it, and give its bytes or its path"
+            ) from error
         raise ImageError(f"{name} does not exist; check the path (now in {os.getcwd()})") from error
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):

@@ -43,9 +43,9 @@ PAGE = ROOT / "docs" / "python.md"
 
 
 def small_sets(folder: Path) -> None:
-    """Data sets under the names that the page has, of one photograph, and a video of two frames."""
-    for split in ("train", "val"):
-        one = MarkedSet(folder / "photographs" / split, ("cat",), ("chelsea",), long_side=200)
+    """Data sets under the names that the page has, of one or two photographs, and a video of two frames."""
+    for split, names in (("train", ("chelsea", "chelsea")), ("val", ("chelsea",))):
+        one = MarkedSet(folder / "photographs" / split, ("cat",), names, long_side=200)
         write_coco(one, folder / "coco", split)
         write_coco(one, folder / "pets", split)
         write_voc(one, folder / "VOC2007", split)
@@ -63,12 +63,11 @@ def statement(example: doctest.Example) -> ast.stmt:
 
 def without_skips(example: doctest.Example) -> doctest.Example:
     """The same, run on the small sets for a moment; what it shows depends on them, and is not looked at."""
-    if not example.options.pop(doctest.SKIP, False) or ("to_dataframe" in example.source and not find_spec("pandas")):
+    missing = "to_dataframe" in example.source and find_spec("pandas") is None
+    if missing or not example.options.pop(doctest.SKIP, False):
         return example
-    shown = isinstance(statement(example), ast.Expr)
-    example.source = ("_ = " if shown else "") + example.source.replace("minutes=30", "minutes=0.01")
-    if "print(" in example.source:
-        example.source = example.source.replace("print(", "str(")
+    source = example.source.replace("minutes=30", "minutes=0.01").replace("print(one)", "_ = one")
+    example.source = f"_ = {source}" if isinstance(statement(example), ast.Expr) else source
     return example
 
 

@@ -114,6 +114,8 @@ def test_proposals_may_be_others(save: Callable[..., Path], photograph: NDArray[
     searched = load_detector(path, "cpu", proposals="selective-search")
     assert searched.multibox is None and isinstance(searched.propose, Proposer)
     assert searched.propose.settings.source == "selective-search"
+    same = load_detector(path, "cpu", proposals="selective_search").propose
+    assert isinstance(same, Proposer) and same.settings == searched.propose.settings
     own = Proposals(np.array([[0, 0, 30, 30]], np.float32), np.ones(1, np.float32))
     detector = load_detector(path, "cpu", proposals=lambda image: own)
     scores = detector.score(photograph)
@@ -150,8 +152,10 @@ def test_a_detector_says_in_a_line_what_it_is(save: Callable[..., Path]) -> None
 def test_it_can_be_loaded_again_elsewhere(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
     """On another device, or in another process, by pickle: with the settings that it has by then."""
     detector = load_detector(save(), "cpu", max_proposals=9).with_settings(score_threshold=0.05)
+    assert detector.device == torch.device("cpu")
     for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
         assert other.settings == detector.settings and other.ensemble is not detector.ensemble
+        assert other.device == detector.device
         assert other(photograph).to_records() == detector(photograph).to_records() != []
     built = Detector(detector.propose, detector.ensemble, detector.settings)
     for again in (lambda: built.to("cpu"), lambda: pickle.dumps(built)):

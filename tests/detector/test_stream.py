@@ -293,6 +293,12 @@ def test_a_stream_of_nothing_is_refused_when_it_is_asked_for(detector: Detector,
         detector.stream(5)  # type: ignore[call-overload]
 
 
+def test_several_images_that_are_no_list_go_into_a_stream(detector: Detector, images: list[Pixels]) -> None:
+    for several in (iter(images), np.stack([images[0]] * 2), {1: images[0]}):
+        with pytest.raises(InputError, match=r"takes one image or a list of them, got \w+; stream takes any others"):
+            detector(several)  # type: ignore[call-overload]
+
+
 def test_detections_know_their_file(detector: Detector, images: list[Pixels], folder: Path, tmp_path: Path) -> None:
     path = folder / "c.png"
     for found in (detector(path), detector(str(path)), detector(detector.prepare(path)), *detector([path])):

@@ -126,7 +126,7 @@ def test_any_selection_gives_the_entries_it_names(make: Any, data: st.DataObject
         ([0.5], "slice, a mask or positions"),
         ([[0], [1]], "slice, a mask or positions"),
         ([[0], [1, 2]], "slice, a mask or positions"),
-        ("cat", "slice, a mask or positions"),
+        ("cat", "slice, a mask or positions, got 'cat'; columns are attributes, such as .boxes"),
         (None, "slice, a mask or positions"),
     ],
 )
