@@ -96,7 +96,7 @@ def html_table(caption: str, heads: Sequence[str], lines: Iterable[Iterable[obje
         lines: The rows, of texts, numbers or boxes; the first 20 are shown.
         count: How many rows there are, where `lines` has the first of them only.
 
-    >>> html_table("two", ["name", "score"], [["<cat>", 0.5]])[30:]
+    >>> html_table("two", ["name", "score"], [["<cat>", 0.5]])[19:]
     '</caption><tr><th>name</th><th>score</th></tr><tr><td>&lt;cat&gt;</td><td>0.500</td></tr></table>'
     """
     given = [[_cell(value) for value in line] for line in lines]
