@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 FORMATS: Final = ("coco", "voc", "ilsvrc", "folder")
+"""What `open_dataset` reads."""
 
 
 def open_dataset(

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
 from inception_rcnn.structures.ground_truth import GroundTruthTable, ImageSize
-
-IMAGE_ENDINGS: Final = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"),
-    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-)
-"""How the names of image files end, in lower case."""
+from inception_rcnn.structures.images import IMAGE_ENDINGS
 
 _HINT: Final = " (--skip-broken or skip_broken=True leaves it out)"
 

@@ -6,13 +6,14 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from inception_rcnn.datasets.base import IMAGE_ENDINGS, AnnotatedDataset, existing_folder
+from inception_rcnn.datasets.base import AnnotatedDataset, existing_folder
 from inception_rcnn.datasets.image_lists import read_class_list
 from inception_rcnn.datasets.voc import class_names_in
 from inception_rcnn.datasets.voc_xml import Annotation
 from inception_rcnn.datasets.writing import annotation_of, check_distinct, new_file, put, write_class_list
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.images import image_files
 
 
 class FolderDataset(AnnotatedDataset):
@@ -95,12 +96,7 @@ def _find_images(root: Path, split: str | None) -> tuple[Path, list[Path]]:
     """Return the folder that is meant, and the images in it."""
     folder = root if split is None else root / split
     if folder.is_dir():
-        return folder, _images(folder)
-    if files := _images(root):
+        return folder, image_files(folder)
+    if files := image_files(root):
         return root, files
     raise InputError(f"no photographs for split {split!r}: there is no folder {folder}, and none are in {root} itself")
-
-
-def _images(folder: Path) -> list[Path]:
-    visible = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())

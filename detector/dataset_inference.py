@@ -299,10 +299,11 @@ def evaluate_detector(
     limit: int | None = None,
     quiet: bool = False,
 ) -> ReportInput:
-    """Return how well a detector does on a data set: `.result.map` is mAP at IoU 0.5, in [0, 1].
+    """Return how well a detector does on a data set: `.map` is mAP at IoU 0.5, in [0, 1].
 
     Every detection counts, whatever the detector's score threshold, and classes that the data set does not have are
-    left out. `write_report(folder, ...)` makes a page of what is returned.
+    left out. `write_report(folder, ...)` of `inception_rcnn.evaluation.report` makes a page of what is returned, and
+    `compare(...)` of `inception_rcnn.evaluation` a comparison of two.
 
     Args:
         detector: With its own settings otherwise.
@@ -320,7 +321,7 @@ def evaluate_detector(
 
     >>> from inception_rcnn.datasets import open_dataset
     >>> evaluation = evaluate_detector(load_detector(), open_dataset("coco", "coco", "val"))  # doctest: +SKIP
-    >>> evaluation.result.map  # doctest: +SKIP
+    >>> evaluation.map  # doctest: +SKIP
     0.31
     """
     as_declared("detector", detector, Detector)

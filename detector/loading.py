@@ -93,6 +93,8 @@ def load_detector(
     changes = {name: value for name, value in changes.items() if value is not None}
     if settings is not None and changes:
         raise InputError(f"{next(iter(changes))} is a part of settings, which was given too; leave one of the two out")
+    if isinstance(proposals, str):
+        proposals = proposals.replace("_", "-")  # by which the function is called
     as_declared("settings", settings, DetectionSettings | None)
     as_declared("multibox", multibox, str | Path | None)
     if proposals is not None and not isinstance(proposals, str) and not callable(proposals):

@@ -16,11 +16,14 @@ R-CNN, for regions that are pooled).
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,17 +33,30 @@ from inception_rcnn.detector.ensemble import Ensemble, RegionScores
 from inception_rcnn.detector.postprocessing import DetectionSettings, postprocess
 from inception_rcnn.detector.region_classifier import Look
 from inception_rcnn.proposals.proposer import Proposer
-from inception_rcnn.structures import Detections, ImageSource, InputError, Proposals, load_image, nms
+from inception_rcnn.structures import (
+    Detections,
+    ImageError,
+    ImageSource,
+    InputError,
+    Proposals,
+    load_image,
+    nms,
+)
 from inception_rcnn.structures.ahead import run_ahead
+from inception_rcnn.structures.columns import html_table
 from inception_rcnn.structures.errors import as_declared
+from inception_rcnn.structures.images import image_files, is_one_image
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
 
 if TYPE_CHECKING:
+    import torch
+
     from inception_rcnn.proposals.network.predictor import View
 
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
+OnError = Literal["raise", "skip", "return"]
 
 
 class ObjectnessNetwork(Protocol):
@@ -60,11 +76,13 @@ class PreparedImage:
         image: (H, W, 3) uint8 RGB.
         proposals: All of its proposals, where they were given; None: the detector's own are asked for.
         searched: What selective search found, where the detector's own proposer uses it.
+        path: The file that it was read from, None if there was none.
     """
 
     image: Image
     proposals: Proposals | None = None
     searched: Proposals | None = None
+    path: Path | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,6 +100,9 @@ class Looked:
 
 class Detector:
     """Images in, detections out. The parts arrive through the constructor; each can be called alone.
+
+    Several threads may call one detector at a time, and each gets what it would get alone. Another process gets it by
+    pickle, and reads its files again.
 
     Args:
         propose: Image (H, W, 3) uint8 RGB -> proposals.
@@ -134,12 +155,26 @@ class Detector:
         return _loaded_elsewhere, (self._load_again, str(self.ensemble.runtime.device), self.settings)
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks compute; `to` returns the same detector elsewhere."""
+        return self.ensemble.runtime.device
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the C classes that labels are positions in."""
         return self.ensemble.class_names
 
     def __repr__(self) -> str:
         """Return in a line what it is: weights, classes, regions, proposals, threshold, where it computes."""
+        return f"Detector({'; '.join(self._parts())})"
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, as notebooks show it."""
+        heads = ("weights", "classes", "regions", "proposals", "scores", "computed")
+        return html_table("Detector", (), zip(heads, self._parts(), strict=True))
+
+    def _parts(self) -> tuple[str, ...]:
+        """Return in words what it is made of."""
         members = self.ensemble.members
         ways = " and ".join(
             dict.fromkeys({"pool": "pooled", "warp": "warped"}[one.description.regions] for one in members)
@@ -149,7 +184,7 @@ class Detector:
             source, source
         )
         most, threshold = self.settings.max_proposals, self.settings.score_threshold
-        parts = (
+        return (
             ", ".join(self.weights) or f"{len(members)} network{'s' if len(members) > 1 else ''}",
             f"{len(self.class_names)} classes",
             f"{'all' if most is None else f'at most {most}'} regions {ways}",
@@ -157,7 +192,6 @@ class Detector:
             f"score threshold {threshold:.3g}",
             str(self.ensemble.runtime),
         )
-        return f"Detector({'; '.join(parts)})"
 
     @overload
     def __call__(self, image: ImageSource | PreparedImage, *, clock: StageClock | None = None) -> Detections: ...
@@ -172,12 +206,13 @@ class Detector:
 
         Args:
             image: Whatever `load_image` reads: a path, bytes, an open file, a PIL image, an array, a tensor; what
-                `prepare` made of one; or a list or tuple of such, which `stream` takes one by one where there may be
-                many.
+                `prepare` made of one; or a list or tuple of such. `stream` takes them one by one, where there may be
+                many or where some may be damaged.
             clock: Adds up the seconds of each stage, if given.
 
         Raises:
             ImageError: An image cannot be read; the message says why.
+            InputError: They are several images, and no list.
         """
         clock = clock or StageClock()
         if isinstance(image, list | tuple):
@@ -187,33 +222,80 @@ class Detector:
 
     def _detect(self, image: ImageSource | PreparedImage, clock: StageClock) -> Detections:
         """Return what is on one image."""
+        if not isinstance(image, PreparedImage) and not is_one_image(image) and hasattr(image, "__iter__"):
+            raise InputError(
+                f"a detector takes one image or a list of them, got {type(image).__name__}; stream takes any others, "
+                "one after the other"
+            )
+        path = image.path if isinstance(image, PreparedImage) else _path_of(image)
         if not isinstance(image, PreparedImage):
             with clock.stage("decode"):
                 image = load_image(image)
         scores = self.score(image, clock=clock)
         with clock.stage("rest"):
-            return self.postprocess(scores)
+            return replace(self.postprocess(scores), path=path)
+
+    @overload
+    def stream(
+        self,
+        images: ImageSource | PreparedImage | Iterable[ImageSource | PreparedImage],
+        *,
+        workers: int | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+    ) -> Iterator[Detections]: ...
+
+    @overload
+    def stream(
+        self,
+        images: ImageSource | PreparedImage | Iterable[ImageSource | PreparedImage],
+        *,
+        workers: int | None = None,
+        on_error: Literal["return"],
+    ) -> Iterator[Detections | ImageError]: ...
 
     def stream(
-        self, images: Iterable[ImageSource | PreparedImage], *, workers: int | None = None
-    ) -> Iterator[Detections]:
+        self,
+        images: ImageSource | PreparedImage | Iterable[ImageSource | PreparedImage],
+        *,
+        workers: int | None = None,
+        on_error: OnError = "raise",
+    ) -> Iterator[Detections] | Iterator[Detections | ImageError]:
         """Return an iterator over the detections of one image after the other, in order: the same as call by call.
 
-        While the networks are at one image, threads read the next ones and search boxes on them.
+        While the networks are at one image, threads read the next ones and search boxes on them. `path` of the
+        detections says which file they were found in.
 
         Args:
-            images: As for a call, perhaps without end. The caller's thread asks for them, a few ahead of their turn; an
-                array has to stay as it is until then.
+            images: As for a call, perhaps without end; or a folder, of which the images are taken in the order of their
+                names. The caller's thread asks for them, a few ahead of their turn; an array has to stay as it is until
+                then.
             workers: Threads, each with an image at a time; about two images more are in memory. 0: none, every image
                 is asked for when it is its turn. None: as many as suit this machine.
+            on_error: What becomes of an image that cannot be read. "raise": the stream ends there. "skip": a warning
+                says what is wrong, and there are no detections of it, so that there are fewer than images. "return":
+                the `ImageError` comes in the place of its detections.
 
         Raises:
-            ImageError: An image cannot be read. It is raised at the image's place, and the stream ends there;
-                `prepare_ahead` goes on.
+            ImageError: An image cannot be read, at its place, unless `on_error` says otherwise.
+            InputError: A folder has no images, or an option is none.
         """
-        with closing(self.prepare_ahead(images, workers=workers)) as ready:
+        if on_error not in get_args(OnError):
+            raise InputError(f"on_error should be {', '.join(get_args(OnError))}, got {on_error!r:.200}")
+        return self._stream(self.prepare_ahead(_in_turn(images), workers=workers), on_error)
+
+    def _stream(
+        self, prepared: Generator[Future[PreparedImage], None, None], on_error: OnError
+    ) -> Iterator[Detections | ImageError]:
+        """Yield the detections of images that were prepared, and do with others what is asked for."""
+        with closing(prepared) as ready:
             for done in ready:
-                yield self(done.result())
+                error = done.exception()
+                if not isinstance(error, ImageError) or on_error == "raise":
+                    yield self(done.result())
+                elif on_error == "return":
+                    yield error
+                else:
+                    warnings.warn(f"left out: {error}", stacklevel=2)
 
     def prepare_ahead(
         self, images: Iterable[ImageSource | PreparedImage], *, workers: int | None = None
@@ -262,13 +344,13 @@ class Detector:
         """
         if isinstance(image, PreparedImage):
             return image if proposals is None else replace(image, proposals=proposals)
-        clock = clock or StageClock()
+        clock, path = clock or StageClock(), _path_of(image)
         with clock.stage("decode"):
             pixels = load_image(image)
         if proposals is not None or not isinstance(self.propose, Proposer):
-            return PreparedImage(image=pixels, proposals=proposals)
+            return PreparedImage(image=pixels, proposals=proposals, path=path)
         with clock.stage("proposals"):
-            return PreparedImage(image=pixels, searched=self.propose.search(pixels, threads=threads))
+            return PreparedImage(image=pixels, searched=self.propose.search(pixels, threads=threads), path=path)
 
     def score(
         self, image: Image | PreparedImage, proposals: Proposals | None = None, *, clock: StageClock | None = None
@@ -341,6 +423,31 @@ class Detector:
         """Return the same detector with some settings changed, e.g. `with_settings(score_threshold=0.3)`."""
         settings = replace(self.settings, **changes)  # type: ignore[arg-type]
         return Detector(self.propose, self.ensemble, settings, self.multibox, self.weights, self._load_again)
+
+
+def _path_of(image: ImageSource) -> Path | None:
+    """Return the file that an image is read from, if it is given by its name."""
+    return Path(image) if isinstance(image, str | os.PathLike) else None
+
+
+def _in_turn(
+    images: ImageSource | PreparedImage | Iterable[ImageSource | PreparedImage],
+) -> Iterable[ImageSource | PreparedImage]:
+    """Return what a stream goes through: images as they come, those of a folder, or the only one.
+
+    Raises:
+        InputError: A folder has none, or it is nothing to go through.
+    """
+    if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+        found = image_files(images)
+        if not found:
+            raise InputError(f"there are no images in the folder {os.fspath(images)}, by how the names of files end")
+        return found
+    if isinstance(images, PreparedImage) or is_one_image(images):
+        return [images]
+    if not hasattr(images, "__iter__") and not hasattr(images, "__getitem__"):
+        raise InputError(f"stream takes images one after the other, or a folder, got {images!r:.200}")
+    return images  # type: ignore[return-value]
 
 
 def _loaded_elsewhere(load: Callable[[str], Detector], device: str, settings: DetectionSettings) -> Detector:

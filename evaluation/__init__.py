@@ -7,8 +7,10 @@ from inception_rcnn.evaluation.average_precision import (
     precision_recall,
 )
 from inception_rcnn.evaluation.coco import CocoResult, evaluate_coco
+from inception_rcnn.evaluation.comparison import ClassDifference, Comparison, PhotographDifference, compare
 from inception_rcnn.evaluation.error_analysis import ErrorAnalysis, analyse_errors
 from inception_rcnn.evaluation.ilsvrc import evaluate_ilsvrc
+from inception_rcnn.evaluation.protocols import evaluate_by
 from inception_rcnn.evaluation.recall import ProposalRecall, proposal_recall, recall_by_size
 from inception_rcnn.evaluation.results import (
     Evaluation,
@@ -20,17 +22,22 @@ from inception_rcnn.evaluation.results import (
 from inception_rcnn.evaluation.voc import evaluate_voc
 
 __all__ = [
+    "ClassDifference",
     "CocoResult",
+    "Comparison",
     "ErrorAnalysis",
     "Evaluation",
     "EvaluationResult",
     "Matches",
+    "PhotographDifference",
     "PrecisionRecallCurve",
     "ProposalRecall",
     "ScoreThreshold",
     "analyse_errors",
     "area_under",
+    "compare",
     "eleven_points",
+    "evaluate_by",
     "evaluate_coco",
     "evaluate_ilsvrc",
     "evaluate_voc",

@@ -18,6 +18,7 @@ from inception_rcnn.evaluation.ranking import DetectionInput, TruthInput, as_tab
 from inception_rcnn.evaluation.results import EvaluationResult, Matches
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import sized_boxes
+from inception_rcnn.structures.columns import html_table
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.ground_truth import GroundTruthTable
 
@@ -27,7 +28,7 @@ STAT_NAMES: Final = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "
 ENGINES: Final = ("native", "pycocotools")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CocoResult(EvaluationResult):
     """How good the detections are by COCO's rules.
 
@@ -39,6 +40,10 @@ class CocoResult(EvaluationResult):
     """
 
     stats: dict[str, float | None]
+
+    def _repr_html_(self) -> str:
+        """Return the twelve numbers, and the table of the classes."""
+        return html_table("COCO", list(self.stats), [self.stats.values()]) + super()._repr_html_()
 
 
 def evaluate_coco(

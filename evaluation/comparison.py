@@ -12,6 +12,7 @@ from inception_rcnn.evaluation.average_precision import FALSE, TRUE
 from inception_rcnn.evaluation.bootstrap import RESAMPLES, Interval, Resampled, known_intervals, resample_images
 from inception_rcnn.evaluation.results import Evaluation
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.columns import html_table
 
 _EQUAL: Final = 1e-12  # average precisions closer than that are equal
 
@@ -72,9 +73,9 @@ class PhotographDifference:
         return self.false[0] + self.missed[0] - self.false[1] - self.missed[1]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
-    """How two detectors differ; differences are second minus first.
+    """How two detectors differ; differences are second minus first. A notebook shows those of the classes.
 
     Args:
         maps: Mean average precisions.
@@ -93,6 +94,24 @@ class Comparison:
     thresholds: tuple[float, float]
     classes: tuple[ClassDifference, ...]
     photographs: tuple[PhotographDifference, ...]
+
+    def __repr__(self) -> str:
+        """Return the difference of the means, how sure it is, and who wins how many classes."""
+        first, second = self.maps
+        return (
+            f"Comparison(mAP@0.5 {first:.3f} and {second:.3f}: {self.difference:+.3f}, 95 % interval "
+            f"{self.interval.low:+.3f} to {self.interval.high:+.3f}; of {len(self.classes)} classes the first has "
+            f"{len(self.won_by(1))}, the second {len(self.won_by(2))})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the classes, the largest differences first."""
+        lines = [
+            (one.name, one.first, one.second, f"{one.difference:+.3f}", "yes" if one.is_sure else "no", one.objects)
+            for one in sorted(self.classes, key=lambda one: -abs(one.difference))
+        ]
+        heads = ("class", "first AP@0.5", "second AP@0.5", "difference", "sure", "objects")
+        return html_table(repr(self), heads, lines)
 
     @property
     def difference(self) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from html import escape
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.evaluation.average_precision import FALSE, LEFT_OUT, TRUE, precision_recall
+from inception_rcnn.structures.columns import html_table
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.errors import InputError
 from inception_rcnn.structures.ground_truth import GroundTruthTable
@@ -108,9 +110,9 @@ class PrecisionRecallCurve:
     row: NDArray[np.int32]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EvaluationResult:
-    """How good detections are.
+    """How good detections are. A notebook shows the average precision of the classes, the best first.
 
     Args:
         protocol: By whose rules: ``"ilsvrc"``, ``"voc2007"``, ``"voc2010"`` or ``"coco"``.
@@ -129,6 +131,20 @@ class EvaluationResult:
     images: int
     detections: int
     matches: Matches | None = field(default=None, compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        """Return the mean, of how many classes, by whose rules, on how much."""
+        counted = sum(ap is not None for ap in self.ap.values())
+        return (
+            f"{type(self).__name__}({self.protocol}: mAP@0.5 {self.map:.3f} over {counted} of {len(self.ap)} classes; "
+            f"images: {self.images}, detections: {self.detections})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table of the classes that have objects, the best first."""
+        counted = [(name, ap) for name, ap in self.ap.items() if ap is not None]
+        counted.sort(key=lambda one: -one[1])
+        return html_table(repr(self), ("class", "AP@0.5"), counted)
 
     def curve(self, class_name: str) -> PrecisionRecallCurve:
         """Return the precision-recall curve of a class.
@@ -155,9 +171,9 @@ class EvaluationResult:
         return self.matches
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Evaluation:
-    """What was scored, and how good it is.
+    """What was scored, and how good it is. A notebook shows the average precision of the classes, the best first.
 
     Args:
         title: What was evaluated on what, in one line.
@@ -180,6 +196,19 @@ class Evaluation:
             return
         if len(matches.outcome) != len(self.detections) or len(matches.wanted) != len(self.truths):
             raise InputError("the result belongs to other detections or another ground truth")
+
+    def __repr__(self) -> str:
+        """Return what was evaluated, and the figures in a line."""
+        return f"{type(self).__name__}({self.title}; {self.result!r})"
+
+    def _repr_html_(self) -> str:
+        """Return the table of the result, named."""
+        return f"<p>{escape(self.title)}</p>{self.result._repr_html_()}"
+
+    @property
+    def map(self) -> float:
+        """Mean average precision at IoU 0.5 over the classes that have objects, in [0, 1]."""
+        return self.result.map
 
     @property
     def matches(self) -> Matches:

@@ -18,4 +18,4 @@ for name in sys.argv[1:]:
     found = detector(name)
     for one in found:
         print(f"{name}: {one.class_name} {one.score:.2f} at {', '.join(f'{side:.0f}' for side in one.box)}")
-    found.save(Path(name).with_suffix(".detections.png"), name)
+    found.save(Path(name).with_suffix(".detections.png"))

@@ -12,4 +12,4 @@ evaluation = evaluate_detector(load_detector(weights or None), open_dataset("coc
 for name, ap in evaluation.result.ap.items():
     if ap is not None:  # classes without objects have none
         print(f"{100 * ap:6.1f}  {name}")
-print(f"{100 * evaluation.result.map:6.1f}  mean average precision at IoU 0.5")
+print(f"{100 * evaluation.map:6.1f}  mean average precision at IoU 0.5")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import fields
 from html import escape
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
@@ -32,8 +33,8 @@ _MOST_ROWS = 20  # in a notebook's table
 class Columns(ABC, Generic[Entry]):
     """Arrays with one entry for each box, as a sequence of entries.
 
-    Equal is what has equal content: every number of every array, and every other field. So nothing here has a hash.
-    A subclass is a dataclass of arrays, made with eq=False and repr=False.
+    Equal is what has equal content: every number of every array, and every other field but those with compare=False.
+    So nothing here has a hash. A subclass is a dataclass of arrays, made with eq=False and repr=False.
     """
 
     _by_score: ClassVar[bool] = False  # whether entries stand in an order, which choosing among them keeps
@@ -77,16 +78,33 @@ class Columns(ABC, Generic[Entry]):
         """Return whether the other is of the same kind and has the same content."""
         if type(other) is not type(self):
             return NotImplemented
-        return all(_same(value, vars(other)[name]) for name, value in vars(self).items())
+        compared = (field.name for field in fields(self) if field.compare)  # type: ignore[arg-type]
+        return all(_same(getattr(self, name), getattr(other, name)) for name in compared)
 
     def _repr_html_(self) -> str:
         """Return a table of the first entries, as notebooks show it."""
         some = [vars(entry) for entry in self[:_MOST_ROWS]]
-        lines = [[_cell(value) for value in values.values()] for values in some]
-        parts = [_line("th", some[0]) if some else "", *(_line("td", line) for line in lines)]
-        if len(self) > len(some):
-            parts.append(_line("td", [f"and {len(self) - len(some)} more"]))
-        return f"<table><caption>{escape(repr(self))}</caption>{''.join(parts)}</table>"
+        return html_table(repr(self), list(some[0]) if some else [], [one.values() for one in some], len(self))
+
+
+def html_table(caption: str, heads: Sequence[str], lines: Iterable[Iterable[object]], count: int | None = None) -> str:
+    """Return a table in HTML, as notebooks show it.
+
+    Args:
+        caption: What it is, in a line.
+        heads: Of the columns; none: the table has no such line.
+        lines: The rows, of texts, numbers or boxes; the first 20 are shown.
+        count: How many rows there are, where `lines` has the first of them only.
+
+    >>> html_table("two", ["name", "score"], [["<cat>", 0.5]])[19:]
+    '</caption><tr><th>name</th><th>score</th></tr><tr><td>&lt;cat&gt;</td><td>0.500</td></tr></table>'
+    """
+    given = [[_cell(value) for value in line] for line in lines]
+    shown = given[:_MOST_ROWS]
+    left = (len(given) if count is None else count) - len(shown)
+    parts = [_line("th", heads) if heads else "", *(_line("td", line) for line in shown)]
+    parts += [_line("td", [f"and {left} more"])] if left else []
+    return f"<table><caption>{escape(caption)}</caption>{''.join(parts)}</table>"
 
 
 def corner_tuples(boxes: NDArray[Any]) -> list[Corners]:
@@ -180,6 +198,11 @@ def rows(keep: Selection, length: int) -> Rows:
     """
     if isinstance(keep, slice):
         return keep
+    if isinstance(keep, str):
+        raise InputError(
+            f"select boxes by a number, a slice, a mask or positions, got {keep!r}; columns are attributes, such as "
+            ".boxes"
+        )
     try:
         chosen = np.asarray(keep)
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -88,6 +88,8 @@ class Detections(Columns[Detection]):
         labels: (M,) int64 positions in `class_names`.
         class_names: The names of all classes the detector knows.
         size: Width and height of the image in pixels, None if unknown.
+        path: The file they were found in, None if unknown. It is no part of the content: what was found in an array is
+            equal to what was found in the file that it came from.
 
     Raises:
         InputError: Lengths differ, a number is not finite, scores rise, a label has no name, or the size is none.
@@ -109,6 +111,7 @@ class Detections(Columns[Detection]):
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     size: tuple[int, int] | None = None
+    path: Path | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes, "detections' boxes")
@@ -121,6 +124,7 @@ class Detections(Columns[Detection]):
         object.__setattr__(self, "labels", column(labels, "labels", len(boxes), np.int64))
         object.__setattr__(self, "class_names", names)
         object.__setattr__(self, "size", _checked_size(self.size))
+        object.__setattr__(self, "path", None if self.path is None else Path(self.path))
 
     @classmethod
     def ordered(
@@ -241,20 +245,21 @@ class Detections(Columns[Detection]):
             data={"class_name": np.array(self.names(), np.str_)},
         )
 
-    def draw(self, image: ImageSource, *, line_width: int | None = None) -> NDArray[np.uint8]:
+    def draw(self, image: ImageSource | None = None, *, line_width: int | None = None) -> NDArray[np.uint8]:
         """Return a copy of the image, uint8 RGB (H, W, 3), with each box and a label like "dog 0.87".
 
         Args:
-            image: The one they were found in: whatever `load_image` reads.
+            image: The one they were found in: whatever `load_image` reads; None: the file of `path`, read again.
             line_width: In pixels; None chooses one that suits the image.
 
         Raises:
             ImageError: The image cannot be read.
-            InputError: It is of another size than these were found in, or the line width is below 1.
+            InputError: It is of another size than these were found in, or neither it nor `path` is known; or the line
+                width is below 1.
         """
         return draw_detections(self._own_image(image), self, line_width=line_width)
 
-    def crops(self, image: ImageSource) -> list[NDArray[np.uint8]]:
+    def crops(self, image: ImageSource | None = None) -> list[NDArray[np.uint8]]:
         """Return what is in each box: an array (h, w, 3) for each detection, uint8 RGB, best first. All are copies.
 
         A crop has every pixel that its box touches; one of a box that leaves the image ends where the image does, and
@@ -265,7 +270,7 @@ class Detections(Columns[Detection]):
 
         Raises:
             ImageError: The image cannot be read.
-            InputError: It is of another size than these were found in.
+            InputError: It is of another size than these were found in, or neither it nor `path` is known.
 
         >>> found = Detections([[0.5, 1, 3.5, 2]], [0.75], [0], ("cat",))
         >>> [crop.shape for crop in found.crops(np.zeros((6, 6, 3), np.uint8))]
@@ -278,7 +283,9 @@ class Detections(Columns[Detection]):
         windows = np.concatenate([low, high], axis=1).tolist()
         return [pixels[y1:y2, x1:x2].copy() for x1, y1, x2, y2 in windows]
 
-    def save(self, path: str | os.PathLike[str], image: ImageSource, *, line_width: int | None = None) -> None:
+    def save(
+        self, path: str | os.PathLike[str], image: ImageSource | None = None, *, line_width: int | None = None
+    ) -> None:
         """Write the picture that `draw` returns, whole or not at all; its folder is made if need be.
 
         Args:
@@ -296,9 +303,12 @@ class Detections(Columns[Detection]):
             raise InputError(f"path should end in {', '.join(_PICTURES)}, got {file.name}")
         write_picture(file, self.draw(image, line_width=line_width))
 
-    def _own_image(self, image: ImageSource) -> NDArray[np.uint8]:
+    def _own_image(self, image: ImageSource | None) -> NDArray[np.uint8]:
         """Return the pixels of an image, which has to be as large as the one these were found in."""
-        pixels = load_image(image)
+        source = self.path if image is None else image
+        if source is None:
+            raise InputError("these detections are of no file, so the image is needed: give it, such as draw(image)")
+        pixels = load_image(source)
         height, width = pixels.shape[:2]
         if self.size is not None and self.size != (width, height):
             own = f"{self.size[0]} x {self.size[1]}"

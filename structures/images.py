@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
@@ -24,6 +25,10 @@ class BinaryFile(Protocol):
 class TorchTensor(Protocol):
     """What is asked of a tensor of torch, which is not imported for it."""
 
+    @property
+    def ndim(self) -> int:
+        """The number of its dimensions."""
+
     def detach(self) -> Any:
         """Return it without its gradient."""
 
@@ -41,6 +46,12 @@ ImageSource = (
 # to look for any other it loads all of its readers.
 _FORMATS: Final = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
 _FORMATS_IN_WORDS: Final = "JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000 and MPO"  # which begins as a JPEG
+
+IMAGE_ENDINGS: Final = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".webp", ".avif"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+)
+"""How the names of image files end, in lower case."""
 
 _AVIF_STARTS = (b"ftypavif", b"ftypavis")  # behind four bytes of length
 _ARRAY_CAST = "array.astype(np.uint8)"
@@ -105,6 +116,30 @@ def load_image(
     )
 
 
+def is_one_image(source: object) -> TypeGuard[ImageSource]:
+    """Return whether something is a single image, readable or not, rather than several.
+
+    >>> is_one_image("cat.jpg"), is_one_image(np.zeros((4, 6, 3))), is_one_image([np.zeros((4, 6, 3))])
+    (True, True, False)
+    """
+    if isinstance(source, np.ndarray) or _is_tensor(source):
+        return int(source.ndim) < 4
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, BinaryFile)
+    return isinstance(source, kinds)
+
+
+def image_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the images in a folder, known by how their names end, in the order of their names.
+
+    Hidden files and sub-folders are left out.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    visible = (path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    return sorted(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
+
+
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return the picture as uint8 (height, width, 3), resized by antialiased bicubic interpolation.
 
@@ -164,13 +199,17 @@ def _from_path(path: str | os.PathLike[str], max_pixels: int, max_bytes: int) ->
     name = os.fspath(path)
     try:
         if os.path.isdir(name):
-            raise ImageError(f"{name} is a folder, not an image; give the path of one file")
+            raise ImageError(f"{name} is a folder, not an image; give the path of one file (stream takes folders)")
         if os.path.exists(name) and not os.path.isfile(name):
             raise ImageError(f"{name} is not a regular file; read it yourself and give its bytes")
         with open(name, "rb") as file:
             _check_file_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             return _from_file(file, name, max_pixels)
     except FileNotFoundError as error:
+        if "://" in name:
+            raise ImageError(
+                f"{name} is an address, not a file; download it, and give its bytes or its path"
+            ) from error
         raise ImageError(f"{name} does not exist; check the path (now in {os.getcwd()})") from error
     except (OSError, ValueError) as error:
         if isinstance(error, ImageError):

@@ -21,6 +21,9 @@ from inception_rcnn import (
     train_detector,
     train_multibox,
 )
+from inception_rcnn.evaluation import compare
+from inception_rcnn.evaluation.report import write_report
+from inception_rcnn.structures import ImageError
 
 
 def main(folder: Path) -> float:
@@ -29,7 +32,10 @@ def main(folder: Path) -> float:
     detector: Detector = load_detector("coco", "cpu", score_threshold=0.3, max_proposals=100, proposals="both")
     found: Detections = detector(image)
     several: list[Detections] = detector([image, "dog.jpg", detector.prepare(image)])
-    for one in detector.stream(folder.glob("*.jpg"), workers=2):
+    for either in detector.stream(folder, on_error="return"):
+        print(either if isinstance(either, ImageError) else either.path)
+    for one in detector.stream(folder.glob("*.jpg"), workers=2, on_error="skip"):
+        one.save("drawn.png")
         print(one[0].class_name, one.of("cat").scores.max(), one.to_records()[0]["box"], several)
     mine = Proposals.ordered([[0, 0, 9, 9]], [0.5])
     settings = DetectionSettings(mirror=True, max_detections=None)
@@ -47,7 +53,9 @@ def main(folder: Path) -> float:
     try:
         print(sum(weights.numel() for weights in googlenet(lrn=False).parameters()))
         moved = other.to("cpu").with_settings(score_threshold=0.2, max_proposals=None, mirror=False)
-        return evaluate_detector(moved, dataset, limit=10, output=folder / "kept.safetensors").result.map
+        before, after = (evaluate_detector(each, dataset, limit=10) for each in (detector, moved))
+        print(compare(before, after).interval, write_report(folder / "report", before))
+        return evaluate_detector(moved, dataset, limit=10, output=folder / "kept.safetensors").map
     except InceptionError as error:
         print(error)
         return 0.0

@@ -1,10 +1,13 @@
-"""The programs of `examples/` run as they are printed, on photographs that come with scikit-image."""
+"""The programs and the notebook of `examples/` run as they are printed, on photographs that come with scikit-image."""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,21 +18,38 @@ import inception_rcnn
 from inception_rcnn.datasets import write_coco
 
 ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".ipynb"))
+NOTEBOOK = ROOT / "examples" / "session.ipynb"
 
 
-def run(name: str, *words: str | Path) -> str:
+def run(name: str, *words: str | Path, folder: str = "examples") -> str:
     """What a program prints."""
-    line = [sys.executable, str(ROOT / "examples" / name), *map(str, words)]
-    made = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+    line = [sys.executable, str(ROOT / folder / name), *map(str, words)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}  # this tree, whatever is installed
+    made = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     assert made.returncode == 0, made.stderr
     return made.stdout
+
+
+def shown_by(path: Path) -> list[dict[str, str]]:
+    """What the cells of a notebook show, each in its forms."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [output["data"] for cell in cells for output in cell.get("outputs", ())]
+
+
+def program(path: Path) -> str:
+    """What stands in a program, or in the cells of a notebook."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    codes = ("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    return "\n".join(codes)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_what_it_imports_is_public(path: Path) -> None:
     """From the package itself, or what a room says in its `__all__`."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(program(path))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inception_rcnn"):
             module = __import__(str(node.module), fromlist=["__all__"])
             assert {alias.name for alias in node.names} <= set(module.__all__)
@@ -55,6 +75,23 @@ def test_train_then_evaluate(tmp_path: Path) -> None:
     assert "Detections(" in run("train.py", folder, tmp_path / "out", 0.01)
     printed = run("evaluate.py", folder, tmp_path / "out" / "model.safetensors")
     assert "mean average precision at IoU 0.5" in printed and "cat" in printed
+
+
+KINDS = ("Detector", "Detections", "Proposals", "GroundTruth", "CocoResult", "ReportInput", "Comparison")
+
+
+def test_the_session_shows_its_results(tmp_path: Path) -> None:
+    """Run again, it shows what it has in the repository: every kind of result as a table, and a picture."""
+    if find_spec("IPython") is None:
+        pytest.skip("needs IPython, of inception-rcnn[dev]")
+    run("run_notebook.py", NOTEBOOK, tmp_path / "again.ipynb", folder="scripts")
+    kept, again = shown_by(NOTEBOOK), shown_by(tmp_path / "again.ipynb")
+    assert [sorted(one) for one in again] == [sorted(one) for one in kept]
+    for kind in KINDS:
+        for page in (again, kept):
+            tables = [one for one in page if one["text/plain"].startswith(f"{kind}(")]
+            assert tables and all("<td>" in one["text/html"] for one in tables)
+    assert any("image/jpeg" in one for one in again)
 
 
 def test_the_page_of_public_names_has_all_of_them() -> None:

@@ -170,5 +170,6 @@ def test_public_names_are_those_of_their_rooms() -> None:
         assert getattr(inception_rcnn, name) is getattr(import_module(room), name)
     assert {*inception_rcnn._ROOM_OF, "__version__"} == set(inception_rcnn.__all__)
     assert set(inception_rcnn.__all__) <= set(dir(inception_rcnn))
+    assert not {"Path", "import_module", "TYPE_CHECKING"} & set(dir(inception_rcnn))
     with pytest.raises(AttributeError, match="no attribute 'load_detektor'"):
         _ = inception_rcnn.load_detektor

@@ -46,9 +46,9 @@ def main(
     from inception_rcnn.datasets import FORMATS, read_blacklist
     from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
-    from inception_rcnn.evaluation.comparison import compare
-    from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, evaluate_by
-    from inception_rcnn.evaluation.report.inputs import ReportInput
+    from inception_rcnn.evaluation import compare
+    from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS
+    from inception_rcnn.evaluation.report.inputs import ReportInput, evaluated
     from inception_rcnn.evaluation.report.text import comparison_lines
     from inception_rcnn.structures import write_json
     from inception_rcnn.structures.files import check_target
@@ -63,28 +63,29 @@ def main(
     print_problems(scored_set.problems)
     pairs = () if blacklist is None else read_blacklist(blacklist)
 
-    def evaluated(path: Path, name: str) -> ReportInput:
+    def evaluation_of(path: Path, name: str) -> ReportInput:
         read = read_detections(path, scored_set.truth, dataset, skip_unknown=skip_broken)
         if read.dropped:
             typer.echo(f"left out of {name}: {read.dropped} detections of images that are not in the set", err=True)
-        return ReportInput(
+        return evaluated(
+            read.detections,
+            scored_set.truth,
+            protocol,
             title=name,
-            result=evaluate_by(protocol, scored_set.truth, read.detections, blacklist=pairs),
-            truths=scored_set.truth,
-            detections=read.detections,
+            blacklist=pairs,
             photographs=None if scored_set.dataset is None else scored_set.dataset.load_image,
             settings={"ground truth": scored_set.title},
         )
 
     names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
-    one, other = evaluated(first, names[0]), evaluated(second, names[1])
+    one, other = evaluation_of(first, names[0]), evaluation_of(second, names[1])
     comparison = compare(one, other)
     typer.echo("\n".join(comparison_lines(comparison, one, other)))
     if json_file is not None:
         figures = {"first": str(first), "second": str(second), "protocol": protocol, **comparison.to_dict()}
         write_json(json_file, figures)
     if report is not None:
-        from inception_rcnn.evaluation.report.pages import write_comparison
+        from inception_rcnn.evaluation.report import write_comparison
 
         typer.echo(f"report: {write_comparison(report, comparison, one, other)}")
 

@@ -88,15 +88,16 @@ def main(
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
     detector = load_detector(
-        weights or None, device, regions=regions, runtime=runtime, precision=precision, multibox=multibox
-    )
-    detector = detector.with_settings(one_name_iou=one_name_iou or None)
-    if iou_threshold is not None:
-        detector = detector.with_settings(iou_threshold=iou_threshold)
-    if max_proposals is not None:
-        detector = detector.with_settings(max_proposals=max_proposals or None)
-    if score_threshold is not None:
-        detector = detector.with_settings(score_threshold=score_threshold)
+        weights or None,
+        device,
+        regions=regions,
+        runtime=runtime,
+        precision=precision,
+        multibox=multibox,
+        score_threshold=score_threshold,
+        iou_threshold=iou_threshold,
+        max_proposals=max_proposals,
+    ).with_settings(one_name_iou=one_name_iou or None)
     results = None if json_file is None else _results(json_file, detector, [source for source, _ in jobs])
     if results is not None:
         jobs = results.left(jobs, quiet=quiet)

@@ -15,7 +15,7 @@ from inception_rcnn.evaluation.results import Evaluation
 from inception_rcnn.structures import DetectionTable, GroundTruthTable
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ReportInput(Evaluation):
     """One evaluation, ready to be shown.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,7 @@ from inception_rcnn.evaluation.report.tables import by_class_thirds, by_pixels, 
 _PHOTOGRAPHS: Final = 8  # of a comparison, on either side
 
 
-def write_report(folder: Path, report: ReportInput) -> Path:
+def write_report(folder: str | os.PathLike[str], report: ReportInput) -> Path:
     """Write the page ``index.html`` of one evaluation into a folder and return its path.
 
     The page is one file that opens from the disk and asks for nothing from elsewhere: style, script and pictures are
@@ -74,7 +75,7 @@ def write_report(folder: Path, report: ReportInput) -> Path:
         "models": [curves.as_data("")],
         "confusion": confusion_data(confusion),
     }
-    return write_page(folder, "report.html", values, data)
+    return write_page(Path(folder), "report.html", values, data)
 
 
 def _common_values(report: ReportInput) -> dict[str, Any]:
@@ -116,7 +117,9 @@ class PhotographPair:
     pictures: tuple[Picture, Picture] | None
 
 
-def write_comparison(folder: Path, comparison: Comparison, first: ReportInput, second: ReportInput) -> Path:
+def write_comparison(
+    folder: str | os.PathLike[str], comparison: Comparison, first: ReportInput, second: ReportInput
+) -> Path:
     """Write the page ``index.html`` of two detectors into a folder and return its path.
 
     Args:
@@ -147,7 +150,7 @@ def write_comparison(folder: Path, comparison: Comparison, first: ReportInput, s
         "names": list(first.truths.display_names),
         "models": [curve.as_data(name) for curve, name in zip(curves, names, strict=True)],
     }
-    return write_page(folder, "comparison.html", values, data)
+    return write_page(Path(folder), "comparison.html", values, data)
 
 
 def _pair(

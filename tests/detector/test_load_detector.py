@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,8 @@ def test_proposals_may_be_others(save: Callable[..., Path], photograph: NDArray[
     searched = load_detector(path, "cpu", proposals="selective-search")
     assert searched.multibox is None and isinstance(searched.propose, Proposer)
     assert searched.propose.settings.source == "selective-search"
+    same = load_detector(path, "cpu", proposals="selective_search").propose
+    assert isinstance(same, Proposer) and same.settings == searched.propose.settings
     own = Proposals(np.array([[0, 0, 30, 30]], np.float32), np.ones(1, np.float32))
     detector = load_detector(path, "cpu", proposals=lambda image: own)
     scores = detector.score(photograph)
@@ -148,8 +152,10 @@ def test_a_detector_says_in_a_line_what_it_is(save: Callable[..., Path]) -> None
 def test_it_can_be_loaded_again_elsewhere(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
     """On another device, or in another process, by pickle: with the settings that it has by then."""
     detector = load_detector(save(), "cpu", max_proposals=9).with_settings(score_threshold=0.05)
+    assert detector.device == torch.device("cpu")
     for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
         assert other.settings == detector.settings and other.ensemble is not detector.ensemble
+        assert other.device == detector.device
         assert other(photograph).to_records() == detector(photograph).to_records() != []
     built = Detector(detector.propose, detector.ensemble, detector.settings)
     for again in (lambda: built.to("cpu"), lambda: pickle.dumps(built)):
@@ -173,6 +179,35 @@ def test_it_is_loaded_again_from_any_folder(save: Callable[..., Path], monkeypat
     monkeypatch.chdir("/")
     for other in (detector.to("cpu"), pickle.loads(pickle.dumps(detector))):
         assert other.weights == (str(save()),) and other.multibox is not None
+
+
+def test_another_process_gets_it_and_gives_its_detections_back(
+    save: Callable[..., Path], photograph: NDArray[np.uint8]
+) -> None:
+    """One that begins anew, as on Windows and macOS, and has nothing of this one but what was pickled."""
+    detector = load_detector(save(), "cpu", max_proposals=9, runtime="torch", precision="fp32")
+    detector = detector.with_settings(score_threshold=0.05)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        found = pool.submit(detector, photograph).result()
+    ours = detector(photograph)
+    assert found.labels.tolist() == ours.labels.tolist() != [] and found.class_names == ours.class_names
+    np.testing.assert_allclose(found.boxes, ours.boxes, atol=1e-3)
+    np.testing.assert_allclose(found.scores, ours.scores, rtol=1e-4)
+
+
+def test_threads_may_load_at_the_same_time(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:
+    paths = [save(number % 2) for number in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(lambda path: load_detector(path, "cpu", max_proposals=6), paths))
+    alone = [load_detector(path, "cpu", max_proposals=6)(photograph) for path in paths[:2]]
+    assert [one(photograph) for one in loaded] == alone * 3
+
+
+def test_a_notebook_shows_what_it_is(save: Callable[..., Path]) -> None:
+    detector = load_detector([save(), save(1)], "cpu", proposals=lambda image: Proposals.empty())
+    shown = detector._repr_html_()
+    parts = repr(detector).removeprefix("Detector(").removesuffix(")").split("; ")
+    assert all(f"<td>{part}</td>" in shown for part in parts) and len(parts) == shown.count("<tr>") == 6
 
 
 def test_a_list_of_images_gives_a_list(save: Callable[..., Path], photograph: NDArray[np.uint8]) -> None:

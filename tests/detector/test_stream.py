@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from inception_rcnn.detector import (
 )
 from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer
 from inception_rcnn.proposals.network.model import MultiBoxNet
-from inception_rcnn.structures import Detections, ImageError, Proposals
+from inception_rcnn.structures import Detections, ImageError, InputError, Proposals
 
 Pixels = NDArray[np.uint8]
 WORKERS = [0, 1, 2, 5]
@@ -229,6 +230,104 @@ def test_prepared_ahead_the_others_go_on(
         except ImageError as error:
             answers.append(type(error))
     assert answers == [ImageError if number == 1 else content(detector(images[number])) for number in range(4)]
+
+
+@pytest.fixture
+def folder(images: list[Pixels], tmp_path: Path) -> Path:
+    """Photographs 0, 1 and 3 as c.png, D.PNG and e.png, a damaged one between them, and what is none."""
+    for name, number in (("c.png", 0), ("D.PNG", 1), ("e.png", 3)):
+        Image.fromarray(images[number]).save(tmp_path / name)
+    (tmp_path / "d.jpg").write_text("not an image")
+    for name in (".hidden.png", "notes.txt"):
+        (tmp_path / name).write_text("not an image")
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_damaged_image_of_a_folder_is_left_out_or_has_its_place(
+    detector: Detector, images: list[Pixels], folder: Path, workers: int
+) -> None:
+    expected = {"D.PNG": content(detector(images[1])), "c.png": content(detector(images[0]))}
+    expected["e.png"] = content(detector(images[3]))
+    with pytest.warns(UserWarning) as said:
+        found = list(detector.stream(folder, workers=workers, on_error="skip"))
+    assert [one.path for one in found] == [folder / name for name in expected]
+    assert [content(one) for one in found] == list(expected.values())
+    assert [f"left out: {folder / 'd.jpg'} is none of JPEG" in str(one.message) for one in said] == [True]
+    places = list(detector.stream(str(folder), workers=workers, on_error="return"))
+    assert [type(one) for one in places] == [Detections, Detections, ImageError, Detections]
+    assert [content(one) for one in places if isinstance(one, Detections)] == list(expected.values())
+    ends = detector.stream(folder, workers=workers)
+    assert [next(ends).path, next(ends).path] == [folder / "D.PNG", folder / "c.png"]
+    with pytest.raises(ImageError, match=r"d\.jpg is none of JPEG"):
+        next(ends)
+
+
+def test_what_is_no_image_s_fault_is_never_passed_over(detector: Detector, images: list[Pixels]) -> None:
+    def propose(image: Pixels) -> Proposals:
+        raise MemoryError("no more")
+
+    broken = Detector(propose, detector.ensemble, DetectionSettings())
+    for on_error in ("skip", "return"):
+        with pytest.raises(MemoryError, match="no more"):
+            list(broken.stream(images[:1], on_error=on_error))  # type: ignore[call-overload]
+
+
+def test_one_image_is_a_stream_of_one(detector: Detector, images: list[Pixels], folder: Path) -> None:
+    expected = content(detector(images[0]))
+    path = folder / "c.png"
+    for one in (path, str(path), path.read_bytes(), images[0], Image.open(path), detector.prepare(path)):
+        assert [content(found) for found in detector.stream(one)] == [expected]
+    assert [content(found) for found in detector.stream(torch.from_numpy(images[0]).permute(2, 0, 1))] == [expected]
+    assert [content(found) for found in detector.stream(np.stack([images[0]] * 2))] == [expected] * 2
+
+
+def test_a_stream_of_nothing_is_refused_when_it_is_asked_for(detector: Detector, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not an image")
+    with pytest.raises(InputError, match=f"there are no images in the folder {tmp_path}"):
+        detector.stream(tmp_path)
+    with pytest.raises(InputError, match="on_error should be raise, skip, return, got 'ignore'"):
+        detector.stream([], on_error="ignore")  # type: ignore[call-overload]
+    with pytest.raises(InputError, match="stream takes images one after the other, or a folder, got 5"):
+        detector.stream(5)  # type: ignore[call-overload]
+
+
+def test_several_images_that_are_no_list_go_into_a_stream(detector: Detector, images: list[Pixels]) -> None:
+    for several in (iter(images), np.stack([images[0]] * 2), {1: images[0]}):
+        with pytest.raises(InputError, match=r"takes one image or a list of them, got \w+; stream takes any others"):
+            detector(several)  # type: ignore[call-overload]
+
+
+def test_detections_know_their_file(detector: Detector, images: list[Pixels], folder: Path, tmp_path: Path) -> None:
+    path = folder / "c.png"
+    for found in (detector(path), detector(str(path)), detector(detector.prepare(path)), *detector([path])):
+        assert found.path == path and found == detector(images[0])
+        assert found[:1].path == found.above(0.1).path == path
+        np.testing.assert_array_equal(found.draw(), found.draw(images[0]))
+        assert [one.shape for one in found.crops()] == [one.shape for one in found.crops(images[0])]
+    found.save(tmp_path / "drawn" / "c.png")
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "drawn" / "c.png")), found.draw(images[0]))
+    unknown = detector(images[0])
+    assert unknown.path is None
+    for ask in (unknown.draw, unknown.crops, lambda: unknown.save(tmp_path / "x.png")):
+        with pytest.raises(InputError, match=r"of no file, so the image is needed: give it, such as draw\(image\)"):
+            ask()
+
+
+def test_threads_may_share_a_detector(detector: Detector, pooled: PooledClassifier, images: list[Pixels]) -> None:
+    """Each gets what it would get alone, to the bit, whether it asks for one image or for a stream."""
+    both = Detector(
+        detector.propose, Ensemble([*detector.ensemble.members, pooled]), detector.settings, detector.multibox
+    )
+    for one in (detector, both):
+        expected = [content(one(image)) for image in images]
+        with ThreadPoolExecutor(4) as pool:
+            calls = [pool.submit(one, image) for image in images * 2]
+            streams = [pool.submit(lambda one=one: list(one.stream(images, workers=2))) for _ in range(2)]
+            assert [content(call.result()) for call in calls] == expected * 2
+            for stream in streams:
+                assert [content(found) for found in stream.result()] == expected
 
 
 def test_errors_of_the_source_and_interrupts_pass_through(detector: Detector, images: list[Pixels]) -> None:

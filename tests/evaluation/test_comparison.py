@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from report_cases import BIG, SMALL, case, small_report, with_detections
+import pickle
+import re
 
-from inception_rcnn.evaluation.comparison import compare, mistakes
+import pytest
+from report_cases import BIG, EVIL, SMALL, case, small_report, with_detections
+
+from inception_rcnn.evaluation import compare
+from inception_rcnn.evaluation.comparison import mistakes
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import overlap_ratio
 
@@ -63,3 +67,17 @@ def test_only_evaluations_of_the_same_objects_by_the_same_rules_are_compared() -
         compare(report, small_report("coco"))
     with pytest.raises(InputError, match="same ground truth"):
         compare(report, small_report(seed=1))
+
+
+def test_a_comparison_says_in_a_line_who_is_better_and_a_notebook_shows_the_classes() -> None:
+    second = small_report()
+    first = with_detections(second, second.detections[second.detections.label != 1])
+    comparison = compare(first, second, resamples=200)
+    assert repr(comparison).startswith(f"Comparison(mAP@0.5 {first.map:.3f} and {second.map:.3f}: +")
+    assert repr(comparison).endswith("of 4 classes the first has 0, the second 1)")
+    shown = comparison._repr_html_()
+    differences = [abs(float(one)) for one in re.findall(r"<td>([+-]\d\.\d{3})</td>", shown)]
+    assert len(differences) == 4 and differences == sorted(differences, reverse=True) and differences[0] > 0
+    assert EVIL not in shown
+    again = pickle.loads(pickle.dumps(comparison))
+    assert again.to_dict() == comparison.to_dict() and repr(again) == repr(comparison)

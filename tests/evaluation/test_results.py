@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 import time
 
 import numpy as np
 import pytest
-from report_cases import BIG, SMALL, case, no_detections, tables
+from report_cases import BIG, EVIL, SMALL, case, no_detections, small_report, tables
 
 from inception_rcnn.evaluation import Evaluation, ScoreThreshold, evaluate_coco, evaluate_ilsvrc, evaluate_voc
 from inception_rcnn.evaluation.protocols import PROTOCOLS, evaluate_by
@@ -116,3 +118,27 @@ def test_every_protocol_gives_a_threshold() -> None:
     for protocol in PROTOCOLS:
         best = evaluate_by(protocol, truths, found).kept_matches().best_f1()
         assert best.threshold in found.score and 0 < best.f1 < 1
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_result_says_in_a_line_what_it_is_and_a_notebook_shows_the_classes(protocol: str) -> None:
+    report = small_report(protocol)
+    counted = [name for name, ap in report.result.ap.items() if ap is not None]
+    assert repr(report.result).startswith(f"{type(report.result).__name__}({protocol}: mAP@0.5 {report.map:.3f} over ")
+    assert repr(report.result).endswith(f"over {len(counted)} of 5 classes; images: 8, detections: 60)")
+    assert repr(report) == f"ReportInput({EVIL} on eight pictures; {report.result!r})"
+    shown = report._repr_html_()
+    aps = [float(one) for one in re.findall(r"<td>n\d</td><td>([\d.]+)</td>", shown)]
+    assert len(aps) == len(counted) and aps == sorted(aps, reverse=True) and EVIL not in shown
+    assert ("AP75" in shown) == (protocol == "coco")
+
+
+def test_results_are_pickled() -> None:
+    report = small_report("coco")
+    for one in (report, report.result, report.matches):
+        again = pickle.loads(pickle.dumps(one))
+        assert type(again) is type(one) and repr(again) == repr(one)
+    again = pickle.loads(pickle.dumps(report))
+    assert (again.result, again.truths, again.detections) == (report.result, report.truths, report.detections)
+    assert again.matches.best_f1() == report.matches.best_f1()
+    assert again.photographs is not None and again.photographs(0).shape == (90, 120, 3)

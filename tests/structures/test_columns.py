@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_any_selection_gives_the_entries_it_names(make: Any, data: st.DataObject
         ([0.5], "slice, a mask or positions"),
         ([[0], [1]], "slice, a mask or positions"),
         ([[0], [1, 2]], "slice, a mask or positions"),
-        ("cat", "slice, a mask or positions"),
+        ("cat", "slice, a mask or positions, got 'cat'; columns are attributes, such as .boxes"),
         (None, "slice, a mask or positions"),
     ],
 )
@@ -236,6 +237,14 @@ def test_a_notebook_shows_a_table(make: Any) -> None:
     assert page.tags.count("tr") == 5 and set(page.tags) == {"table", "caption", "tr", "th", "td"}
     assert "5.0, 5.0, 20.0, 20.0" in page.texts
     assert Reader(make()[[]]._repr_html_()).texts == [repr(make()[[]])]
+
+
+def test_where_it_was_found_is_no_part_of_what_was_found() -> None:
+    one = detections(path="a/cat.jpg")
+    assert one == detections() == detections(path=Path("dog.jpg")) and one != detections(size=(30, 30))
+    assert one.path == Path("a/cat.jpg") and "cat.jpg" not in repr(one)
+    for other in (one[1:], one.of("dog"), one.above(0.3), one.top(1), pickle.loads(pickle.dumps(one))):
+        assert other.path == one.path
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:

@@ -301,6 +301,8 @@ def test_what_is_no_picture_is_named(wrong: Any, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"nowhere\.jpg does not exist"):
         load_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(ImageError, match=r"https://a\.b/cat\.jpg is an address, not a file; download it"):
+        load_image("https://a.b/cat.jpg")
 
 
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:
