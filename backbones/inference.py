@@ -187,7 +187,7 @@ def gpu_kernels(x: Tensor) -> ModuleType | None:
 @lru_cache
 def _kernels_on(device: torch.device) -> ModuleType | None:
     try:
-        from inception_rcnn.backbones import gpu_kernels as kernels
+        from inception_rcnn.backbones.runtimes import gpu_kernels as kernels
 
         kernels.max_pool(torch.zeros((1, 1, 3, 8), device=device).permute(0, 3, 1, 2), stride=1)
     except Exception as error:  # no Triton, no compiler, an old card, ...: whatever it is, torch alone does it too

@@ -29,9 +29,9 @@ from skimage import data
 from torch.nn.functional import conv2d
 
 from inception_rcnn.backbones import STAGES
-from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory, upload
+from inception_rcnn.backbones.runtimes.gpu_graphs import captured
 from inception_rcnn.detector import Ensemble, RegionClassifier, StageClock, load_detector
 from inception_rcnn.detector.checkpoints import load_region_classifier
 from inception_rcnn.detector.device_warp import DeviceWarp

@@ -25,8 +25,8 @@ import torch
 from machine import instructions, machine_line
 from skimage import data
 
-from inception_rcnn.backbones.openvino_runtime import compile_part
 from inception_rcnn.backbones.runtime import Runtime, keep_freed_memory
+from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, load_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, pooled_compute, trunk_part

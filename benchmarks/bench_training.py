@@ -33,7 +33,7 @@ from speed_measures import Spread, Table, interleaved, ratio
 
 from inception_rcnn.backbones import CAFFE_INPUT
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
-from inception_rcnn.backbones.training import TrainingRun
+from inception_rcnn.backbones.training.loop import TrainingRun
 from inception_rcnn.datasets import open_dataset
 from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PoolingSpec

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from inception_rcnn.backbones.recording import Ranges
+from inception_rcnn.backbones.runtimes.recording import Ranges
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK
 from inception_rcnn.detector.region_classifier import PooledClassifier
 from inception_rcnn.structures import InputError

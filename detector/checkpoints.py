@@ -19,8 +19,8 @@ from inception_rcnn.backbones import (
     write_checkpoint,
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
-from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtimes.recording import Ranges
 from inception_rcnn.detector.imagenet_head import GroupedLinear
 from inception_rcnn.detector.region_classifier import (
     AnyClassifier,

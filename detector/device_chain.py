@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured, memory_pool
 from inception_rcnn.backbones.inference import for_inference
-from inception_rcnn.backbones.openvino_runtime import compile_part
-from inception_rcnn.backbones.recording import Part, Port
 from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.backbones.runtimes.gpu_graphs import captured, memory_pool
+from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
+from inception_rcnn.backbones.runtimes.recording import Part, Port
 from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.structures import InputError, check_rgb
 

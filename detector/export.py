@@ -14,9 +14,9 @@ from torch import Tensor
 
 from inception_rcnn.backbones import CAFFE_INPUT, InputSpec, googlenet, read_description, read_state
 from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND
-from inception_rcnn.backbones.export import backbone_part
-from inception_rcnn.backbones.recording import Part
 from inception_rcnn.backbones.runtime import Runtime, upload
+from inception_rcnn.backbones.runtimes.export import backbone_part
+from inception_rcnn.backbones.runtimes.recording import Part
 from inception_rcnn.detector.checkpoints import KIND, load_region_classifier, weights_path
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, trunk_part
 from inception_rcnn.detector.region_classifier import PooledClassifier, RegionClassifier

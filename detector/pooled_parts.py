@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
-from inception_rcnn.backbones.openvino_runtime import compile_part
-from inception_rcnn.backbones.recording import Part, Port, Ranges
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
+from inception_rcnn.backbones.runtimes.recording import Part, Port, Ranges
 from inception_rcnn.detector.region_pooling import COARSE, PooledMaps, PooledNetwork, PoolingSpec
 
 TRUNK: Final = "trunk"

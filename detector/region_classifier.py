@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.inference import with_inference_trunk
-from inception_rcnn.backbones.recording import Ranges
 from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.backbones.runtimes.recording import Ranges
 from inception_rcnn.detector.imagenet_head import GroupedLinear, check_groups
 from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (

@@ -23,7 +23,7 @@ import typer
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
 
 if TYPE_CHECKING:
-    from inception_rcnn.backbones.export import ExportedPart
+    from inception_rcnn.backbones.runtimes.export import ExportedPart
     from inception_rcnn.detector.export import Exportable
 
 
@@ -42,7 +42,7 @@ def main(
     """Parse, call, print."""
     check_known("--format", form, ("onnx", "openvino", "both"))
     check_known("--precision", precision, ("fp32", "int8"))
-    from inception_rcnn.backbones.export import FORMATS, export_part
+    from inception_rcnn.backbones.runtimes.export import FORMATS, export_part
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
     from inception_rcnn.detector.export import exportable_parts
     from inception_rcnn.structures import load_image, write_json

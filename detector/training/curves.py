@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from inception_rcnn.backbones.training_log import ITERATION, RATE, read_log
+from inception_rcnn.backbones.training.log import ITERATION, RATE, read_log
 from inception_rcnn.detector.training.validation import MAP
 from inception_rcnn.evaluation.report.charts import HEIGHT, LEFT, PLOT_HEIGHT, PLOT_WIDTH, TOP, WIDTH, Chart
 from inception_rcnn.structures import write_whole

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import seeded
+from inception_rcnn.backbones.training.loop import seeded
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.checkpoints import (
     KIND,

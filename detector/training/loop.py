@@ -1,7 +1,7 @@
 """The loop of both trainings of a region classifier, of warped and of pooled regions.
 
 RegionTrainer.train: a number of iterations, or as many as take a time --> draw (ahead, in threads) --> step --> record
---> state (backbones/training.py), until all are done; the network then has its averaged weights.
+--> state (backbones/training/loop.py), until all are done; the network then has its averaged weights.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, NotFiniteError, TrainingRun, run_training
-from inception_rcnn.backbones.training_time import iterations_in, iterations_within
+from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
+from inception_rcnn.backbones.training.loop import AveragedTraining, NotFiniteError, TrainingRun, run_training
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-from inception_rcnn.backbones.training import seeded
+from inception_rcnn.backbones.training.loop import seeded
 from inception_rcnn.detector.training.sources import stored_names
 from inception_rcnn.evaluation import proposal_recall
 from inception_rcnn.proposals import selective_search

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from inception_rcnn.backbones import GoogLeNet
-from inception_rcnn.backbones.training import AveragedTraining
-from inception_rcnn.backbones.training_log import TrainingLog, check_tensorboard
+from inception_rcnn.backbones.training.log import TrainingLog, check_tensorboard
+from inception_rcnn.backbones.training.loop import AveragedTraining
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.curves import write_curves
 from inception_rcnn.detector.training.validation import MAP, Validation

@@ -18,7 +18,7 @@ from typing import Any, Final, Generic
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import TrainingRun
+from inception_rcnn.backbones.training.loop import TrainingRun
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from inception_rcnn.backbones import STAGES, stages_between
 from inception_rcnn.backbones.inception import stage_of
-from inception_rcnn.backbones.training import cosine_rate, stepped_rate
+from inception_rcnn.backbones.training.loop import cosine_rate, stepped_rate
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.errors import check_fields

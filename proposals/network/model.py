@@ -23,8 +23,8 @@ from torch.nn import functional
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.feature_maps import feature_maps
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
-from inception_rcnn.backbones.recording import Part, Port
 from inception_rcnn.backbones.region_align import align_regions
+from inception_rcnn.backbones.runtimes.recording import Part, Port
 from inception_rcnn.proposals.network.priors import STRIDES, PriorSettings, grid_priors
 
 # An output of 1 moves a corner by this share of the prior's width or height.

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from inception_rcnn.backbones import InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import with_inference_trunk
-from inception_rcnn.backbones.openvino_runtime import CompiledPart, compile_part
 from inception_rcnn.backbones.runtime import Runtime, download, upload
+from inception_rcnn.backbones.runtimes.gpu_graphs import captured
+from inception_rcnn.backbones.runtimes.openvino_runtime import CompiledPart, compile_part
 from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput, multibox_part
 from inception_rcnn.proposals.network.priors import as_pixels, as_shares, grid_priors
 from inception_rcnn.structures import InputError, Proposals, load_image, nms

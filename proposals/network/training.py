@@ -23,8 +23,8 @@ from inception_rcnn.backbones import STAGES, InputSpec, stages_between
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.inception import stage_of
 from inception_rcnn.backbones.runtime import Runtime
-from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training
-from inception_rcnn.backbones.training_time import iterations_in, iterations_within
+from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
+from inception_rcnn.backbones.training.loop import AveragedTraining, TrainingRun, cosine_rate, run_training
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.loss import Floats, Labels, LossSettings, multibox_loss
 from inception_rcnn.proposals.network.model import MultiBoxNet, MultiBoxOutput

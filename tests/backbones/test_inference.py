@@ -1,4 +1,4 @@
-"""The network made ready for inference against the network itself; test_gpu_kernels.py has the GPU's way."""
+"""The network made ready for inference against the network itself; runtimes/test_gpu_kernels.py has the GPU's way."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ from skimage import data
 from torch import Tensor
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
-from inception_rcnn.backbones.gpu_graphs import captured
 from inception_rcnn.backbones.inference import for_inference, gpu_kernels
-from inception_rcnn.backbones.training import TrainingRun
+from inception_rcnn.backbones.runtimes.gpu_graphs import captured
+from inception_rcnn.backbones.training.loop import TrainingRun
 from inception_rcnn.detector import (
     ClassifierDescription,
     DetectionSettings,

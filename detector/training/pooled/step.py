@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
-from inception_rcnn.backbones.training import AveragedTraining, seeded
+from inception_rcnn.backbones.training.loop import AveragedTraining, seeded
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.pooled.sampling import INTERPOLATIONS, PooledBatch, canvas_shape

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
-from inception_rcnn.backbones.training import AveragedTraining, seeded
+from inception_rcnn.backbones.training.loop import AveragedTraining, seeded
 from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.settings import (
     TrainingSettings,

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from inception_rcnn.backbones.training_log import TrainingLog
+from inception_rcnn.backbones.training.log import TrainingLog
 from inception_rcnn.detector.training.curves import _ticks, write_curves
 from inception_rcnn.structures import DataFormatError
 

@@ -15,8 +15,9 @@ import torch
 from marked_set import MarkedSet
 from numpy.typing import NDArray
 
-from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint, training_time
-from inception_rcnn.backbones.training_log import read_log
+from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint
+from inception_rcnn.backbones.training import duration
+from inception_rcnn.backbones.training.log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_detector
 from inception_rcnn.detector.checkpoints import read_classifier_description
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork, pretrained_pooled
@@ -367,7 +368,7 @@ def test_a_trial_finds_how_many_iterations_take_a_time_and_leaves_the_network(
             return self.now
 
     clock, iterations = Clock(), []
-    monkeypatch.setattr(training_time, "time", clock)
+    monkeypatch.setattr(duration, "time", clock)
     step = PooledTrainer.step
 
     def stepped(self: PooledTrainer, tuning: PooledTuning, drawn: pooled_trainer.Drawn) -> dict[str, float]:

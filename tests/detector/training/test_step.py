@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec, read_checkpoint, write_checkpoint
-from inception_rcnn.backbones.training import TrainingRun
+from inception_rcnn.backbones.training.loop import TrainingRun
 from inception_rcnn.detector import Runtime, warp_regions
 from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.warped.step import FineTuning

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from inception_rcnn.backbones.inception import GoogLeNet
-from inception_rcnn.backbones.onnx_graph import onnx_model
-from inception_rcnn.backbones.openvino_runtime import openvino
-from inception_rcnn.backbones.recording import Part, Port, flat, record
+from inception_rcnn.backbones.runtimes.onnx_graph import onnx_model
+from inception_rcnn.backbones.runtimes.openvino_runtime import openvino
+from inception_rcnn.backbones.runtimes.recording import Part, Port, flat, record
 from inception_rcnn.structures import InputError, write_whole
 
 FORMATS: Final = ("onnx", "openvino")

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from inception_rcnn.backbones import training_log
-from inception_rcnn.backbones.training_log import TrainingLog, read_log
+from inception_rcnn.backbones.training import log as log_module
+from inception_rcnn.backbones.training.log import TrainingLog, read_log
 from inception_rcnn.structures import DataFormatError, MissingDependencyError
 
 
@@ -27,7 +27,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(training_log, "time", found)
+    monkeypatch.setattr(log_module, "time", found)
     return found
 
 
@@ -153,7 +153,7 @@ def test_the_same_figures_go_to_tensorboard(tmp_path: Path, monkeypatch: pytest.
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    monkeypatch.setattr(training_log, "check_tensorboard", lambda: None)
+    monkeypatch.setattr(log_module, "check_tensorboard", lambda: None)
     path, events = tmp_path / "log.csv", tmp_path / "events"
     TrainingLog(path, events=events).close()
     assert sent == []

@@ -29,7 +29,9 @@ runs_here = pytest.mark.skipif(not (HAS_GPU or INTERPRETED), reason="runs in a p
 @pytest.fixture
 def kernels() -> ModuleType:
     """The kernels, as they run here."""
-    return pytest.importorskip("inception_rcnn.backbones.gpu_kernels", reason="Triton comes with torch for CUDA")
+    return pytest.importorskip(
+        "inception_rcnn.backbones.runtimes.gpu_kernels", reason="Triton comes with torch for CUDA"
+    )
 
 
 @runs_here

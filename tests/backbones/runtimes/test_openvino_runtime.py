@@ -18,10 +18,11 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet, openvino_runtime
-from inception_rcnn.backbones.export import backbone_part
-from inception_rcnn.backbones.openvino_runtime import compile_part
-from inception_rcnn.backbones.recording import Part, Port
+from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet
+from inception_rcnn.backbones.runtimes import openvino_runtime
+from inception_rcnn.backbones.runtimes.export import backbone_part
+from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
+from inception_rcnn.backbones.runtimes.recording import Part, Port
 from inception_rcnn.structures import InputError, MissingDependencyError
 
 
@@ -252,12 +253,12 @@ def test_without_openvino_the_error_says_how_to_install_it() -> None:
 def test_importing_it_tells_nobody(openvino: ModuleType, tmp_path: Path) -> None:
     code = """
 import sys
-from inception_rcnn.backbones.openvino_runtime import openvino
+from inception_rcnn.backbones.runtimes.openvino_runtime import openvino
 openvino().Core()
 sys.exit(" ".join(name for name in sys.modules if "openvino_telemetry" in name) or 0)
 """
     environment = {**os.environ, "HOME": str(tmp_path)}
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root / "src", env=environment, capture_output=True, text=True
     )

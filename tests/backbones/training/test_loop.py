@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from inception_rcnn.backbones import read_checkpoint, write_checkpoint
-from inception_rcnn.backbones.training import AveragedTraining, TrainingRun, cosine_rate, run_training, seeded
+from inception_rcnn.backbones.training.loop import AveragedTraining, TrainingRun, cosine_rate, run_training, seeded
 from inception_rcnn.structures import CheckpointError, InceptionError
 
 ADAM, SGD = ("step", "exp_avg", "exp_avg_sq"), ("momentum_buffer",)

@@ -12,7 +12,7 @@ from skimage import data
 from torch import Tensor
 
 from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet
-from inception_rcnn.backbones.export import backbone_part, export_part
+from inception_rcnn.backbones.runtimes.export import backbone_part, export_part
 from inception_rcnn.structures import InputError, MissingDependencyError
 
 
@@ -51,12 +51,12 @@ def test_a_difference_is_seen(
     openvino: ModuleType, network: GoogLeNet, photograph: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is compared is the file, not the model that it was written from."""
-    from inception_rcnn.backbones import export
+    from inception_rcnn.backbones.runtimes import export
 
     monkeypatch.setattr(export, "onnx_model", lambda recording: wrong)
     torch.manual_seed(1)
-    from inception_rcnn.backbones.onnx_graph import onnx_model
-    from inception_rcnn.backbones.recording import record
+    from inception_rcnn.backbones.runtimes.onnx_graph import onnx_model
+    from inception_rcnn.backbones.runtimes.recording import record
 
     wrong = onnx_model(record(backbone_part(GoogLeNet(7).eval(), 32)))
     (file,) = export_part(backbone_part(network, 32), [photograph], tmp_path, ("onnx",))

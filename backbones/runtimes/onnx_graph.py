@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones.recording import Call, Port, Ranges, Recording, Value, flat
+from inception_rcnn.backbones.runtimes.recording import Call, Port, Ranges, Recording, Value, flat
 from inception_rcnn.structures import InputError, MissingDependencyError
 
 OPSET: Final = 19

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from inception_rcnn.backbones import training_time, write_checkpoint
-from inception_rcnn.backbones.training import STATE_KIND
-from inception_rcnn.backbones.training_time import iterations_in, iterations_within
+from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.backbones.training import duration
+from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
+from inception_rcnn.backbones.training.loop import STATE_KIND
 
 
 class Clock:
@@ -26,7 +27,7 @@ def test_what_fits_is_found_though_the_first_take_longer_and_kinds_differ(
     kinds: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, taken, waited = Clock(), list[int](), list[float]()
-    monkeypatch.setattr(training_time, "time", clock)
+    monkeypatch.setattr(duration, "time", clock)
 
     def step(number: int) -> None:
         taken.append(number)
@@ -40,7 +41,7 @@ def test_what_fits_is_found_though_the_first_take_longer_and_kinds_differ(
 
 def test_there_is_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(training_time, "time", clock)
+    monkeypatch.setattr(duration, "time", clock)
 
     def step(number: int) -> None:
         clock.now += 1000

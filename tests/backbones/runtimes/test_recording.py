@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inception_rcnn.backbones.recording import Part, Port, Recording, Value, record
+from inception_rcnn.backbones.runtimes.recording import Part, Port, Recording, Value, record
 from inception_rcnn.structures import InputError
 
 

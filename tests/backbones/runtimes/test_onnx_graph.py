@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet
-from inception_rcnn.backbones.export import backbone_part
-from inception_rcnn.backbones.onnx_graph import OPSET, onnx_model
-from inception_rcnn.backbones.recording import Part, Port, record
+from inception_rcnn.backbones.runtimes.export import backbone_part
+from inception_rcnn.backbones.runtimes.onnx_graph import OPSET, onnx_model
+from inception_rcnn.backbones.runtimes.recording import Part, Port, record
 from inception_rcnn.structures import InputError, MissingDependencyError
 
 

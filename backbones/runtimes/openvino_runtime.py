@@ -26,9 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones.onnx_graph import onnx_model
-from inception_rcnn.backbones.recording import Part, Recording, record
 from inception_rcnn.backbones.runtime import cpu_has_fast_bfloat16
+from inception_rcnn.backbones.runtimes.onnx_graph import onnx_model
+from inception_rcnn.backbones.runtimes.recording import Part, Recording, record
 from inception_rcnn.structures import InputError, MissingDependencyError, write_whole
 from inception_rcnn.structures.files import cache_folder
 from inception_rcnn.structures.jobs import available_processors
