@@ -1,5 +1,6 @@
 """GoogLeNet as a torch module, its weights, its preprocessing. Knows nothing of detection; stands alone."""
 
+from inception_rcnn.backbones.body import GoogLeNetBody, googlenet_body
 from inception_rcnn.backbones.checkpoints import (
     Checkpoint,
     load_into,
@@ -9,6 +10,7 @@ from inception_rcnn.backbones.checkpoints import (
 )
 from inception_rcnn.backbones.inception import (
     INCEPTION_TABLE,
+    MAPS,
     STAGES,
     GoogLeNet,
     Inception,
@@ -23,15 +25,18 @@ from inception_rcnn.backbones.weights import googlenet, read_state
 __all__ = [
     "CAFFE_INPUT",
     "INCEPTION_TABLE",
+    "MAPS",
     "STAGES",
     "Checkpoint",
     "GoogLeNet",
+    "GoogLeNetBody",
     "Inception",
     "InceptionWidths",
     "InputSpec",
     "LocalResponseNorm",
     "NaiveInception",
     "googlenet",
+    "googlenet_body",
     "load_into",
     "read_checkpoint",
     "read_description",

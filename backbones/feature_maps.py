@@ -1,44 +1,76 @@
-"""GoogLeNet's maps inside the trunk: images -> activations at 8, 16 and 32 pixels, for detectors that pool regions.
-
-The maps behind 3b and 4e are taken before the pooling that follows them: finer, and what other detectors call C3, C4.
-"""
+"""Where the cells of GoogLeNet's maps lie in the image, for detectors that pool regions; and the maps themselves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, POOLED_AFTER, STAGES, GoogLeNet
-from inception_rcnn.structures import InputError
+from inception_rcnn.backbones.inception import MAPS, GoogLeNet
 
-# Pixels of the image from one cell of a map to the next, for the stages a map is worth taking behind.
-STRIDES: Final = {"3b": 8, "4e": 16, "5b": 32}
-# Centre of cell 0 in pixels of the image, x and y: cell i is centred at stride * i + this. The poolings without padding
-# move the cells to the right and down; a map whose cell 0 began at pixel 0 would have (stride - 1) / 2.
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Where a map's cells look, along either axis.
+
+    Args:
+        stride: Pixels of the image from one cell to the next.
+        centre: Of cell 0, in pixels counted from the centre of pixel 0: cell i is centred at stride * i + centre. A map
+            whose cell 0 began where pixel 0 does would have (stride - 1) / 2.
+        field: Side of what a cell looks at, in pixels.
+    """
+
+    stride: int
+    centre: float
+    field: int
+
+    def behind(self, size: int, stride: int, padding: int) -> Cells:
+        """Return the cells behind windows of `size` cells, one each `stride` cells, the first moved by `padding`."""
+        return Cells(
+            stride=self.stride * stride,
+            centre=self.centre + self.stride * ((size - 1) / 2 - padding),
+            field=self.field + self.stride * (size - 1),
+        )
+
+
+def cells_of_maps(*, last_pool: int = 3, widest: int = 5) -> dict[str, Cells]:
+    """Return the cells of each of the trunk's `MAPS`.
+
+    Args:
+        last_pool: Side of the windows of the pooling before 5a; torchvision's network has 2.
+        widest: Side of an Inception module's largest convolution; torchvision's network has 3.
+
+    >>> cells_of_maps()["4e"]
+    Cells(stride=16, centre=14.0, field=427)
+    """
+    cells, found = Cells(stride=1, centre=0.0, field=1), {}
+    for name in MAPS:
+        if name == "conv1":
+            cells = cells.behind(7, 2, 3)
+        elif name == "conv2":
+            cells = cells.behind(3, 1, 1)
+        elif name.startswith("pool"):
+            cells = cells.behind(last_pool if name == "pool4" else 3, 2, 0)
+        else:
+            cells = cells.behind(widest, 1, widest // 2)
+        found[name] = cells
+    return found
+
+
+def cells_of_network(network: GoogLeNet) -> dict[str, Cells]:
+    """Return the cells of each of the trunk's `MAPS`, whatever its variant."""
+    layers = [layer for layer in network.get_submodule("inception_3a").modules() if isinstance(layer, nn.Conv2d)]
+    return cells_of_maps(last_pool=network.pool4.size, widest=max(layer.kernel_size[0] for layer in layers))
+
+
+# Of the maps that regions are pooled from. The poolings without padding move the cells to the right and down.
 # Source: computed from the kernels' sizes; a test reads it off an impulse.
-FIRST_CENTRES: Final = {"3b": 6.0, "4e": 14.0, "5b": 30.0}
+STRIDES: Final = {name: cells_of_maps()[name].stride for name in ("3b", "4e", "5b")}
+FIRST_CENTRES: Final = {name: cells_of_maps()[name].centre for name in STRIDES}
 
 
 def feature_maps(network: GoogLeNet, images: Tensor, names: Sequence[str] = ("3b", "4e", "5b")) -> dict[str, Tensor]:
-    """Return the maps (N, channels, h, w) behind the named stages, before any pooling; nothing behind the last runs.
-
-    Args:
-        network: Whose trunk runs once.
-        images: (N, 3, H, W), preprocessed as its weights expect.
-        names: Of stages, in any order.
-
-    Raises:
-        InputError: A name is no stage of the trunk.
-    """
-    if unknown := sorted(set(names) - set(STAGES)):
-        raise InputError(f"unknown stage {unknown[0]!r}; the trunk's stages are {', '.join(STAGES)}")
-    wanted, maps, x = set(names), {}, images
-    for name in STAGES[: 1 + max((STAGES.index(one) for one in wanted), default=-1)]:
-        x = network.get_submodule(f"inception_{name}")(x) if name in INCEPTION_TABLE else network.stage(name, x)
-        if name in wanted:
-            maps[name] = x
-        if name in POOLED_AFTER and len(maps) < len(wanted):
-            x = network.downsample(x)
-    return maps
+    """Return the maps (N, channels, h, w) behind the named stages; see `GoogLeNet.feature_maps`, which this calls."""
+    return network.feature_maps(images, names)

@@ -8,13 +8,16 @@ a detail open (padding, ceil-mode pooling, LRN constants), the published Caffe d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
+from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, InputSpec
 from inception_rcnn.structures import InputError
 
 
@@ -59,16 +62,46 @@ INCEPTION_TABLE: Final[dict[str, InceptionWidths]] = {
 # The stages of the trunk in order of computation: the names by which stages are frozen and feature maps taken.
 STAGES: Final = ("conv1", "conv2", *INCEPTION_TABLE)
 STEM_CHANNELS: Final = 192
-POOLED_AFTER: Final = ("3b", "4e")
+# The stages that a pooling follows, and the name of the map behind it.
+POOLED_AS: Final = {"conv1": "pool1", "conv2": "pool2", "3b": "pool3", "4e": "pool4"}
+# The trunk's maps in order of computation, and the layers from one to the next. conv2 is normalised before its pooling,
+# conv1 after it.
+MAPS: Final[dict[str, tuple[str, ...]]] = {
+    "conv1": ("conv1",),
+    "pool1": ("pool1", "norm1"),
+    "conv2": ("conv2_reduce", "conv2", "norm2"),
+    "pool2": ("pool2",),
+    "3a": ("inception_3a",),
+    "3b": ("inception_3b",),
+    "pool3": ("pool3",),
+    **{name: (f"inception_{name}",) for name in ("4a", "4b", "4c", "4d", "4e")},
+    "pool4": ("pool4",),
+    "5a": ("inception_5a",),
+    "5b": ("inception_5b",),
+}
 
 
-def downsample(x: Tensor) -> Tensor:
-    """Return the maximum over 3x3 windows at stride 2, (N, C, H, W) -> (N, C, ceil((H-1)/2), ceil((W-1)/2)).
+class Downsample(nn.MaxPool2d):
+    """The maximum over 3x3 windows at stride 2, (N, C, H, W) -> (N, C, ceil((H-1)/2), ceil((W-1)/2)).
 
     Ceil mode without padding: the last window may hang over the right and bottom edge. With floor the maps of a
     224 input would be 55, 27, 13 and 6 wide instead of 56, 28, 14 and 7.
+
+    Args:
+        size: Of the windows, in cells.
     """
-    return functional.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__(size, stride=2, ceil_mode=True)
+        self.size = size
+
+
+class ConvReLU(nn.Conv2d):
+    """A convolution with its ReLU, (N, C, H, W) -> (N, out_channels, h, w): a layer that can be called in a row."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the activations."""
+        return super().forward(input).relu_()
 
 
 class LocalResponseNorm(nn.Module):
@@ -90,7 +123,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised activations (N, C, H, W), in the shape given."""
         # s ** -0.75 as r * sqrt(r) with r = s ** -0.5: two cheap roots instead of one expensive power.
-        root = functional.conv2d(x * x, self.band.to(x.dtype)).add_(1.0).rsqrt_()
+        root = functional.conv2d(x * x, self.band.type_as(x)).add_(1.0).rsqrt_()
         return x * root * root.sqrt()
 
 
@@ -172,11 +205,7 @@ class AuxiliaryHead(nn.Module):
         Raises:
             InputError: The maps do not fit.
         """
-        if not all(14 <= side <= 16 for side in x.shape[2:]):
-            raise InputError(
-                "the auxiliary heads need maps with sides of 14 to 16, that is inputs of 223 to 270 px, "
-                f"got a map of {x.shape[2]}x{x.shape[3]}"
-            )
+        check_auxiliary_map(x)
         x = self.conv(functional.avg_pool2d(x, kernel_size=5, stride=3)).relu()
         x = self.hidden(x.flatten(1)).relu()
         logits: Tensor = self.classifier(self.dropout(x))
@@ -198,6 +227,9 @@ class GoogLeNet(nn.Module):
     Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
     """
 
+    pool3: Downsample
+    pool4: Downsample
+
     def __init__(
         self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False, lrn: bool = True
     ) -> None:
@@ -206,16 +238,22 @@ class GoogLeNet(nn.Module):
             raise InputError(f"num_classes should be 0 or more, 1 or more with auxiliary heads, got {num_classes}")
         module = NaiveInception if naive else Inception
         self.num_classes, self.lrn = num_classes, lrn
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3)
+        # Up to 5b each layer reads what the one before it gives, so that whoever calls them in a row, as torchvision's
+        # IntermediateLayerGetter does, computes this network and no other.
+        self.conv1 = ConvReLU(3, 64, 7, stride=2, padding=3)
+        self.pool1 = Downsample()
         self.norm1 = LocalResponseNorm(64) if lrn else nn.Identity()
-        self.conv2_reduce = nn.Conv2d(64, 64, 1)
-        self.conv2 = nn.Conv2d(64, STEM_CHANNELS, 3, padding=1)
+        self.conv2_reduce = ConvReLU(64, 64, 1)
+        self.conv2 = ConvReLU(64, STEM_CHANNELS, 3, padding=1)
         self.norm2 = LocalResponseNorm(STEM_CHANNELS) if lrn else nn.Identity()
+        self.pool2 = Downsample()
         channels, widths_after = STEM_CHANNELS, {}
         for name, widths in INCEPTION_TABLE.items():
             block = module(channels, widths)
             self.add_module(f"inception_{name}", block)
             channels = widths_after[name] = block.out_channels
+            if name in POOLED_AS:
+                self.add_module(POOLED_AS[name], Downsample())
         self.out_channels = channels
         self.dropout = nn.Dropout(0.4)
         self.classifier = nn.Linear(channels, num_classes) if num_classes else None
@@ -223,26 +261,49 @@ class GoogLeNet(nn.Module):
         self.aux_4d = AuxiliaryHead(widths_after["4d"], num_classes) if aux_heads else None
         initialise(self)
 
+    @property
+    def input_spec(self) -> InputSpec:
+        """What the published weights expect to see."""
+        return CAFFE_INPUT
+
     def stage(self, name: str, x: Tensor) -> Tensor:
         """Return the output of one of `STAGES`, given the output of the stage before it (the pooling between included).
 
         Raises:
             InputError: There is no stage of that name.
         """
-        if name == "conv1":
-            x = self.downsample(self.conv1(x).relu_())
-            return self.norm1(x)  # type: ignore[no-any-return]
-        if name == "conv2":
-            x = self.norm2(self.conv2(self.conv2_reduce(x).relu_()).relu_())
-            return self.downsample(x)
-        if name not in INCEPTION_TABLE:
+        if name not in STAGES:
             raise InputError(f"unknown stage {name!r}; the trunk's stages are {', '.join(STAGES)}")
-        x = self.get_submodule(f"inception_{name}")(x)
-        return self.downsample(x) if name in POOLED_AFTER else x
+        x = self._between(name, x)
+        return self._between(POOLED_AS[name], x) if name in POOLED_AS else x
 
-    def downsample(self, x: Tensor) -> Tensor:
-        """Return the maximum over 3x3 windows at stride 2; see the function of this name."""
-        return downsample(x)
+    def _between(self, name: str, x: Tensor) -> Tensor:
+        """Return a map of `MAPS`, given the one before it."""
+        for layer in MAPS[name]:
+            x = getattr(self, layer)(x)
+        return x
+
+    def feature_maps(self, x: Tensor, stages: Sequence[str] = ("3b", "4e", "5b")) -> dict[str, Tensor]:
+        """Return maps (N, channels, h, w) inside the trunk, in order of computation; nothing behind the last runs.
+
+        Args:
+            x: Images (N, 3, H, W), preprocessed as the weights expect.
+            stages: Names of `MAPS`, in any order. That of a stage is its map before any pooling behind it, finer, and
+                what other detectors call C1 to C5; "pool1" to "pool4" are the maps behind the poolings.
+
+        Raises:
+            InputError: An unknown name.
+        """
+        wanted, maps = check_maps(stages), {}
+        for stage in STAGES[: 1 + max((STAGES.index(stage_behind(name)) for name in wanted), default=-1)]:
+            pool = POOLED_AS.get(stage)
+            if pool is not None and stage not in wanted:
+                x = maps[pool] = self.stage(stage, x)
+                continue
+            x = maps[stage] = self._between(stage, x)
+            if pool is not None and wanted - maps.keys():
+                x = maps[pool] = self._between(pool, x)
+        return {name: maps[name] for name in MAPS if name in wanted}
 
     def trunk(self, x: Tensor, *, start: str = STAGES[0], stop: str = STAGES[-1]) -> Tensor:
         """Return the map after `stop`, given the images, or the map before `start` when it is named.
@@ -294,6 +355,26 @@ def stages_between(start: str, stop: str) -> tuple[str, ...]:
     return STAGES[STAGES.index(start) : STAGES.index(stop) + 1]
 
 
+def check_maps(names: Sequence[str]) -> set[str]:
+    """Return the names of maps as a set.
+
+    Raises:
+        InputError: One is not of `MAPS`.
+    """
+    if unknown := sorted(set(names) - set(MAPS)):
+        raise InputError(f"unknown map {unknown[0]!r}; the trunk's maps are {', '.join(MAPS)}")
+    return set(names)
+
+
+def stage_behind(name: str) -> str:
+    """Return the stage whose map this is, before or after its pooling.
+
+    >>> stage_behind("pool3"), stage_behind("4a")
+    ('3b', '4a')
+    """
+    return next((stage for stage, pool in POOLED_AS.items() if pool == name), name)
+
+
 def stage_of(name: str) -> str:
     """Return the stage that a parameter of the trunk belongs to; of any other, the first part of its name.
 
@@ -313,6 +394,24 @@ def check_images(x: Tensor) -> None:
         raise InputError(
             f"images should be a float tensor (N, 3, H, W) with H, W >= 32, got {x.dtype} {tuple(x.shape)}"
         )
+
+
+def check_auxiliary_map(x: Tensor) -> None:
+    """Raise if a map (N, C, h, w) does not fit the auxiliary heads.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not all(14 <= side <= 16 for side in x.shape[2:]):
+        raise InputError(
+            "the auxiliary heads need maps with sides of 14 to 16, that is inputs of 223 to 270 px, "
+            f"got a map of {x.shape[2]}x{x.shape[3]}"
+        )
+
+
+# `torch.fx` follows shapes by name and not by value: what looks at their values is a call that it does not look into.
+torch.fx.wrap("check_images")
+torch.fx.wrap("check_auxiliary_map")
 
 
 def initialise(network: nn.Module) -> None:

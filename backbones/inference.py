@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inception_rcnn.backbones.inception import GoogLeNet, Inception, downsample
+from inception_rcnn.backbones.inception import Downsample, GoogLeNet, Inception
 from inception_rcnn.structures import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -95,6 +95,25 @@ class FusedInception(nn.Module):
         return out
 
 
+class FusedDownsample(Downsample):
+    """The pooling, in one pass over memory on a GPU."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the maximum over 3x3 windows at stride 2."""
+        kernels = gpu_kernels(input)
+        if kernels is None:
+            found: Tensor = super().forward(input)
+        else:
+            found = kernels.max_pool(input.contiguous(memory_format=torch.channels_last), stride=2)
+        return found
+
+
+def _ready(layer: nn.Module) -> nn.Module:
+    if isinstance(layer, Inception):
+        return FusedInception(layer)
+    return FusedDownsample() if isinstance(layer, Downsample) else layer
+
+
 class InferenceGoogLeNet(GoogLeNet):
     """What `for_inference` gives; `trunk`, `stage`, `classify` and `forward` are the network's."""
 
@@ -103,7 +122,7 @@ class InferenceGoogLeNet(GoogLeNet):
         self.num_classes, self.out_channels, self.lrn = network.num_classes, network.out_channels, network.lrn
         for name, child in network.named_children():
             if not name.startswith("aux_"):
-                self.add_module(name, FusedInception(child) if isinstance(child, Inception) else child)
+                self.add_module(name, _ready(child))
         if network.classifier is None:
             self.classifier = None
         self.aux_4a = self.aux_4d = None
@@ -140,13 +159,6 @@ class InferenceGoogLeNet(GoogLeNet):
             strength = self.norm2.strength
             return kernels.normalise_then_pool(found, self.conv2.bias, strength)  # type: ignore[no-any-return]
         return super().stage(name, x)
-
-    def downsample(self, x: Tensor) -> Tensor:
-        """Return the maximum over 3x3 windows at stride 2."""
-        kernels = gpu_kernels(x)
-        if kernels is None:
-            return downsample(x)
-        return kernels.max_pool(x.contiguous(memory_format=torch.channels_last), stride=2)  # type: ignore[no-any-return]
 
     def _first_products(self, x: Tensor) -> Tensor:
         """Return conv1's result before the bias.

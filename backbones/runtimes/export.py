@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from inception_rcnn.backbones.body import GoogLeNetBody
 from inception_rcnn.backbones.inception import GoogLeNet
 from inception_rcnn.backbones.runtimes.onnx_graph import onnx_model
 from inception_rcnn.backbones.runtimes.openvino_runtime import openvino
@@ -49,6 +50,22 @@ def backbone_part(network: GoogLeNet, side: int) -> Part:
         example=(torch.zeros(2, 3, side, side),),
         inputs=(Port("images", ("images", None, "height", "width")),),
         outputs=(Port("logits" if network.num_classes else "features", ("images", None)),),
+    )
+
+
+def body_part(body: GoogLeNetBody, side: int) -> Part:
+    """Return a body: images (N, 3, H, W) as it takes them -> its maps, by name.
+
+    Args:
+        body: In float32, on the CPU, in evaluation mode.
+        side: Of its input in pixels; others are taken too.
+    """
+    return Part(
+        name="body",
+        module=_Maps(body),
+        example=(torch.zeros(2, 3, side, side),),
+        inputs=(Port("images", ("images", None, "height", "width")),),
+        outputs=tuple(Port(name, ("images", None, f"height_{name}", f"width_{name}")) for name in body.out_stages),
     )
 
 
@@ -99,6 +116,15 @@ def _differences(
         (port.name, float((torch.from_numpy(found[number]) - wanted).abs().max()), float(wanted.abs().max()))
         for number, (port, wanted) in enumerate(zip(part.outputs, expected, strict=True))
     )
+
+
+class _Maps(nn.Module):
+    def __init__(self, body: GoogLeNetBody) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return list(self.body(images).values())
 
 
 class _Whole(nn.Module):

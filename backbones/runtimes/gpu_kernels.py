@@ -127,7 +127,7 @@ def _bias_relu(
 
 
 def max_pool(x: Tensor, *, stride: int) -> Tensor:
-    """Return the maximum over 3x3 windows: at stride 1 the map keeps its size, at stride 2 as `inception.downsample`.
+    """Return the maximum over 3x3 windows: at stride 1 the map keeps its size, at stride 2 as `inception.Downsample`.
 
     Args:
         x: (N, C, H, W), channels last.

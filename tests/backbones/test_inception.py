@@ -22,7 +22,7 @@ from inception_rcnn.backbones import (
     NaiveInception,
     stages_between,
 )
-from inception_rcnn.backbones.inception import downsample
+from inception_rcnn.backbones.inception import Downsample
 from inception_rcnn.structures import InputError
 from reference.slow_lrn import slow_lrn
 
@@ -262,17 +262,17 @@ def test_the_band_is_no_weight() -> None:
 
 def test_downsampling_hangs_over_the_edge() -> None:
     x = torch.arange(1.0, 17.0).reshape(1, 1, 4, 4)
-    assert downsample(x).tolist() == [[[[11, 12], [15, 16]]]]
+    assert Downsample()(x).tolist() == [[[[11, 12], [15, 16]]]]
 
 
 def test_downsampling_of_negative_numbers_takes_no_padding_for_a_maximum() -> None:
     x = -torch.arange(1.0, 26.0).reshape(1, 1, 5, 5)
-    assert downsample(x).tolist() == [[[[-1, -3], [-11, -13]]]]
+    assert Downsample()(x).tolist() == [[[[-1, -3], [-11, -13]]]]
 
 
 @pytest.mark.parametrize("side", range(7, 20))
 def test_downsampled_size_is_rounded_up(side: int) -> None:
-    assert downsample(torch.zeros(1, 1, side, side)).shape[2] == math.ceil((side - 1) / 2)
+    assert Downsample()(torch.zeros(1, 1, side, side)).shape[2] == math.ceil((side - 1) / 2)
 
 
 def test_the_trunk_can_be_walked_in_pieces() -> None:
@@ -297,11 +297,11 @@ def test_nothing_is_done_to_the_input() -> None:
 def test_normalisation_stands_after_the_first_pool_and_before_the_second() -> None:
     network, x = small_network(), torch.rand(1, 3, 64, 64) * 255 - 120
     with torch.inference_mode():
-        first = slow_lrn(downsample(network.conv1(x).relu()).double().numpy())
+        first = slow_lrn(Downsample()(network.conv1(x).relu()).double().numpy())
         np.testing.assert_allclose(network.stage("conv1", x).numpy(), first, rtol=1e-5, atol=1e-4)
         x = network.stage("conv1", x) * 50  # so that the second normalisation shows
         inner = network.conv2(network.conv2_reduce(x).relu()).relu().double().numpy()
-        expected = downsample(torch.from_numpy(slow_lrn(inner))).numpy()
+        expected = Downsample()(torch.from_numpy(slow_lrn(inner))).numpy()
         np.testing.assert_allclose(network.stage("conv2", x).numpy(), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -309,9 +309,9 @@ def test_without_normalisation_the_same_weights_are_read_and_nothing_is_divided(
     network, x = GoogLeNet(3, lrn=False).eval(), torch.rand(1, 3, 64, 64) * 255 - 120
     network.load_state_dict(small_network().state_dict())
     with torch.inference_mode():
-        first = downsample(network.conv1(x).relu())
+        first = Downsample()(network.conv1(x).relu())
         assert torch.equal(network.stage("conv1", x), first)
-        second = downsample(network.conv2(network.conv2_reduce(first).relu()).relu())
+        second = Downsample()(network.conv2(network.conv2_reduce(first).relu()).relu())
         assert torch.equal(network.trunk(x, stop="conv2"), second)
         assert not torch.allclose(network(x), small_network()(x), rtol=1e-3)
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, LocalResponseNorm, inference
-from inception_rcnn.backbones.inception import downsample
+from inception_rcnn.backbones.inception import Downsample
 from inception_rcnn.backbones.inference import FusedInception, for_inference
 
 HAS_GPU = torch.cuda.is_available()
@@ -43,10 +43,10 @@ def test_kernels_compute_what_torch_does(kernels: ModuleType, channels: int, siz
     bias, norm = torch.randn(channels, device=DEVICE), LocalResponseNorm(channels).to(DEVICE)
     active = (x + bias[:, None, None]).relu()
     assert torch.equal(kernels.max_pool(x, stride=1), functional.max_pool2d(x, 3, 1, 1))
-    assert torch.equal(kernels.max_pool(x, stride=2), downsample(x))
+    assert torch.equal(kernels.max_pool(x, stride=2), Downsample()(x))
     for found, expected in (
-        (kernels.pool_then_normalise(x, bias, norm.strength), norm(downsample(active))),
-        (kernels.normalise_then_pool(x, bias, norm.strength), downsample(norm(active))),
+        (kernels.pool_then_normalise(x, bias, norm.strength), norm(Downsample()(active))),
+        (kernels.normalise_then_pool(x, bias, norm.strength), Downsample()(norm(active))),
     ):
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
     rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
