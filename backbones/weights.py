@@ -1,40 +1,38 @@
-"""`googlenet(...)`: the network with the weights of a file, or fresh ones; and Caffe's names of its layers."""
+"""`googlenet(...)`: the network with the weights of a file or of a name, or fresh ones."""
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND, check_tensor, read_checkpoint
-from inception_rcnn.backbones.inception import INCEPTION_TABLE, GoogLeNet
+from inception_rcnn.backbones.checkpoints import (
+    GOOGLENET_KIND,
+    check_tensor,
+    read_checkpoint,
+    read_description,
+    tensors_checksum,
+)
+from inception_rcnn.backbones.inception import GoogLeNet
+from inception_rcnn.backbones.weight_formats.caffe import read_npz, state_from_caffe
 from inception_rcnn.structures import CheckpointError, InputError
 
 VARIANTS: Final = ("paper", "naive")
 WeightSource = str | Path | Mapping[str, Tensor]
-# The published Caffe names of GoogLeNet's layers, by ours.
-_STEM = {"conv1": "conv1/7x7_s2", "conv2_reduce": "conv2/3x3_reduce", "conv2": "conv2/3x3"}
-_BRANCHES = {
-    "conv1x1": "1x1",
-    "reduce3x3": "3x3_reduce",
-    "conv3x3": "3x3",
-    "reduce5x5": "5x5_reduce",
-    "conv5x5": "5x5",
-    "project": "pool_proj",
-}
-_HEADS = {"classifier": "loss3/classifier"}
-_AUXILIARY = {
-    f"{ours}.{part}": f"{theirs}/{caffe}"
-    for ours, theirs in (("aux_4a", "loss1"), ("aux_4d", "loss2"))
-    for part, caffe in (("conv", "conv"), ("hidden", "fc"), ("classifier", "classifier"))
-}
+# Names that stand for weights. "imagenet:FILE" names the file as well.
+COCO: Final = "coco"
+IMAGENET: Final = "imagenet"
+# The environment variable that names the file of the ImageNet weights.
+IMAGENET_VARIABLE: Final = "INCEPTION_RCNN_IMAGENET"
+_IMAGENET_OUTPUTS: Final = 1000
+# Of BVLC GoogLeNet's tensors without the auxiliary heads, in float16: the same for every kind of file they come in.
+_BVLC_CHECKSUM: Final = "f6673c58405972d85fed9f5cbe341b8abd820ebbc747ea68121cf0e5681624b4"
+_REGION_CLASSIFIER: Final = "region-classifier"  # what the detector's files are
+_TRUNK: Final = "trunk."
 
 
 def googlenet(
@@ -49,8 +47,10 @@ def googlenet(
 
     Args:
         variant: "paper" (figure 3 of the paper, the published weights' network) or "naive" (figure 2(a)'s modules).
-        weights: A .npz of Caffe arrays (`<layer>/weight`, `<layer>/bias`), a .safetensors checkpoint of kind
-            "googlenet", or a state dict in this network's names. None: fresh weights.
+        weights: "coco", the trunk of the detector that comes with the package; "imagenet", the file that the variable
+            INCEPTION_RCNN_IMAGENET names, or "imagenet:FILE"; a .npz of Caffe arrays (`<layer>/weight`,
+            `<layer>/bias`); a .safetensors checkpoint of this network, or of a detector, whose trunk is taken; or a
+            state dict in this network's names. None: fresh weights.
         num_classes: Outputs. When it differs from the weights', the last layers are fresh and the rest is loaded.
         aux_heads: Add the two auxiliary classifiers (fresh where the weights have none).
         lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without.
@@ -65,6 +65,7 @@ def googlenet(
         raise InputError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
     network = GoogLeNet(num_classes, aux_heads=aux_heads, naive=variant == "naive", lrn=lrn).eval()
     if weights is not None:
+        _check_normalisation(weights, lrn=lrn)
         state, origin = read_state(weights)
         _load_shared(network, state, origin)
     return network
@@ -79,56 +80,82 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
     """
     if isinstance(weights, Mapping):
         return dict(weights), "the given state dict"
-    path = Path(weights)
+    path = weights_file(weights)
+    if str(weights).partition(":")[0] == IMAGENET:
+        return _read_imagenet(path)
     if path.suffix == ".npz":
-        return state_from_caffe(_read_npz(path), origin=str(path)), str(path)
+        return state_from_caffe(read_npz(path), origin=str(path)), str(path)
     if path.suffix == ".safetensors":
-        return read_checkpoint(path, GOOGLENET_KIND).tensors, str(path)
-    raise InputError(f"{path}: weights should be a .npz or .safetensors file, or a state dict")
+        return _read_checkpoint(path), str(path)
+    raise InputError(f"{path}: weights should be {COCO}, {IMAGENET}, a .npz or .safetensors file, or a state dict")
 
 
-def caffe_layers(*, aux_heads: bool = False) -> dict[str, str]:
-    """Return our layer name -> Caffe's layer name, for all 58 layers with weights (64 with the auxiliary heads)."""
-    names = dict(_STEM)
-    for block in INCEPTION_TABLE:
-        names |= {f"inception_{block}.{ours}": f"inception_{block}/{theirs}" for ours, theirs in _BRANCHES.items()}
-    names |= _HEADS
-    return names | _AUXILIARY if aux_heads else names
-
-
-def state_from_caffe(arrays: Mapping[str, NDArray[Any]], *, origin: str) -> dict[str, Tensor]:
-    """Return a state dict in our names from arrays named `<caffe layer>/weight` and `<caffe layer>/bias`.
-
-    Args:
-        arrays: Float arrays in Caffe's own layout (out, in, h, w), which is torch's too.
-        origin: Where they came from, for the error message.
+def weights_file(weights: str | Path) -> Path:
+    """Return the file behind a path, or behind a name that stands for weights.
 
     Raises:
-        CheckpointError: A layer is missing, or an array has no place in GoogLeNet or is not of floats.
+        CheckpointError: "imagenet", and no file is named.
     """
-    aux = any(name.startswith("loss1/") for name in arrays)
-    layers = caffe_layers(aux_heads=aux)
-    expected = {f"{theirs}/{kind}": f"{ours}.{kind}" for ours, theirs in layers.items() for kind in ("weight", "bias")}
-    if missing := sorted(set(expected) - set(arrays)):
-        raise CheckpointError(f"{origin} lacks {len(missing)} of GoogLeNet's arrays, first {missing[0]!r}")
-    if extra := sorted(set(arrays) - set(expected)):
-        raise CheckpointError(f"{origin} has {len(extra)} arrays that GoogLeNet has no place for, first {extra[0]!r}")
-    if wrong := sorted(name for name in expected if not np.issubdtype(arrays[name].dtype, np.floating)):
-        raise CheckpointError(f"{origin}: {wrong[0]} should be floats, it is an array of {arrays[wrong[0]].dtype}")
-    return {ours: torch.from_numpy(np.array(arrays[theirs], dtype=np.float32)) for theirs, ours in expected.items()}
+    name, _, file = str(weights).partition(":")
+    if name == IMAGENET:
+        file = file or os.environ.get(IMAGENET_VARIABLE, "")
+        if not file:
+            raise CheckpointError(
+                f"the ImageNet weights are not part of this package: get bvlc_googlenet.caffemodel as "
+                f"github.com/BVLC/caffe/tree/master/models/bvlc_googlenet says, and set {IMAGENET_VARIABLE}=FILE, or "
+                f"say {IMAGENET}:FILE"
+            )
+        return Path(file)
+    return shipped_detector() if str(weights) == COCO else Path(weights)
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file:  # np.load would leave it open where it is damaged
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single array, as in .npy files")
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no weights at {path}; check the path") from error
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read as .npz: {error}") from error
+def shipped_detector() -> Path:
+    """Return the file of the detector that comes with the package.
+
+    It belongs to a room that this one does not import; it lies beside it, installed and in a checkout.
+    """
+    return Path(__file__).resolve().parent.parent / "detector" / "weights" / f"{COCO}.safetensors"
+
+
+def _check_normalisation(weights: WeightSource, *, lrn: bool) -> None:
+    """Raise if a detector's file says that its trunk was trained the other way.
+
+    Raises:
+        CheckpointError: It says so, or is missing or damaged.
+    """
+    path = None if isinstance(weights, Mapping) else weights_file(weights)
+    if path is None or path.suffix != ".safetensors":
+        return
+    architecture = read_description(path).get("architecture")
+    without = isinstance(architecture, dict) and architecture.get("variant") == "no-lrn"
+    if without == lrn and isinstance(architecture, dict):
+        trained = "without" if without else "with"
+        raise CheckpointError(f"{path} was trained {trained} response normalisation; give lrn={not lrn}")
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Return GoogLeNet's tensors of a file of ours; of a detector's the trunk, since its outputs are for regions."""
+    description = read_description(path)
+    if description.get("kind") != _REGION_CLASSIFIER:
+        return read_checkpoint(path, GOOGLENET_KIND).tensors
+    if "base" in description:
+        raise CheckpointError(f"{path} is a second head, whose trunk is that of {description['base']}; name that file")
+    tensors = read_checkpoint(path, _REGION_CLASSIFIER).tensors
+    pooled = any(name.startswith(_TRUNK) for name in tensors)
+    trunk = {name.removeprefix(_TRUNK): one for name, one in tensors.items() if not pooled or name.startswith(_TRUNK)}
+    return {name: one for name, one in trunk.items() if not name.startswith("classifier.")}
+
+
+def _read_imagenet(path: Path) -> tuple[dict[str, Tensor], str]:
+    state, origin = read_state(path)
+    layer = state.get("classifier.weight")
+    if layer is None or len(layer) != _IMAGENET_OUTPUTS:
+        found = "none" if layer is None else len(layer)
+        raise CheckpointError(f"{origin} should have ImageNet's {_IMAGENET_OUTPUTS} outputs, it has {found}")
+    known = {name: one.half() for name, one in state.items() if not name.startswith("aux_")}
+    if tensors_checksum(known) != _BVLC_CHECKSUM:
+        warnings.warn(f"{origin}: these are not the numbers of BVLC GoogLeNet; they are used as they are", stacklevel=4)
+    return state, origin
 
 
 def _load_shared(network: GoogLeNet, state: Mapping[str, Tensor], origin: str) -> None:

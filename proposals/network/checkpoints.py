@@ -102,10 +102,10 @@ def read_start(pretrained: str | Path, *, side: int | None = None, channels: int
         InputError: The side is no multiple of 64, the channels are out of range, or the MultiBox has others.
     """
     path = multibox_path(pretrained) if str(pretrained) in SHIPPED else Path(pretrained)
-    if path.suffix == ".npz" or read_description(path).get("kind") != KIND:
+    if path.suffix != ".safetensors" or read_description(path).get("kind") != KIND:
         spec = InputSpec(side=320 if side is None else side)
         grid_priors(PriorSettings(), spec.side)  # refuses a side that they do not divide
-        state = googlenet(weights=path, num_classes=0).state_dict()
+        state = googlenet(weights=pretrained, num_classes=0).state_dict()
         described = MultiBoxDescription(spec, PriorSettings(), 128 if channels is None else channels, {}, "unstated")
         return MultiBoxStart(described, state, fresh_head=True)
     checkpoint = read_checkpoint(path, KIND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -12,8 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
-from inception_rcnn.backbones.weights import caffe_layers, read_state, state_from_caffe
+from inception_rcnn.backbones import GoogLeNet, googlenet, googlenet_body, write_checkpoint
+from inception_rcnn.backbones import weights as weights_module
+from inception_rcnn.backbones.checkpoints import tensors_checksum
+from inception_rcnn.backbones.weight_formats.caffe import caffe_layers, state_from_caffe
+from inception_rcnn.backbones.weights import read_state, shipped_detector
+from inception_rcnn.detector.checkpoints import read_region_network, weights_path
+from inception_rcnn.detector.region_pooling import PooledNetwork
+from inception_rcnn.detector.training.initial_weights import pretrained_network
+from inception_rcnn.proposals.network.checkpoints import read_start
 from inception_rcnn.structures import CheckpointError, InputError
 
 
@@ -136,7 +144,7 @@ def test_caffe_arrays_of_another_kind_are_refused(dtype: type | str) -> None:
 def test_unknown_variants_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown variant 'v3'; known are paper, naive"):
         googlenet("v3")
-    with pytest.raises(InputError, match=r"weights should be a .npz or .safetensors file, or a state dict"):
+    with pytest.raises(InputError, match=r"weights should be coco, imagenet, a .npz or .safetensors file"):
         read_state(tmp_path / "weights.pth")
 
 
@@ -190,3 +198,89 @@ def test_damaged_npz_files_are_refused(tmp_path: Path) -> None:
             googlenet(weights=path)
     with pytest.raises(CheckpointError, match=r"no weights at .*absent\.npz; check the path"):
         googlenet(weights=tmp_path / "absent.npz")
+
+
+def test_the_shipped_detectors_trunk_is_at_hand() -> None:
+    """Offline, and the same that the detector computes with."""
+    network, _ = read_region_network("coco")
+    assert isinstance(network, PooledNetwork)
+    loaded = googlenet(weights="coco", num_classes=7).state_dict()
+    for name, tensor in network.trunk.state_dict().items():
+        assert torch.equal(loaded[name], tensor), name
+    body = googlenet_body(weights="coco", out_stages=["3b"])
+    assert torch.equal(body.conv1.weight, network.trunk.conv1.weight)
+    assert shipped_detector() == weights_path("coco").resolve()
+
+
+def test_a_detectors_file_gives_its_trunk_and_no_outputs(tmp_path: Path) -> None:
+    path, network = tmp_path / "warp.safetensors", other_network()
+    description = {"architecture": {"name": "googlenet", "variant": "no-lrn", "num_classes": 3}}
+    write_checkpoint(path, "region-classifier", description, network.state_dict())
+    with pytest.raises(CheckpointError, match="was trained without response normalisation; give lrn=False"):
+        googlenet(weights=path)
+    torch.manual_seed(5)
+    loaded = googlenet(weights=path, num_classes=3, lrn=False)
+    assert torch.equal(loaded.conv2.weight, network.conv2.weight)
+    assert loaded.classifier is not None and not torch.equal(loaded.classifier.weight, state()["classifier.weight"])
+    write_checkpoint(path, "region-classifier", {"base": {"name": "coco"}}, {"classifier.bias": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match="is a second head, whose trunk"):
+        googlenet(weights=path)
+
+
+@pytest.fixture(scope="module")
+def imagenet_like(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GoogLeNet]:
+    """A file as the ImageNet weights come in, with other numbers."""
+    torch.manual_seed(3)
+    network, path = GoogLeNet(), tmp_path_factory.mktemp("imagenet") / "weights.npz"
+    layers = caffe_layers()
+    own = network.state_dict()
+    np.savez(path, **{f"{layers[n.rpartition('.')[0]]}/{n.rpartition('.')[2]}": t.numpy() for n, t in own.items()})
+    return path, network
+
+
+def test_the_imagenet_weights_come_from_the_file_that_is_named(
+    imagenet_like: tuple[Path, GoogLeNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, network = imagenet_like
+    monkeypatch.delenv("INCEPTION_RCNN_IMAGENET", raising=False)
+    with pytest.raises(CheckpointError, match=r"get bvlc_googlenet.caffemodel as .* set INCEPTION_RCNN_IMAGENET=FILE"):
+        googlenet(weights="imagenet")
+    with pytest.warns(UserWarning, match="these are not the numbers of BVLC GoogLeNet"):
+        by_argument = googlenet(weights=f"imagenet:{path}")
+    monkeypatch.setenv("INCEPTION_RCNN_IMAGENET", str(path))
+    with pytest.warns(UserWarning, match="they are used as they are"):
+        by_variable = googlenet(weights="imagenet")
+    for loaded in (by_argument, by_variable):
+        assert all(torch.equal(one, network.state_dict()[name]) for name, one in loaded.state_dict().items())
+
+
+def test_the_known_file_is_known_by_its_numbers(
+    imagenet_like: tuple[Path, GoogLeNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, network = imagenet_like
+    numbers = tensors_checksum({name: one.half() for name, one in network.state_dict().items()})
+    monkeypatch.setattr(weights_module, "_BVLC_CHECKSUM", numbers)
+    googlenet(weights=f"imagenet:{path}")  # and a warning would be an error
+
+
+def test_a_file_with_other_outputs_is_no_imagenets(tmp_path: Path) -> None:
+    path = tmp_path / "few.safetensors"
+    write_checkpoint(path, "googlenet", {}, state())
+    with pytest.raises(CheckpointError, match="should have ImageNet's 1000 outputs, it has 3"):
+        googlenet(weights=f"imagenet:{path}")
+
+
+def test_trainings_start_from_the_same_names(
+    imagenet_like: tuple[Path, GoogLeNet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, network = imagenet_like
+    monkeypatch.setenv("INCEPTION_RCNN_IMAGENET", str(path))
+    with pytest.warns(UserWarning):
+        start = pretrained_network("imagenet", ("cat", "dog"))
+    assert torch.equal(start.network.conv1.weight, network.conv1.weight)
+    for name in ("imagenet", "coco"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            proposing = read_start(name)
+        expected = network if name == "imagenet" else googlenet(weights="coco")
+        assert torch.equal(proposing.state["conv2.weight"], expected.conv2.weight)
