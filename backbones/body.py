@@ -96,7 +96,8 @@ class GoogLeNetBody(nn.Module):
         offsets: Centre of cell 0 in pixels, counted from the centre of pixel 0, by map. RoIAlign (`aligned=True`)
             takes it to be (stride - 1) / 2.
         feature_info: For each map its channels, stride and last layer, in timm's words.
-        return_layers: Names of the last layers, for `BackboneWithFPN` and whatever else takes a network apart.
+        return_layers: The last layer of each map, and "0", "1", ...: what `BackboneWithFPN` asks for, and the names by
+            which torchvision's detectors look for its maps.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class GoogLeNetBody(nn.Module):
 
     def _describe(self, cells: dict[str, Cells]) -> None:
         layers = [MAPS[name][-1] for name in self.out_stages]
+        self._stages = dict(zip(layers, self.out_stages, strict=True))
         channels, width = [], 0
         for layer, module in self.named_children():
             width = getattr(module, "out_channels", width)  # poolings and normalisations have none, and change none
@@ -133,7 +135,7 @@ class GoogLeNetBody(nn.Module):
         self.out_channels: int | list[int] = channels[0] if len(channels) == 1 else channels
         self.strides = {name: cells[name].stride for name in self.out_stages}
         self.offsets = {name: cells[name].centre for name in self.out_stages}
-        self.return_layers = dict(zip(layers, self.out_stages, strict=True))
+        self.return_layers = {layer: str(number) for number, layer in enumerate(layers)}
         self.feature_info: list[dict[str, Any]] = [
             {"num_chs": channel, "reduction": self.strides[name], "module": layer}
             for name, channel, layer in zip(self.out_stages, channels, layers, strict=True)
@@ -152,8 +154,8 @@ class GoogLeNetBody(nn.Module):
         maps = OrderedDict()
         for layer, module in self.named_children():
             x = module(x)
-            if layer in self.return_layers:
-                maps[self.return_layers[layer]] = x
+            if layer in self._stages:
+                maps[self._stages[layer]] = x
         return maps
 
 

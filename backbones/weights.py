@@ -19,6 +19,7 @@ from inception_rcnn.backbones.checkpoints import (
 )
 from inception_rcnn.backbones.inception import GoogLeNet
 from inception_rcnn.backbones.weight_formats.caffe import read_npz, state_from_caffe
+from inception_rcnn.backbones.weight_formats.caffemodel import read_caffemodel
 from inception_rcnn.structures import CheckpointError, InputError
 
 VARIANTS: Final = ("paper", "naive")
@@ -48,9 +49,9 @@ def googlenet(
     Args:
         variant: "paper" (figure 3 of the paper, the published weights' network) or "naive" (figure 2(a)'s modules).
         weights: "coco", the trunk of the detector that comes with the package; "imagenet", the file that the variable
-            INCEPTION_RCNN_IMAGENET names, or "imagenet:FILE"; a .npz of Caffe arrays (`<layer>/weight`,
-            `<layer>/bias`); a .safetensors checkpoint of this network, or of a detector, whose trunk is taken; or a
-            state dict in this network's names. None: fresh weights.
+            INCEPTION_RCNN_IMAGENET names, or "imagenet:FILE"; Caffe's own .caffemodel, or a .npz of its arrays
+            (`<layer>/weight`, `<layer>/bias`); a .safetensors checkpoint of this network, or of a detector, whose trunk
+            is taken; or a state dict in this network's names. None: fresh weights.
         num_classes: Outputs. When it differs from the weights', the last layers are fresh and the rest is loaded.
         aux_heads: Add the two auxiliary classifiers (fresh where the weights have none).
         lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without.
@@ -85,9 +86,13 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
         return _read_imagenet(path)
     if path.suffix == ".npz":
         return state_from_caffe(read_npz(path), origin=str(path)), str(path)
+    if path.suffix == ".caffemodel":
+        return state_from_caffe(read_caffemodel(path), origin=str(path)), str(path)
     if path.suffix == ".safetensors":
         return _read_checkpoint(path), str(path)
-    raise InputError(f"{path}: weights should be {COCO}, {IMAGENET}, a .npz or .safetensors file, or a state dict")
+    raise InputError(
+        f"{path}: weights should be {COCO}, {IMAGENET}, a .caffemodel, .npz or .safetensors file, or a state dict"
+    )
 
 
 def weights_file(weights: str | Path) -> Path:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from marked_set import MarkedSet
 from skimage import data, io
 
@@ -98,3 +102,31 @@ def test_the_page_of_public_names_has_all_of_them() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     missing = [name for name in inception_rcnn.__all__ if f"### {name}\n" not in page and name != "__version__"]
     assert missing == []
+
+
+BODIES = ("faster_rcnn_c5", "faster_rcnn_fpn", "retinanet", "fcos", "ssd", "detr_head", "timm_features")
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_other_libraries_detectors_learn_on_our_body(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its loss on two photographs falls, and it answers: what it learns in so few steps is not asked for.
+
+    In this process: to import torch and torchvision anew takes longer than most of these trainings.
+    """
+    path = ROOT / "examples" / f"{name}.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    if name == "timm_features":
+        pytest.importorskip("timm", reason="timm is not installed: pip install 'inception-rcnn[timm]'")
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # of those libraries
+            runpy.run_path(str(path), run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
+    printed = capsys.readouterr().out
+    losses = [float(figure) for figure in re.findall(r"step \d+: loss ([\d.]+)", printed)]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+    assert "found" in printed

@@ -1,4 +1,4 @@
-"""Caffe's names of GoogLeNet's layers, and the arrays of its published weights in a .npz file."""
+"""Caffe's names of GoogLeNet's layers, and the arrays of its published weights in a .npz or .caffemodel file."""
 
 from __future__ import annotations
 

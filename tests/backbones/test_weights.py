@@ -144,7 +144,7 @@ def test_caffe_arrays_of_another_kind_are_refused(dtype: type | str) -> None:
 def test_unknown_variants_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown variant 'v3'; known are paper, naive"):
         googlenet("v3")
-    with pytest.raises(InputError, match=r"weights should be coco, imagenet, a .npz or .safetensors file"):
+    with pytest.raises(InputError, match=r"weights should be coco, imagenet, a .caffemodel, .npz or .safetensors file"):
         read_state(tmp_path / "weights.pth")
 
 

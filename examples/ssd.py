@@ -1,0 +1,32 @@
+"""torchvision's SSD on three of GoogLeNet's maps: python examples/ssd.py
+
+Six steps on two photographs, then what it finds on them.
+"""
+
+import torch
+from skimage import data
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
+from torchvision.transforms.functional import to_tensor
+
+from inception_rcnn.backbones import googlenet_body
+
+torch.manual_seed(0)
+body = googlenet_body(out_stages=["3b", "4e", "5b"], weights="coco", frozen_until="3b", input="imagenet")
+boxes = DefaultBoxGenerator([[2], [2, 3], [2, 3]], scales=[0.1, 0.3, 0.6, 0.9])
+detector = SSD(body, boxes, size=(160, 160), num_classes=3)
+photographs = [to_tensor(data.astronaut()), to_tensor(data.chelsea())]
+targets = [
+    {"boxes": torch.tensor([[20.0, 5.0, 450.0, 510.0]]), "labels": torch.tensor([1])},  # a person
+    {"boxes": torch.tensor([[70.0, 5.0, 450.0, 298.0]]), "labels": torch.tensor([2])},  # a cat
+]
+optimizer = torch.optim.SGD([one for one in detector.parameters() if one.requires_grad], lr=0.0005, momentum=0.9)
+for step in range(6):
+    loss = sum(detector(photographs, targets).values())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print(f"step {step}: loss {loss.item():.3f}")
+with torch.no_grad():
+    for found in detector.eval()(photographs):
+        print(f"found {len(found['boxes'])} boxes")
