@@ -99,7 +99,7 @@ def main(
         _option(
             _START,
             "Where to start: a region classifier (.safetensors, or a shipped name), or GoogLeNet trained on ImageNet "
-            "(.npz of Caffe arrays, or .safetensors). Default: the shipped model that does --regions.",
+            "(a file, or imagenet, see docs/backbone.md). Default: the shipped model that does --regions.",
         ),
     ] = None,
     regions: Annotated[

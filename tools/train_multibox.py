@@ -33,8 +33,8 @@ def main(
     pretrained: Annotated[
         Path,
         typer.Option(
-            help="GoogLeNet trained on ImageNet (.npz of Caffe arrays, or .safetensors), or a MultiBox that is to go "
-            "on learning, a file or a shipped name."
+            help="GoogLeNet trained on ImageNet (a file, or imagenet, see docs/backbone.md), or a MultiBox that is to "
+            "go on learning, a file or a shipped name."
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],

@@ -115,7 +115,7 @@ def test_an_option_error_comes_back_from_a_worker_process() -> None:
         ({"record": {}}, "record should be RecordSettings, got"),
         ({"val": "val"}, "val should be a data set, such as open_dataset returns; a str lacks"),
         ({"proposals": [5]}, r"proposals\[0\] should be a text or Path or None, got 5"),
-        ({"pretrained": ""}, "weights should be a .npz or .safetensors file"),
+        ({"pretrained": ""}, "weights should be coco, imagenet, a .caffemodel, .npz or .safetensors file"),
         ({"multibox": "x", "source": "selective-search"}, "selective-search alone, which needs no MultiBox x"),
         ({"data": []}, "there is no data set to train on; name at least one"),
         ({"data": "coco"}, r"data\[0\] should be a data set"),
