@@ -1,4 +1,6 @@
-"""What the convolutions of a pooled network read in photographs: the ranges that int8 divides into 256 steps.
+"""What is measured of a detector and kept in its checkpoint: the ranges that int8 divides, and what its scores mean.
+
+Ranges are those of what the convolutions of a pooled network read in photographs; int8 divides them into 256 steps.
 
 Source: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 Inference" (ranges from data; weights by output channel as in Krishnamoorthi 2018, "Quantizing deep convolutional
@@ -8,7 +10,8 @@ networks for efficient inference").
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,9 +19,47 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inception_rcnn.backbones.runtimes.recording import Ranges
+from inception_rcnn.detector.checkpoints import with_calibrated_scores, with_score_threshold
 from inception_rcnn.detector.pooled_parts import HEAD, TRUNK
 from inception_rcnn.detector.region_classifier import PooledClassifier
+from inception_rcnn.evaluation.results import Matches
+from inception_rcnn.evaluation.score_calibration import CalibratedThreshold, calibrated_threshold
 from inception_rcnn.structures import InputError
+
+SHOWN_PRECISION: Final = 0.7  # of what a person is shown, where calibrated scores decide it
+
+
+def store_best_threshold(checkpoint: str | Path, matches: Matches) -> float:
+    """Write the score with the best mean F1 into a checkpoint as its threshold, and return it.
+
+    Args:
+        checkpoint: One of one's own.
+        matches: Of the detections that it alone gave.
+
+    Raises:
+        CheckpointError: See `with_score_threshold`.
+    """
+    threshold = matches.best_f1().threshold
+    with_score_threshold(checkpoint, threshold)
+    return threshold
+
+
+def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThreshold:
+    """Write into a checkpoint what makes its scores mean how often they are right, and a threshold for such scores.
+
+    The threshold is the lowest from which on `SHOWN_PRECISION` of the detections are right.
+
+    Args:
+        checkpoint: One of one's own.
+        matches: Of the detections that it alone gave.
+
+    Raises:
+        CheckpointError: See `with_calibrated_scores`.
+        InputError: The detections do not say enough; see `fit_calibration`.
+    """
+    measured = calibrated_threshold(matches, SHOWN_PRECISION)
+    with_calibrated_scores(checkpoint, measured.calibration, measured.threshold)
+    return measured
 
 
 @torch.no_grad()

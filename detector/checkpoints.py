@@ -35,7 +35,7 @@ from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings
 from inception_rcnn.structures import CheckpointError, InputError
-from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_from_json, seen_to_json
+from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_from_json, seen_lines, seen_to_json
 
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
@@ -160,6 +160,24 @@ def photographs_seen(weights: str | Path, multibox: str | Path | None = None) ->
         return joined_seen(description.seen)
     file = proposing.multibox_file(beside=weights_path(weights).parent) if multibox is None else multibox
     return joined_seen(description.seen, multibox_seen(file))
+
+
+def seen_warnings(weights: Sequence[str | Path], multibox: str | Path | None, checksums: Sequence[str]) -> list[str]:
+    """Return a line for each network that learned from some of these photographs; of several weights it names them.
+
+    Args:
+        weights: Checkpoints or shipped names.
+        multibox: What proposes, in place of what the checkpoints name.
+        checksums: SHA-256 of the photographs' files, as hexadecimal digits.
+
+    Raises:
+        CheckpointError: As `photographs_seen`.
+    """
+    return [
+        f"{line}, {name}" if len(weights) > 1 else line
+        for name in weights
+        for line in seen_lines(photographs_seen(name, multibox), checksums)
+    ]
 
 
 def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork:

@@ -168,6 +168,39 @@ def threshold_for_precision(matches: Matches, precision: float) -> PreciseThresh
     return PreciseThreshold(float(scores[place]), float(share[place]), float(found[place] / matches.objects.sum()))
 
 
+@dataclass(frozen=True)
+class CalibratedThreshold:
+    """What makes scores mean how often they are right, and which of them to show.
+
+    Args:
+        calibration: Of the scores as they are.
+        threshold: A calibrated score.
+        asked: The share of what is shown that should be right.
+        precise: The score from which on it is, before calibration; None if no score is high enough. The threshold is
+            that of the best mean F1 then.
+    """
+
+    calibration: ScoreCalibration
+    threshold: float
+    asked: float
+    precise: PreciseThreshold | None
+
+
+def calibrated_threshold(matches: Matches, precision: float) -> CalibratedThreshold:
+    """Return the calibration of the scores, and the lowest score from which on that share of the detections is right.
+
+    Args:
+        matches: Of detections and ground truth.
+        precision: In (0, 1].
+
+    Raises:
+        InputError: See `fit_calibration`.
+    """
+    calibration, precise = fit_calibration(matches), threshold_for_precision(matches, precision)
+    raw = matches.best_f1().threshold if precise is None else precise.value
+    return CalibratedThreshold(calibration, float(calibration.apply(np.array([raw]))[0]), precision, precise)
+
+
 def score_bins(matches: Matches, edges: Floats | None = None) -> list[ScoreBin]:
     """Return how often detections are right, by score; bins without a detection are left out.
 

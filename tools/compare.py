@@ -1,4 +1,4 @@
-"""inception-rcnn compare first.json second.json --dataset coco --root coco --split val
+"""inception-rcnn compare first.json second.json --data coco:coco --split val
 
 Says which of two detectors is better on the same photographs, by how much, how sure that is, and where.
 
@@ -24,13 +24,17 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.scored_sets import named_set
 
 
 def main(
     first: Annotated[Path, typer.Argument(help="Detections.")],
     second: Annotated[Path, typer.Argument(help="Detections of the other detector.")],
-    dataset: Annotated[str, typer.Option(help="Format: ilsvrc, voc, coco or folder.")] = "coco",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see `propose --help`.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone. Default: coco.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of it. Default: val; a plain folder may have none.")] = None,
     ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
@@ -55,6 +59,8 @@ def main(
 
     if json_file is not None:
         check_target(json_file)
+    dataset, root = named_set(data, root, dataset)
+    dataset = dataset or "coco"
     check_known("--dataset", dataset, FORMATS)
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     check_known("--protocol", protocol, PROTOCOLS)

@@ -1,4 +1,4 @@
-"""inception-rcnn eval_map --dataset coco --root coco --split val
+"""inception-rcnn eval_map --data coco:coco --split val
 
 Runs a detector over a data set, or takes detections from a file, and prints mAP at IoU 0.5 and AP per class.
 
@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,18 +33,47 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.scored_sets import named_set
 
 if TYPE_CHECKING:
-    from inception_rcnn.datasets.detections.stored import StoredDetections
     from inception_rcnn.datasets.evaluation_set import EvaluationSet
     from inception_rcnn.evaluation.report.inputs import ReportInput
 
-_SHOWN_PRECISION = 0.7  # of what a person is shown
+# Options of a detector's run, which mean nothing for detections from a file.
+_OF_RUNS = (
+    *("weights", "each", "store_threshold", "store_calibration", "output", "proposals_file", "max_proposals"),
+    *("iou_threshold", "no_objectness", "objectness_power", "no_box_regression", "regions", "mirror", "multibox"),
+)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What is printed, stored and written.
+
+    Args:
+        evaluations: By name: of the detections, or of all networks averaged and then perhaps of each alone.
+        known: Positions of the classes that the detector knows; None if that is not known.
+        dropped: How many detections were left out because they are of other images.
+        journal: What to forget of a run once the figures are out.
+    """
+
+    evaluations: dict[str, ReportInput]
+    known: frozenset[int] | None
+    dropped: int = 0
+    journal: Path | None = None
+
+    @property
+    def first(self) -> ReportInput:
+        """The evaluation of the detections, or of all networks averaged."""
+        return next(iter(self.evaluations.values()))
 
 
 def main(
-    dataset: Annotated[str, typer.Option(help="Format: ilsvrc, voc, coco or folder.")] = "coco",
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set; see `propose --help`.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see `propose --help`.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone. Default: coco.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of it. Default: val; a plain folder may have none.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
     weights: Annotated[
@@ -112,47 +142,14 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
-    from inception_rcnn.datasets import FORMATS
+    dataset, root = named_set(data, root, dataset)
+    dataset = dataset or "coco"
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
     from inception_rcnn.datasets import write_ground_truth as write_truth
-    from inception_rcnn.datasets.class_matching import known_classes
-    from inception_rcnn.datasets.detections import read_detections
-    from inception_rcnn.datasets.detections import write_detections as write_found
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
-    from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, PROTOCOLS, result_to_dict
-    from inception_rcnn.evaluation.report.inputs import evaluated
-    from inception_rcnn.evaluation.report.text import class_lines, figure_lines
-    from inception_rcnn.structures import InputError, write_json
-    from inception_rcnn.structures.files import check_target
+    from inception_rcnn.structures import InputError
 
-    check_known("--dataset", dataset, FORMATS)
-    protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
-    check_known("--protocol", protocol, PROTOCOLS)
-    runs: dict[str, object] = {"--weights": weights, "--each": each, "--store-threshold": store_threshold}
-    runs["--store-calibration"] = store_calibration
-    runs |= {"--output": output, "--proposals": proposals_file, "--max-proposals": max_proposals is not None}
-    runs |= {"--iou-threshold": iou_threshold is not None}
-    runs |= {"--no-objectness": no_objectness, "--objectness-power": objectness_power is not None}
-    runs |= {"--no-box-regression": not box_regression, "--regions": regions, "--mirror": mirror}
-    runs |= {"--multibox": multibox}
-    _check_sources(ground_truth, detections, write_ground_truth, runs)
-    for target in (json_file, write_ground_truth, write_detections if dataset in ("coco", "ilsvrc") else None):
-        if target is not None:
-            check_target(target)
-    if no_objectness and objectness_power:
-        raise InputError(f"--no-objectness contradicts --objectness-power {objectness_power}; give one of them")
-    if regions is not None:
-        check_known("--regions", regions, ("pool", "warp"))
-    if store_threshold or store_calibration:
-        option = "--store-threshold" if store_threshold else "--store-calibration"
-        if store_threshold and store_calibration:
-            raise typer.BadParameter(
-                "writes a threshold too; leave one of the two out", param_hint="--store-calibration"
-            )
-        _check_can_store(option, weights or [], each=each)
-    if detections is None and write_ground_truth is None:
-        from inception_rcnn.backbones.runtime import choose_runtime
-
-        choose_runtime(device, runtime, precision)  # what it refuses need not wait for the set to be read
+    _check_options(given)
     part = split or (None if dataset == "folder" else "val")
     scored_set = evaluation_set_of(
         dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken
@@ -165,70 +162,57 @@ def main(
         return
     if truth.ignored.all():
         raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
-    pairs, journal = _read_blacklist(blacklist, scored_set, protocol), None
-    if detections is not None:
-        read = read_detections(detections, truth, dataset, skip_unknown=skip_broken)
-        known, dropped = read.known, read.dropped
-        photographs = None if scored_set.dataset is None else scored_set.dataset.load_image
-        title = f"{detections.name} on {scored_set.title}"
-        evaluations = {
-            "": evaluated(read.detections, truth, protocol, title=title, blacklist=pairs, photographs=photographs)
-        }
-    else:
-        from inception_rcnn.detector.dataset_inference import evaluate_stored
-        from inception_rcnn.detector.loading import chosen_weights
-
-        settings: dict[str, Any] = {"duplicate_iou": duplicate_iou, "box_regression": box_regression, "mirror": mirror}
-        power = 0.0 if no_objectness else objectness_power
-        settings |= {} if power is None else {"objectness_power": power}
-        settings |= {} if iou_threshold is None else {"iou_threshold": iou_threshold}
-        settings |= {} if max_proposals is None else {"max_proposals": max_proposals or None}
-        names = chosen_weights(weights or None, regions)
-        where = {"device": device, "runtime": runtime, "precision": precision, "multibox": multibox}
-        stored, journal = _detect(scored_set, names, settings, where, output, proposals_file, each=each, quiet=quiet)
-        if stored is None:
-            return  # the first of several processes goes on
-        _warn_of_seen(names, multibox, stored.checksums)
-        known, dropped = known_classes(stored.class_names, truth), 0
-        evaluations = evaluate_stored(stored, scored_set, protocol, pairs, weights or [])
-    first = next(iter(evaluations.values()))
-    for name, one in evaluations.items():
-        lines = [f"--- {name}"] if name else []
-        lines += class_lines(one) if one is first else []
-        typer.echo("\n".join([*lines, *figure_lines(one, known=known, dropped=dropped)]))
-    if store_threshold:
-        _store_thresholds(weights or [], list(evaluations.values()))
-    if store_calibration:
-        _store_calibrations(weights or [], list(evaluations.values()))
-    if write_detections is not None:
-        write_found(write_detections, first.detections, truth, dataset)
-    if json_file is not None:
-        write_json(json_file, result_to_dict(first.result))
-    if report is not None:
-        from inception_rcnn.evaluation.report.pages import write_report
-
-        typer.echo(f"report: {write_report(report, first)}")
-    if journal is not None:
-        from inception_rcnn.detector.dataset_inference import forget_run
-        from inception_rcnn.structures.jobs import Share
-
-        forget_run(journal, Share.from_environment(os.environ))
+    scored = (_score_detector if detections is None else _score_file)(given, scored_set)
+    if scored is not None:  # one of several processes goes on
+        _print(scored)
+        _store(given, scored)
+        _write(given, scored)
 
 
-def _check_sources(
-    ground_truth: Path | None, detections: Path | None, written_truth: Path | None, runs: Mapping[str, object]
-) -> None:
-    """Refuse options that do not go together; `runs` are those of a detector's run."""
+def _check_options(given: Mapping[str, Any]) -> None:
+    """Refuse, before anything is read, what is unknown, cannot be done, or does not go together."""
+    from inception_rcnn.datasets import FORMATS
+    from inception_rcnn.evaluation.protocols import PROTOCOLS
     from inception_rcnn.structures import InputError
 
-    if ground_truth is not None and detections is None and written_truth is None:
+    check_known("--dataset", given["dataset"], FORMATS)
+    check_known("--protocol", _protocol(given), PROTOCOLS)
+    if "ground_truth" in given and not {"detections", "write_ground_truth"} & given.keys():
         raise InputError("a detector needs photographs: give --root DIR, or what it found with --detections FILE")
-    if detections is not None and (useless := [name for name, value in runs.items() if value]):
-        raise InputError(f"{useless[0]} has no meaning with --detections, which runs no detector")
+    runs = given if "box_regression" in given else {**given, "no_box_regression": True}
+    if "detections" in given and (useless := [name for name in _OF_RUNS if name in runs]):
+        raise InputError(f"{_option_name(useless[0])} has no meaning with --detections, which runs no detector")
+    _check_targets(given)
+    if "no_objectness" in given and given.get("objectness_power"):
+        raise InputError(
+            f"--no-objectness contradicts --objectness-power {given['objectness_power']}; give one of them"
+        )
+    check_known("--regions", given.get("regions", "pool"), ("pool", "warp"))
+    if "store_threshold" in given and "store_calibration" in given:
+        raise typer.BadParameter("writes a threshold too; leave one of the two out", param_hint="--store-calibration")
+    for name in ("store_threshold", "store_calibration"):
+        if name in given:
+            _check_can_store(_option_name(name), given.get("weights", []), each="each" in given)
+    if "blacklist" in given and _protocol(given) != "ilsvrc":
+        raise InputError(f"--blacklist belongs to the protocol ilsvrc, not to {_protocol(given)}")
+    if not {"detections", "write_ground_truth"} & given.keys():
+        from inception_rcnn.backbones.runtime import choose_runtime
+
+        choose_runtime(given["device"], given["runtime"], given["precision"])
 
 
-def _check_can_store(option: str, weights: Sequence[str], *, each: bool) -> None:
-    """Refuse, before anything is run, to store what was measured where it cannot or must not be stored."""
+def _check_targets(given: Mapping[str, Any]) -> None:
+    """Refuse files that could not be written when the work is done."""
+    from inception_rcnn.structures.files import check_target
+
+    one_file = ("write_detections",) if given["dataset"] in ("coco", "ilsvrc") else ()
+    for name in ("json_file", "write_ground_truth", *one_file):
+        if name in given:
+            check_target(given[name])
+
+
+def _check_can_store(option: str, weights: list[str], *, each: bool) -> None:
+    """Refuse to store what was measured where it cannot or must not be stored."""
     from inception_rcnn.detector.checkpoints import is_shipped
     from inception_rcnn.structures import InputError
 
@@ -239,106 +223,140 @@ def _check_can_store(option: str, weights: Sequence[str], *, each: bool) -> None
             raise InputError(f"{option} does not write into {name}, a shipped file; name a copy of it")
 
 
-def _read_blacklist(path: Path | None, scored_set: EvaluationSet, protocol: str) -> tuple[tuple[int, str], ...]:
-    """The pairs of the list; how many of them are of images in the set is printed."""
-    from inception_rcnn.datasets import read_blacklist
-    from inception_rcnn.structures import InputError
+def _protocol(given: Mapping[str, Any]) -> str:
+    """Return the protocol asked for, or the data set's own."""
+    from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT
 
-    if path is None:
+    return str(given.get("protocol") or PROTOCOL_OF_FORMAT[given["dataset"]])
+
+
+def _option_name(name: str) -> str:
+    return f"--{name.removesuffix('_file').replace('_', '-')}"
+
+
+def _blacklist(given: Mapping[str, Any], scored_set: EvaluationSet) -> tuple[tuple[int, str], ...]:
+    """Return the pairs of the list; how many of them are of images in the set is printed."""
+    from inception_rcnn.datasets.detections.ilsvrc import blacklist_for
+
+    if "blacklist" not in given:
         return ()
-    if protocol != "ilsvrc":
-        raise InputError(f"--blacklist belongs to the protocol ilsvrc, not to {protocol}")
-    pairs, ids = read_blacklist(path), set(scored_set.truth.image_ids)
-    if pairs and not any(isinstance(image_id, int) for image_id in ids):
-        raise InputError(f"{path} names images by their index, but these have none; give an --image-list with indices")
-    here = sum(image_id in ids for image_id, _ in pairs)
+    pairs, here = blacklist_for(given["blacklist"], scored_set.truth.image_ids)
     typer.echo(f"blacklist: {len(pairs)} pairs of image and class, {here} of them in this set")
     return pairs
 
 
-def _detect(
-    scored_set: EvaluationSet,
-    names: Sequence[str | Path],
-    settings: Mapping[str, Any],
-    where: Mapping[str, Any],
-    output: Path | None,
-    proposals_file: Path | None,
-    *,
-    each: bool,
-    quiet: bool,
-) -> tuple[StoredDetections | None, Path | None]:
-    """Run the detector, or take what it found before.
+def _score_file(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Scored:
+    """Score the detections of a file."""
+    from inception_rcnn.datasets.detections import read_detections
+    from inception_rcnn.evaluation.report.inputs import evaluated
 
-    What was found is None in processes that only help; the second is what to forget once the figures are out.
-    """
+    path, truth, pairs = given["detections"], scored_set.truth, _blacklist(given, scored_set)
+    read = read_detections(path, truth, given["dataset"], skip_unknown="skip_broken" in given)
+    photographs = None if scored_set.dataset is None else scored_set.dataset.load_image
+    title = f"{path.name} on {scored_set.title}"
+    evaluation = evaluated(
+        read.detections, truth, _protocol(given), title=title, blacklist=pairs, photographs=photographs
+    )
+    return _Scored({"": evaluation}, read.known, read.dropped)
+
+
+def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Scored | None:
+    """Run the detector, or take what it found before, and score it; None in processes that only help."""
     import torch
 
     from inception_rcnn.backbones.runtime import keep_freed_memory
+    from inception_rcnn.datasets.class_matching import known_classes
+    from inception_rcnn.detector import dataset_inference as inference
     from inception_rcnn.detector import load_detector
-    from inception_rcnn.detector.dataset_inference import counting, detect_set, set_run, unfinished_run
+    from inception_rcnn.detector.checkpoints import seen_warnings
+    from inception_rcnn.detector.loading import chosen_weights
     from inception_rcnn.structures.jobs import Share
 
     keep_freed_memory()
-    share = Share.from_environment(os.environ)
-    device = share.device(where["device"], 0 if where["runtime"] == "openvino" else torch.cuda.device_count())
-    detector = load_detector(names, **{**where, "device": device})
+    pairs, share = _blacklist(given, scored_set), Share.from_environment(os.environ)
+    device = share.device(given["device"], 0 if given["runtime"] == "openvino" else torch.cuda.device_count())
+    names = chosen_weights(given.get("weights"), given.get("regions"))
+    where = {name: given[name] for name in ("runtime", "precision", "multibox") if name in given}
+    detector = inference.counting(load_detector(names, device, **where), **_settings(given))
     # Every photograph is read by one process for its checksum, not by all; each reads its share again to find objects.
-    run = set_run(
-        counting(detector, **settings), scored_set, proposals=proposals_file, each=each, check_images=share.leads
+    run = inference.set_run(
+        detector,
+        scored_set,
+        proposals=given.get("proposals_file"),
+        each="each" in given,
+        check_images=share.leads,
     )
-    path = output or Path("runs", "eval_map", run.name())
-    if share.leads and unfinished_run(path):
+    path = given.get("output", Path("runs", "eval_map", run.name()))
+    if share.leads and inference.unfinished_run(path):
         typer.echo(f"going on with the run that {path}.parts was left by")
-    stored = detect_set(run, path, keep=output is not None, share=share, quiet=quiet)
-    return stored, path if output is None else None
+    stored = inference.detect_set(run, path, keep="output" in given, share=share, quiet="quiet" in given)
+    if stored is None:
+        return None
+    for line in seen_warnings(names, given.get("multibox"), stored.checksums):
+        typer.echo(f"warning: {line}; the figures are too good", err=True)
+    known = known_classes(stored.class_names, scored_set.truth)
+    evaluations = inference.evaluate_stored(stored, scored_set, _protocol(given), pairs, given.get("weights", []))
+    return _Scored(evaluations, known, journal=None if "output" in given else path)
 
 
-def _warn_of_seen(names: Sequence[str | Path], multibox: str | None, checksums: Sequence[str]) -> None:
-    """Say on the error stream which of the photographs a network learned from."""
-    from inception_rcnn.detector.checkpoints import photographs_seen
-    from inception_rcnn.structures.provenance import seen_lines
-
-    for name in names:
-        for line in seen_lines(photographs_seen(name, multibox), checksums):
-            typer.echo(f"warning: {line}{f', {name}' if len(names) > 1 else ''}; the figures are too good", err=True)
-
-
-def _store_thresholds(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
-    """Write into each checkpoint the score with the best mean F1 of its own detections."""
-    from inception_rcnn.detector.checkpoints import with_score_threshold
-    from inception_rcnn.evaluation.report.text import score
-
-    for checkpoint, one in zip(weights, evaluations[-len(weights) :], strict=True):
-        threshold = one.matches.best_f1().threshold
-        with_score_threshold(checkpoint, threshold)
-        typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the detector's settings that differ from its checkpoint's."""
+    settings = {name: given[name] for name in ("iou_threshold", "objectness_power") if name in given}
+    settings |= {"duplicate_iou": given["duplicate_iou"], "mirror": "mirror" in given}
+    settings |= {"box_regression": "box_regression" in given}
+    settings |= {"objectness_power": 0.0} if "no_objectness" in given else {}
+    settings |= {"max_proposals": given["max_proposals"] or None} if "max_proposals" in given else {}
+    return settings
 
 
-def _store_calibrations(weights: Sequence[str], evaluations: Sequence[ReportInput]) -> None:
-    """Write into each checkpoint what makes its own scores mean how often they are right, and a threshold for it."""
-    import numpy as np
+def _print(scored: _Scored) -> None:
+    """Print the figures, and of the first evaluation the classes."""
+    from inception_rcnn.evaluation.report.text import class_lines, figure_lines
 
-    from inception_rcnn.detector.checkpoints import with_calibrated_scores
-    from inception_rcnn.evaluation.score_calibration import fit_calibration, score_bins, threshold_for_precision
+    for name, one in scored.evaluations.items():
+        lines = [f"--- {name}"] if name else []
+        lines += class_lines(one) if one is scored.first else []
+        typer.echo("\n".join([*lines, *figure_lines(one, known=scored.known, dropped=scored.dropped)]))
 
-    for checkpoint, one in zip(weights, evaluations[-len(weights) :], strict=True):
-        calibration = fit_calibration(one.matches)
-        precise = threshold_for_precision(one.matches, _SHOWN_PRECISION)
-        raw = one.matches.best_f1().threshold if precise is None else precise.value
-        threshold = float(calibration.apply(np.array([raw]))[0])
-        with_calibrated_scores(checkpoint, calibration, threshold)
-        for each in score_bins(one.matches):
-            share = f"{100 * each.right:.0f} % of {each.count}"
-            typer.echo(f"  score {each.lowest:.1f} to {each.highest:.1f}: {share} are right")
-        found = (
-            f"no score has a precision of {_SHOWN_PRECISION}, so that of the best mean F1"
-            if precise is None
-            else f"precision {precise.precision:.3f}, recall {precise.recall:.3f}"
-        )
-        typer.echo(
-            f"stored in {checkpoint}: slope {calibration.slope:.3f}, offset {calibration.offset:.3f}, "
-            f"score threshold {threshold:.3f} ({found})"
-        )
+
+def _store(given: Mapping[str, Any], scored: _Scored) -> None:
+    """Write what was measured of each checkpoint into it, if that is asked for."""
+    if not {"store_threshold", "store_calibration"} & given.keys():
+        return
+    from inception_rcnn.detector.calibration import store_best_threshold, store_calibration
+    from inception_rcnn.evaluation.report.text import calibration_lines, score
+
+    weights = given["weights"]
+    for checkpoint, one in zip(weights, list(scored.evaluations.values())[-len(weights) :], strict=True):
+        if "store_threshold" in given:
+            threshold = store_best_threshold(checkpoint, one.matches)
+            typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")
+        else:
+            typer.echo(
+                "\n".join(calibration_lines(checkpoint, store_calibration(checkpoint, one.matches), one.matches))
+            )
+
+
+def _write(given: Mapping[str, Any], scored: _Scored) -> None:
+    """Write the files that are asked for; then what a killed run would go on from is not needed any more."""
+    from inception_rcnn.datasets.detections import write_detections
+    from inception_rcnn.evaluation.protocols import result_to_dict
+    from inception_rcnn.structures import write_json
+
+    first = scored.first
+    if "write_detections" in given:
+        write_detections(given["write_detections"], first.detections, first.truths, given["dataset"])
+    if "json_file" in given:
+        write_json(given["json_file"], result_to_dict(first.result))
+    if "report" in given:
+        from inception_rcnn.evaluation.report.pages import write_report
+
+        typer.echo(f"report: {write_report(given['report'], first)}")
+    if scored.journal is not None:
+        from inception_rcnn.detector.dataset_inference import forget_run
+        from inception_rcnn.structures.jobs import Share
+
+        forget_run(scored.journal, Share.from_environment(os.environ))
 
 
 if __name__ == "__main__":

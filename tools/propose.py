@@ -6,7 +6,7 @@ Give images or folders (every file in a folder is tried, sub-folders are passed 
 pictures beside the images, those of a folder into its sub-folder `proposals`, or all into the folder --output. Without
 any, a photograph that scikit-image ships is used. An image that cannot be read is reported, and the exit status is 1.
 
-Or give a data set: inception-rcnn propose --dataset coco --root DIR --split val --output val.safetensors
+Or give a data set: inception-rcnn propose --data coco:DIR --split val --output val.safetensors
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
 goes on when it is called again. Every core works on a photograph of its own. Crowds and difficult objects do not count.
 
@@ -33,6 +33,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.scored_sets import named_set
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -50,8 +51,11 @@ _DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
 
 def main(
     images: Annotated[list[Path] | None, typer.Argument(help="Images or folders.", show_default=False)] = None,
-    dataset: Annotated[str | None, typer.Option(help="Format of a data set: coco, voc, ilsvrc or folder.")] = None,
-    root: Annotated[Path | None, typer.Option(help="Folder of the data set.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see above.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
     split: Annotated[str | None, typer.Option(help="Part of the data set; a plain folder may have none.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="File for a data set's proposals, *.safetensors; folder for pictures.")
@@ -114,6 +118,9 @@ def main(
         "max_boxes": max_boxes,
     }
     given = {name: value for name, value in options.items() if value is not None}
+    dataset, root = named_set(data, root, dataset)
+    if data is not None:
+        dataset = dataset or "coco"
     if dataset is None:
         if root is not None or split is not None:
             raise typer.BadParameter("--root and --split need the format of the data set", param_hint="--dataset")

@@ -61,6 +61,13 @@ class Member:
 def main(
     plan: Annotated[Path, typer.Argument(help="TOML file; see above.")],
     output: Annotated[Path, typer.Option(help="Folder for the members' folders.")],
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data set, [FORMAT:]DIR, in place of the plan's; may be repeated.")
+    ] = None,
+    split: Annotated[
+        list[str] | None,
+        typer.Option(help="Part to train on, in place of the plan's: once, or once for each set."),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train this member alone; may be repeated.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -69,7 +76,8 @@ def main(
     """Parse, call, print."""
     from inception_rcnn.structures import InceptionError
 
-    members = read_plan(plan, output)
+    instead = {name: values for name, values in (("data", data), ("split", split)) if values}
+    members = read_plan(plan, output, instead)
     chosen = [one for one in members if not only or one.name in only]
     if unknown := sorted(set(only or ()) - {one.name for one in members}):
         known = ", ".join(one.name for one in members)
@@ -92,12 +100,13 @@ def main(
         typer.echo(f"try them together with: inception-rcnn detect --weights {weights} image.jpg")
 
 
-def read_plan(path: Path, output: Path) -> list[Member]:
+def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None = None) -> list[Member]:
     """Return the members of a plan, in order.
 
     Args:
         path: A TOML file.
         output: What OUTPUT stands for in its values.
+        instead: Data sets and their parts, which all members have in place of what the plan says.
 
     Raises:
         InputError: It is no TOML, has no members, or an option that `train` does not have.
@@ -115,10 +124,12 @@ def read_plan(path: Path, output: Path) -> list[Member]:
     for name in members:
         if not name or name in (".", "..") or not all(sign.isalnum() or sign in "-_." for sign in name):
             raise InputError(f"{path}: member {name!r} should be letters, digits, - and _: its folder is called so")
-    common = _named(content, path, "for all members")
+    common, given = _named(content, path, "for all members"), dict(instead or {})
+    replaced = {*given, *(("root", "dataset") if "data" in given else ())}
+    plans = {name: {**common, **_named(options, path, f"member {name}")} for name, options in members.items()}
     return [
-        Member(name, tuple(_words({**common, **_named(options, path, f"member {name}")}, output)))
-        for name, options in members.items()
+        Member(name, tuple(_words({k: v for k, v in one.items() if k not in replaced} | given, output)))
+        for name, one in plans.items()
     ]
 
 

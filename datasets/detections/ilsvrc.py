@@ -107,6 +107,25 @@ def read_blacklist(path: str | os.PathLike[str]) -> tuple[tuple[int, str], ...]:
     return tuple(pairs)
 
 
+def blacklist_for(
+    path: str | os.PathLike[str], image_ids: Sequence[int | str]
+) -> tuple[tuple[tuple[int, str], ...], int]:
+    """Return the pairs of ILSVRC's list of what is not evaluated, and how many of them are of these images.
+
+    Args:
+        path: See `read_blacklist`.
+        image_ids: What the data set calls its images.
+
+    Raises:
+        InputError: There is no such file, or the images have no index, so that none can be meant.
+        DataFormatError: A line is no such pair; the text names it.
+    """
+    pairs, ids = read_blacklist(path), set(image_ids)
+    if pairs and not any(isinstance(image_id, int) for image_id in ids):
+        raise InputError(f"{path} names images by their index, but these have none; give an --image-list with indices")
+    return pairs, sum(image_id in ids for image_id, _ in pairs)
+
+
 def _check_whole_ids(image_ids: Sequence[int | str]) -> None:
     for image_id in image_ids:
         if not isinstance(image_id, int) or abs(image_id) >= 10**_MOST_DIGITS:

@@ -10,7 +10,8 @@ from inception_rcnn.evaluation.coco import CocoResult
 from inception_rcnn.evaluation.comparison import ClassDifference, Comparison
 from inception_rcnn.evaluation.recall import COUNTS, THRESHOLDS, ProposalRecall
 from inception_rcnn.evaluation.report.inputs import ReportInput
-from inception_rcnn.evaluation.results import Evaluation, EvaluationResult
+from inception_rcnn.evaluation.results import Evaluation, EvaluationResult, Matches
+from inception_rcnn.evaluation.score_calibration import CalibratedThreshold, score_bins
 
 _SHOWN: Final = 8  # classes and photographs of a comparison, on either side
 
@@ -120,6 +121,28 @@ def _time_lines(report: ReportInput) -> list[str]:
     images = report.result.images
     spent = ", ".join(f"{stage} {seconds / images:.3f}" for stage, seconds in report.seconds.items())
     return [f"seconds an image: {sum(report.seconds.values()) / images:.2f} ({spent})"]
+
+
+def calibration_lines(title: str, stored: CalibratedThreshold, matches: Matches) -> list[str]:
+    """Return how often detections were right by their score, and what was stored about it.
+
+    Args:
+        title: Where it was stored.
+        stored: What.
+        matches: From which it was measured.
+    """
+    lines = [
+        f"  score {one.lowest:.1f} to {one.highest:.1f}: {100 * one.right:.0f} % of {one.count} are right"
+        for one in score_bins(matches)
+    ]
+    found = f"no score has a precision of {stored.asked}, so that of the best mean F1"
+    if stored.precise is not None:
+        found = f"precision {stored.precise.precision:.3f}, recall {stored.precise.recall:.3f}"
+    return [
+        *lines,
+        f"stored in {title}: slope {stored.calibration.slope:.3f}, offset {stored.calibration.offset:.3f}, "
+        f"score threshold {stored.threshold:.3f} ({found})",
+    ]
 
 
 def comparison_lines(comparison: Comparison, first: Evaluation, second: Evaluation) -> list[str]:

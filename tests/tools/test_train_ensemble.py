@@ -141,3 +141,15 @@ def test_a_member_that_fails_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     path = plan(tmp_path, f'[members.a]\nroot = "{tmp_path / "absent"}"')
     assert run(path, "--output", tmp_path / "out") == 1
     assert "member a ended with status 1; mend what it says" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_data_sets_of_the_command_take_the_place_of_the_plan_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = plan(tmp_path, 'root = "a"\nsplit = "train"\nseed = 3\n[members.one]\n[members.two]\ndata = ["voc:b"]\n')
+    words = ("--data", "coco:c", "--data", "voc:d", "--split", "part", "--dry-run", "--output", tmp_path / "out")
+    assert run(path, *words) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("member")]
+    assert len(lines) == 2
+    for line in lines:
+        assert "train --seed 3 --data coco:c --data voc:d --split part --output" in line and "--root" not in line

@@ -1,0 +1,66 @@
+"""The data set as options name it: --data [FORMAT:]DIR means what --dataset and --root say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from inception_rcnn.tools import cli
+from inception_rcnn.tools.scored_sets import format_and_folder, named_set
+
+
+@pytest.mark.parametrize(
+    ("text", "format"),
+    [("coco:a", "coco"), ("folder:C:/a", "folder"), ("a", None), ("C:/a", None), ("z:a", None), ("voc", None)],
+)
+def test_only_a_format_before_the_colon_is_one(text: str, format: str | None) -> None:
+    assert format_and_folder(text) == (format, Path(text.removeprefix(f"{format}:")))
+
+
+def test_old_and_new_spelling_mean_the_same_and_contradictions_are_wrong_usage() -> None:
+    new, old = named_set("voc:a", None, None), named_set(None, Path("a"), "voc")
+    assert new == old == named_set("a", None, "voc") == named_set("voc:a", None, "voc") == ("voc", Path("a"))
+    assert named_set(None, None, None) == (None, None) and named_set("a", None, None) == (None, Path("a"))
+    for data, root, dataset in (("voc:a", Path("a"), None), ("voc:a", None, "coco")):
+        with pytest.raises(typer.BadParameter):
+            named_set(data, root, dataset)
+
+
+@pytest.fixture()
+def root(tmp_path: Path) -> Path:
+    """A data set in COCO's format: one photograph, one cat, and a file that finds it."""
+    Image.fromarray(np.zeros((60, 80, 3), np.uint8)).save(tmp_path / "a.png")
+    truth = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 80, "height": 60}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(truth))
+    found = [{"image_id": 1, "category_id": 1, "bbox": [10, 10, 40, 40], "score": 0.9}]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", ["eval_map --detections {0}/found.json", "compare {0}/found.json {0}/found.json"])
+def test_data_names_the_set_in_each_command_that_scores(
+    command: str, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = []
+    for words in (f"--data coco:{root}", f"--data {root}", f"--dataset coco --root {root}"):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([*command.format(root).split(), *words.split(), "--split", "val"])
+        assert not exit_.value.code
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] == printed[2] and "mAP@0.5 100.00" in printed[0]
+
+
+def test_data_names_the_set_that_is_proposed_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"propose --data coco:{root} --split val --source selective-search --width 80 --output {root}/b.safetensors"
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words.split())
+    assert not exit_.value.code and "1 images" in capsys.readouterr().out and (root / "b.safetensors").exists()
