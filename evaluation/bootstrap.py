@@ -48,15 +48,18 @@ class Resampled:
     lie above the estimate (on val2 of ILSVRC DET, by 1.0 point of mAP). Their intervals are therefore moved so that the
     draws' mean is the estimate: they tell how far another sample of as many images would lie from this one.
 
+    A difference of two detectors stays where it was drawn: what lifts both cancels, and where one is never better in
+    any draw, its interval must not say that it may be, nor that it is surely worse where many draws are equal.
+
     Args:
         ap: float64 (resamples, classes); NaN where a class has no objects among the images drawn.
         estimate: float64 (classes,), in the images as they are; NaN for classes without objects.
-        floor: The least possible value; the largest is 1.
+        is_difference: Whether the numbers are differences, from -1 on, and not values, from 0 on.
     """
 
     ap: NDArray[np.float64]
     estimate: NDArray[np.float64]
-    floor: float = 0.0
+    is_difference: bool = False
 
     @property
     def map(self) -> NDArray[np.float64]:
@@ -69,7 +72,7 @@ class Resampled:
 
     def minus(self, other: Resampled) -> Resampled:
         """Return by how much this is better than another detector's, draw by draw of the same images."""
-        return Resampled(self.ap - other.ap, self.estimate - other.estimate, floor=-1.0)
+        return Resampled(self.ap - other.ap, self.estimate - other.estimate, is_difference=True)
 
     def map_interval(self, level: float = LEVEL) -> Interval:
         """Return the interval of the mean over classes."""
@@ -83,8 +86,10 @@ class Resampled:
     def _around(self, draws: NDArray[np.float64], estimate: float, level: float) -> Interval:
         if len(draws) == 0 or np.isnan(estimate):
             return Interval(np.nan, np.nan)
-        ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2]) - draws.mean() + estimate
-        low, high = np.clip(ends, self.floor, 1.0).tolist()
+        ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+        if not self.is_difference:
+            ends = np.clip(ends - draws.mean() + estimate, 0.0, 1.0)
+        low, high = ends.tolist()
         return Interval(min(low, estimate), max(high, estimate))  # very skewed draws may have both ends on one side
 
 

@@ -171,13 +171,12 @@ def compare(first: Evaluation, second: Evaluation, *, resamples: int = RESAMPLES
     _check(first, second)
     draws = [resample_images(one, resamples=resamples, seed=seed) for one in (first, second)]
     difference = draws[1].minus(draws[0])
-    moved = difference.map - difference.map.mean() + second.result.map - first.result.map
     thresholds = first.matches.best_f1().threshold, second.matches.best_f1().threshold
     return Comparison(
         maps=(first.result.map, second.result.map),
         map_intervals=(draws[0].map_interval(), draws[1].map_interval()),
         interval=difference.map_interval(),
-        better_in=float((moved > 0).mean()),
+        better_in=float((difference.map > _EQUAL).mean()),
         thresholds=thresholds,
         classes=_classes(first, second, difference),
         photographs=_photographs(first, second, thresholds),

@@ -78,15 +78,17 @@ def no_detections() -> DetectionTable:
     return DetectionTable(np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 4)))
 
 
-def case(objects: list[tuple], found: list[tuple], classes: int = 3, protocol: str = "voc2010") -> Evaluation:
-    """Objects as (image, label, box), detections as (image, label, score, box) in three images."""
+def case(
+    objects: list[tuple], found: list[tuple], classes: int = 3, protocol: str = "voc2010", images: int = 3
+) -> Evaluation:
+    """Objects as (image, label, box), detections as (image, label, score, box) in images called a, b, c ..."""
     truths = GroundTruthTable(
         KEYS[:classes],
-        (1, 2, 3),
+        tuple(range(1, images + 1)),
         [o[0] for o in objects],
         [o[1] for o in objects],
         [o[2] for o in objects],
-        image_names=("a", "b", "c"),
+        image_names=tuple("abcdefghijklmnop"[:images]),
     )
     table = DetectionTable(*([f[k] for f in found] for k in range(4)))
     return Evaluation(title="", result=evaluate_by(protocol, truths, table), truths=truths, detections=table)

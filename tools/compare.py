@@ -71,6 +71,8 @@ def main(
 
     def evaluation_of(path: Path, name: str) -> ReportInput:
         read = read_detections(path, scored_set.truth, dataset, skip_unknown=skip_broken)
+        for note in read.notes:
+            typer.echo(f"warning: {note}", err=True)
         if read.dropped:
             typer.echo(f"left out of {name}: {read.dropped} detections of images that are not in the set", err=True)
         return evaluated(

@@ -252,6 +252,8 @@ def _score_file(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Scored:
 
     path, truth, pairs = given["detections"], scored_set.truth, _blacklist(given, scored_set)
     read = read_detections(path, truth, given["dataset"], skip_unknown="skip_broken" in given)
+    for note in read.notes:
+        typer.echo(f"warning: {note}", err=True)
     photographs = None if scored_set.dataset is None else scored_set.dataset.load_image
     title = f"{path.name} on {scored_set.title}"
     evaluation = evaluated(

@@ -1,4 +1,4 @@
-"""Detections in whichever format a file has: ILSVRC's, VOC's, COCO's, or that of `detections.stored`."""
+"""Detections in whichever format a file has: ILSVRC's, VOC's, COCO's, YOLO's, mAP's, or one of our own two."""
 
 from __future__ import annotations
 
@@ -6,41 +6,50 @@ import gzip
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from inception_rcnn.datasets.class_matching import class_positions, known_classes
-from inception_rcnn.datasets.detections.base import DetectionFile
-from inception_rcnn.datasets.detections.coco import read_coco_detections, write_coco_detections
+from inception_rcnn.datasets.detections.base import DetectionFile, box_notes
+from inception_rcnn.datasets.detections.coco import corner_note, read_coco_detections, root_note, write_coco_detections
+from inception_rcnn.datasets.detections.detect_json import is_detect_json, read_detect_json
 from inception_rcnn.datasets.detections.ilsvrc import read_ilsvrc_detections, write_ilsvrc_detections
+from inception_rcnn.datasets.detections.photograph_files import photograph_file_format, read_photograph_files
 from inception_rcnn.datasets.detections.stored import is_stored_detections, read_stored_detections
 from inception_rcnn.datasets.detections.voc import class_of_file, read_voc_detections, write_voc_detections
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.detections import DetectionTable
 
-DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored")
+DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored", "detect", "yolo", "map")
 
 
 def detection_format(path: str | os.PathLike[str], usual: str, class_names: Sequence[str]) -> str:
     """Return the format of a file or folder of detections: one of `DETECTION_FORMATS`.
 
     Args:
-        path: A folder is VOC's, a JSON list COCO's, a text VOC's if its name ends in ``_<class>.txt``, packed or not.
+        path: A folder is VOC's if a file in it is named ``<anything>_<class>.txt``, else YOLO's or mAP's if it has a
+            text file for each photograph; JSON is what `detect --json` writes, or COCO's if it is a list; a text VOC's
+            if its name ends in ``_<class>.txt``, packed or not.
         usual: The data set's own format, for all else: ``"folder"`` and ``"voc"`` stand for VOC's.
         class_names: Names of the data set's classes.
     """
     file = Path(path)
     if file.is_dir():
-        return "voc"
+        of_classes = any(class_of_file(one, class_names) is not None for one in file.iterdir())
+        return "voc" if of_classes else photograph_file_format(file, class_names) or "voc"
     if is_stored_detections(file):
         return "stored"
-    if _first_byte(file) == b"[":
+    start = _start(file)
+    if is_detect_json(start):
+        return "detect"
+    if start[:1] == b"[":
         return "coco"
     if class_of_file(file, class_names) is not None:
         return "voc"
-    return "voc" if usual == "folder" else usual
+    return usual if usual in ("ilsvrc", "coco") else "voc"
 
 
 def read_detections(
@@ -63,6 +72,18 @@ def read_detections(
         DataFormatError: It is broken, or has detections of other images; the text names the place.
     """
     format = detection_format(path, usual, ground_truth.class_names)
+    read = _read(path, ground_truth, format, skip_unknown=skip_unknown)
+    notes = list(read.notes)
+    if format == "coco":
+        notes += [*corner_note(read.detections, ground_truth), *root_note(read.detections, ground_truth)]
+    notes += [] if notes else box_notes(read.detections, ground_truth)
+    return replace(read, notes=tuple(f"{Path(path).name}: {note}" for note in notes))
+
+
+def _read(
+    path: str | os.PathLike[str], ground_truth: GroundTruthTable, format: str, *, skip_unknown: bool
+) -> DetectionFile:
+    """Return the detections in a file or folder of a known format."""
     images, names, categories = ground_truth.image_ids, ground_truth.class_names, ground_truth.category_ids
     if format == "ilsvrc":
         return read_ilsvrc_detections(path, images, len(names), skip_unknown=skip_unknown)
@@ -70,6 +91,10 @@ def read_detections(
         return read_voc_detections(path, images, names, skip_unknown=skip_unknown)
     if format == "coco":
         return read_coco_detections(path, images, categories, skip_unknown=skip_unknown)
+    if format == "detect":
+        return read_detect_json(path, ground_truth, skip_unknown=skip_unknown)
+    if format in ("yolo", "map"):
+        return read_photograph_files(path, ground_truth, format, skip_unknown=skip_unknown)
     return _read_stored(Path(path), ground_truth, skip_unknown=skip_unknown)
 
 
@@ -114,14 +139,14 @@ def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bo
     return DetectionFile(moved, len(table) - len(kept), known)
 
 
-def _first_byte(path: Path) -> bytes:
-    """Return the first byte of a file that is no space, unpacked if it is packed by gzip; empty if there is none."""
+def _start(path: Path) -> bytes:
+    """Return the first bytes of a file from one that is no space, unpacked if packed by gzip; empty without any."""
     if not path.is_file():
         return b""
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else open(path, "rb") as file:
-            return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+            return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     except (OSError, EOFError, zlib.error):
         return b""  # the reader says what is wrong

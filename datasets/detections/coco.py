@@ -19,12 +19,15 @@ import msgspec
 import numpy as np
 
 from inception_rcnn.datasets.detections.base import DetectionFile, select_known
-from inception_rcnn.structures import DataFormatError
+from inception_rcnn.datasets.detections.image_names import ids_in_words, plain_id
+from inception_rcnn.structures import DataFormatError, GroundTruthTable
 from inception_rcnn.structures.boxes import undo_sum
 from inception_rcnn.structures.detections import DetectionTable
 from inception_rcnn.structures.files import decode_json, read_bytes, write_packed
 
 _EXPECTED: Final = "should be an object with image_id, category_id, bbox of four numbers and score"
+_MOST_CORNERS: Final = 0.99
+_MANY_LEAVING: Final = 0.3
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -47,7 +50,7 @@ def read_coco_detections(
 
     Args:
         path: The file, plain or packed by gzip.
-        image_ids: The images' ids.
+        image_ids: The images' ids; 7, 7.0 and "7" are one, unless two of the images differ in that alone.
         category_ids: The categories' ids: label 0 is the first.
         skip_unknown: Leave out detections of other images and count them, instead of stopping at the first.
 
@@ -62,7 +65,7 @@ def read_coco_detections(
     def error(row: int, message: str) -> DataFormatError:
         return DataFormatError(message, path=file, place=f"detection {row + 1}")
 
-    image_of: dict[int | float | str, int] = {image_id: position for position, image_id in enumerate(image_ids)}
+    image_of = _positions(image_ids)
     label_of: dict[int | float, int] = {category: label for label, category in enumerate(category_ids)}
     count = len(records)
     image = np.fromiter((image_of.get(one.image_id, -1) for one in records), np.int64, count)
@@ -71,7 +74,10 @@ def read_coco_detections(
     score = np.fromiter((one.score for one in records), np.float64, count)
     if (label < 0).any():
         row = int(np.argmin(label))
-        raise error(row, f"category_id {records[row].category_id} is none of the {len(label_of)} categories")
+        raise error(
+            row,
+            f"category_id {records[row].category_id} is none of the {len(label_of)} categories{_gaps(category_ids)}",
+        )
     with np.errstate(over="ignore"):
         box[:, 2:] += box[:, :2]
     if not np.isfinite(box).all():
@@ -81,7 +87,13 @@ def read_coco_detections(
         row = int(np.argmin(np.isfinite(score)))
         raise error(row, f"score {records[row].score} is not finite")
     return select_known(
-        image, label, score, box, skip_unknown=skip_unknown, error=error, name=lambda row: records[row].image_id
+        image,
+        label,
+        score,
+        box,
+        skip_unknown=skip_unknown,
+        error=error,
+        name=lambda row: _id_in_words(records[row].image_id, image_ids),
     )
 
 
@@ -110,6 +122,73 @@ def write_coco_detections(
         for image, label, box, score in zip(*columns, strict=True)
     ]
     write_packed(path, json.dumps(records, separators=(",", ":")).encode())
+
+
+def corner_note(table: DetectionTable, truth: GroundTruthTable) -> list[str]:
+    """Return a line if boxes are corners by all appearances, where x y width height are expected.
+
+    As corners all of them lie in their photographs, as they are read many leave them.
+    """
+    if not len(table):
+        return []
+    sizes = np.array([[side or np.nan for side in size] for size in truth.sizes], np.float64).reshape(-1, 2)[
+        table.image
+    ]
+    start, end = table.box[:, :2], table.box[:, 2:]
+    sides = end - start
+    as_corners = ((sides > start) & (sides <= sizes + 1)).all(axis=1)
+    leaving = (end > sizes + 1).any(axis=1)
+    if as_corners.mean() < _MOST_CORNERS or leaving.mean() < _MANY_LEAVING:
+        return []
+    return [
+        f"{int(leaving.sum())} of {len(table)} boxes leave their photographs, and none would if bbox were corners; it is "
+        "read as x y width height"
+    ]
+
+
+def root_note(table: DetectionTable, truth: GroundTruthTable) -> list[str]:
+    """Return a line if results seem to be numbered from 0 where category 0 is only the root of the others.
+
+    Roboflow's exports begin with such a category, which no object has; results of a detector of the others, numbered
+    from 0, are then all one class too low.
+    """
+    objects = np.bincount(truth.label[~truth.ignored], minlength=len(truth.class_names))
+    found = np.bincount(table.label, minlength=len(truth.class_names))
+    if len(objects) < 2 or objects[0] or not found[0] or found[-1] or not objects[-1]:
+        return []
+    first, last = truth.category_ids[0], truth.category_ids[-1]
+    return [
+        f"{found[0]} of {len(table)} detections are of category {first} ({truth.class_names[0]}), which no object has, "
+        f"and none of category {last} ({truth.class_names[-1]}), which has {objects[-1]}: are the results numbered "
+        f"from {first}, and the classes from {truth.category_ids[1]}?"
+    ]
+
+
+def _positions(image_ids: Sequence[int | str]) -> dict[int | float | str, int]:
+    """Return the position of each id in each of its spellings; one of another image keeps its own."""
+    exact: dict[int | float | str, int] = {image_id: position for position, image_id in enumerate(image_ids)}
+    spelled: dict[int | float | str, int] = {}
+    for image_id, position in list(exact.items()):
+        plain = plain_id(image_id)
+        if isinstance(plain, int):
+            spelled |= {plain: position, str(plain): position}
+    return spelled | exact
+
+
+def _id_in_words(image_id: int | float | str, image_ids: Sequence[int | str]) -> str:
+    """Return an unknown id, and what the ids are if it is of another kind."""
+    if image_ids and isinstance(image_id, str) != isinstance(image_ids[0], str):
+        kind = "a text" if isinstance(image_id, str) else "a number"
+        return f"{image_id!r} ({kind}; the ids are {ids_in_words(image_ids)})"
+    return str(image_id)
+
+
+def _gaps(category_ids: Sequence[int]) -> str:
+    """Return a hint for errors where the ids of categories have gaps."""
+    low, high = min(category_ids, default=0), max(category_ids, default=0)
+    if high - low + 1 == len(category_ids):
+        return f", whose ids are {low} to {high}" if len(category_ids) else ""
+    return f", whose ids have gaps between {low} and {high}; are these positions among the classes?"
 
 
 def _read_records(path: Path) -> list[_Record]:
@@ -145,7 +224,8 @@ def _broken_json(path: Path, data: bytes, reason: Exception) -> DataFormatError:
     if not isinstance(records, list):
         return DataFormatError(f"should be a list of detections, got {type(records).__name__}", path=path)
     for row, record in enumerate(records):
-        if "NaN" in (text := json.dumps(record)) or "Infinity" in text:
-            message = f"{_EXPECTED}; a number is not finite, got {record!r:.100}"
-            return DataFormatError(message, path=path, place=f"detection {row + 1}")
+        for key, value in record.items() if isinstance(record, dict) else ():
+            if "NaN" in (text := json.dumps(value)) or "Infinity" in text:
+                message = f"{key} is {text:.100}; it should be finite"
+                return DataFormatError(message, path=path, place=f"detection {row + 1}")
     return DataFormatError(f"is not valid JSON: {reason}", path=path)

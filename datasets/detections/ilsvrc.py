@@ -129,9 +129,15 @@ def blacklist_for(
 def _check_whole_ids(image_ids: Sequence[int | str]) -> None:
     for image_id in image_ids:
         if not isinstance(image_id, int) or abs(image_id) >= 10**_MOST_DIGITS:
+            hint = ""
+            if isinstance(image_id, str):
+                hint = (
+                    "; in a data set it stands behind each id of ImageSets/DET/<split>.txt, and with --image-list "
+                    "behind each name of the list"
+                )
             raise InputError(
                 f"an ILSVRC file names images by their index, a whole number of at most {_MOST_DIGITS} digits, but one "
-                f"of image_ids is {image_id!r:.60}"
+                f"of image_ids is {image_id!r:.60}{hint}"
             )
 
 

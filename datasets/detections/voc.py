@@ -1,6 +1,6 @@
 """Detections as PASCAL VOC's evaluation takes them: a text file for each class, ``<anything>_<class>.txt``.
 
-A line is ``<image id> <score> <xmin> <ymin> <xmax> <ymax>``, inclusive pixels from 1.
+A line is ``<image id> <score> <xmin> <ymin> <xmax> <ymax>``, inclusive pixels from 1. An id may have spaces.
 
 Source: the development kit of VOC2012, section 8.2.
 """
@@ -107,7 +107,7 @@ def class_of_file(path: Path, class_names: Sequence[str]) -> str | None:
 
 def _read_class(file: Path, label: int, position_of: dict[str, int], skip_unknown: bool) -> DetectionFile:
     """Return the detections of one class."""
-    lines = read_number_lines(file, _WORDS, named=True)
+    lines = read_number_lines(file, _WORDS, named=True, spaced=any(" " in name for name in position_of))
     return select_known(
         np.array([position_of.get(name, -1) for name in lines.names], np.int64),
         np.full(len(lines.names), label),
@@ -115,7 +115,7 @@ def _read_class(file: Path, label: int, position_of: dict[str, int], skip_unknow
         lines.values[:, 1:] - np.array([1.0, 1.0, 0.0, 0.0]),
         skip_unknown=skip_unknown,
         error=lines.broken,
-        name=lambda row: lines.names[row],
+        name=lambda row: repr(lines.names[row]) if " " in lines.names[row] else lines.names[row],
     )
 
 

@@ -165,7 +165,17 @@ def comparison_lines(comparison: Comparison, first: Evaluation, second: Evaluati
     for word, classes in (("second", won), ("first", lost)):
         if classes:
             lines.append(f"  by the {word}: {', '.join(_class_words(one) for one in classes[:_SHOWN])}")
-    return lines + _photograph_lines(comparison)
+    return lines + _photograph_lines(comparison) + _silent_lines(first, second)
+
+
+def _silent_lines(first: Evaluation, second: Evaluation) -> list[str]:
+    """Return a line if a detector has nothing at all where the other has something: perhaps it did not look there."""
+    images, lines = first.result.images, []
+    one, two = (set(each.detections.image.tolist()) for each in (first, second))
+    for word, silent in (("first", len(two - one)), ("second", len(one - two))):
+        if silent:
+            lines.append(f"the {word} has no detections on {silent} of {images} photographs where the other has some")
+    return lines
 
 
 def _class_words(one: ClassDifference) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pickle
 import re
 
+import numpy as np
 import pytest
 from report_cases import BIG, EVIL, SMALL, case, small_report, with_detections
 
 from inception_rcnn.evaluation import compare
+from inception_rcnn.evaluation.bootstrap import drawn_images
 from inception_rcnn.evaluation.comparison import mistakes
+from inception_rcnn.evaluation.report.text import comparison_lines
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.boxes import overlap_ratio
 
@@ -81,3 +84,27 @@ def test_a_comparison_says_in_a_line_who_is_better_and_a_notebook_shows_the_clas
     assert EVIL not in shown
     again = pickle.loads(pickle.dumps(comparison))
     assert again.to_dict() == comparison.to_dict() and repr(again) == repr(comparison)
+
+
+def test_one_missed_object_proves_nothing_and_who_is_never_better_is_better_in_no_draw() -> None:
+    """One object on each of twelve photographs; the second does not find that of the last one."""
+    objects = [(image, 0, BIG) for image in range(12)]
+    found = [(image, 0, 0.9, BIG) for image in range(12)]
+    first, second = case(objects, found, images=12), case(objects, found[:-1], images=12)
+    comparison = compare(first, second)
+    equal = float(np.mean([draw[11] == 0 for draw in drawn_images(12, 1000, 0)]))
+    assert 0.3 < equal < 0.4  # of the draws do not have that photograph
+    assert comparison.better_in == 0 and comparison.difference < 0
+    assert comparison.interval.high == 0 and not comparison.classes[0].is_sure
+    lines = comparison_lines(comparison, first, second)
+    assert "  by the first: n1 -8.3" in lines
+    assert lines[-1] == "the second has no detections on 1 of 12 photographs where the other has some"
+    turned = compare(second, first)
+    assert turned.better_in == pytest.approx(1 - equal) and turned.interval.low == 0
+
+
+def test_a_difference_on_most_photographs_is_sure() -> None:
+    objects = [(image, 0, BIG) for image in range(12)]
+    found = [(image, 0, 0.9, BIG) for image in range(12)]
+    comparison = compare(case(objects, found[:3], images=12), case(objects, found, images=12))
+    assert comparison.interval.low > 0 and comparison.classes[0].is_sure and comparison.better_in == 1

@@ -37,7 +37,7 @@ def test_coco_comes_back(name: str, tmp_path: Path) -> None:
         ([record(), record(image_id=8)], "detection 2: the image 8 is not in the list"),
         ([record(category_id=4)], "detection 1: category_id 4 is none of the 1 categories"),
         ([record(bbox=[1, 2, 3])], "detection 1: should be an object with image_id"),
-        ([record(bbox=[1, 2, 3, float("nan")])], "detection 1: should be"),
+        ([record(bbox=[1, 2, 3, float("nan")])], r"detection 1: bbox is \[1, 2, 3, NaN\]"),
         ([record(score="high")], "detection 1: should be"),
         ([record(), 5], "detection 2: should be"),
         ([{"image_id": 7}], "detection 1: should be"),
@@ -184,7 +184,7 @@ def test_what_is_no_json_is_refused(text: str | bytes, message: str, tmp_path: P
 def test_a_number_that_is_not_finite_is_named(number: str, tmp_path: Path) -> None:
     text = json.dumps([record(), record(score=-77)]).replace("-77", number)
     (tmp_path / "found.json").write_text(text)
-    with pytest.raises(DataFormatError, match=r"detection 2: should be an object with .*(not finite|out of range)"):
+    with pytest.raises(DataFormatError, match=r"detection 2: (score is -?(NaN|Infinity)|should be .*out of range)"):
         read_coco_detections(tmp_path / "found.json", [7], [3])
     (tmp_path / "found.json").write_text(json.dumps([record(), record(bbox=[1e308, 1, 1e308, 1])]))
     with pytest.raises(DataFormatError, match=r"detection 2: bbox .* beyond what a number can say"):
@@ -194,3 +194,25 @@ def test_a_number_that_is_not_finite_is_named(number: str, tmp_path: Path) -> No
 def test_no_detections_at_all(tmp_path: Path) -> None:
     (tmp_path / "found.json").write_text("[]")
     assert len(read_coco_detections(tmp_path / "found.json", [7], [3]).detections) == 0
+
+
+@pytest.mark.parametrize("spelled", [7, 7.0, "7"])
+@pytest.mark.parametrize("image_id", [7, "7"])
+def test_an_id_is_the_same_as_number_and_as_text(spelled: float | str, image_id: int | str, tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text(json.dumps([record(image_id=spelled)]))
+    read = read_coco_detections(tmp_path / "found.json", [1, image_id], [3])
+    assert read.detections.image.tolist() == [1]
+
+
+def test_ids_that_differ_in_their_kind_alone_stay_apart_and_the_kinds_are_named(tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text(json.dumps([record(image_id=7), record(image_id="7")]))
+    assert read_coco_detections(tmp_path / "found.json", ["7", 7], [3]).detections.image.tolist() == [1, 0]
+    (tmp_path / "found.json").write_text(json.dumps([record(image_id="07")]))
+    with pytest.raises(DataFormatError, match=r"the image '07' \(a text; the ids are whole numbers, such as 7\)"):
+        read_coco_detections(tmp_path / "found.json", [7], [3])
+
+
+def test_a_category_beyond_gaps_is_refused_with_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "found.json").write_text(json.dumps([record(category_id=2)]))
+    with pytest.raises(DataFormatError, match="is none of the 2 categories, whose ids have gaps between 3 and 90"):
+        read_coco_detections(tmp_path / "found.json", [7], [3, 90])
