@@ -141,8 +141,8 @@ def corner_note(table: DetectionTable, truth: GroundTruthTable) -> list[str]:
     if as_corners.mean() < _MOST_CORNERS or leaving.mean() < _MANY_LEAVING:
         return []
     return [
-        f"{int(leaving.sum())} of {len(table)} boxes leave their photographs, and none would if bbox were corners; it is "
-        "read as x y width height"
+        f"{int(leaving.sum())} of {len(table)} boxes leave their photographs, and none would if bbox were corners; it "
+        "is read as x y width height"
     ]
 
 
