@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 import os
+import warnings
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from inception_rcnn.datasets.reading.box_rules import AnnotatedObject, BoxRules
+from inception_rcnn.datasets.reading.finding import folded
+from inception_rcnn.datasets.reading.headers import Box, Turns, read_header, upright_box
+from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
+from inception_rcnn.structures.dataset import dataset_name
 from inception_rcnn.structures.ground_truth import GroundTruthTable, ImageSize
-from inception_rcnn.structures.images import IMAGE_ENDINGS
 
+_NAMED: Final = 10  # classes in a line
 _HINT: Final = " (--skip-broken or skip_broken=True leaves it out)"
 
 
-class AnnotatedObject(NamedTuple):
-    """One object as a reader hands it to `AnnotatedDataset` and a writer takes it.
+class ReadingOptions(TypedDict, total=False):
+    """How a data set is read; what is left out is as in the comments.
 
     Args:
-        name: Its class.
-        box: x1 y1 x2 y2 in pixels, x2 and y2 exclusive.
-        ignore: Neither rewarded nor punished: VOC's difficult objects, COCO's crowds.
-        area: In square pixels, where the format has one.
+        skip_broken: Leave out what is broken and count it in `skipped`, instead of stopping at the first. False.
+        strict: Refuse boxes that leave their photographs, instead of clipping them. False.
+        origin: What the annotations call the first pixel, 0 or 1. None: as the format has it.
+        exif: Whether annotations were drawn on photographs as they are "stored" or as their EXIF data turn them,
+            "upright". None: as their width and height tell; where these cannot, upright.
     """
 
-    name: str
-    box: tuple[float, float, float, float]
-    ignore: bool = False
-    area: float = float("nan")
+    skip_broken: bool
+    strict: bool
+    origin: int | None
+    exif: str | None
 
 
 class AnnotatedDataset:
@@ -43,25 +50,52 @@ class AnnotatedDataset:
     Args:
         root: The data set's folder.
         split: Which part of it.
-        skip_broken: Leave out what is broken and count it in `skipped`.
-        has_areas: The format has an area for each object.
+        format: What its format is called.
+        box_words: What the format calls the four numbers of a box.
+        first_pixel: What it calls the first column and row.
+        has_areas: It has an area for each object.
+        options: See `ReadingOptions`.
 
     Attributes:
+        format: What the data set's format is called.
+        splits: The names of all its parts, where it has such.
+        notes: What is odd and was read all the same, one line for each kind; also a warning.
         class_names: The names that labels are positions in.
         display_names: What people call the classes.
         category_ids: By which files of detections name the classes: COCO's own ids, elsewhere 1, 2, 3 ...
         image_ids: What the data set calls its images, in order.
     """
 
-    def __init__(self, root: Path, split: str | None, *, skip_broken: bool, has_areas: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: str | None,
+        *,
+        format: str,
+        box_words: str,
+        first_pixel: int = 0,
+        has_areas: bool = False,
+        **options: Unpack[ReadingOptions],
+    ) -> None:
+        origin, self._exif = options.get("origin"), options.get("exif")
+        _check_options(origin, self._exif)
         self.root = root
         self.split = split
+        self.format = format
+        self.splits: tuple[str, ...] = ()
         self.class_names: tuple[str, ...] = ()
         self.display_names: tuple[str, ...] = ()
         self.category_ids: tuple[int, ...] = ()
         self.image_ids: tuple[int | str, ...] = ()
-        self._broken = Problems(skip=skip_broken)
+        self.notes: list[str] = []
+        self._broken = Problems(skip=options.get("skip_broken", False))
         self._has_areas = has_areas
+        counted_from = first_pixel if origin is None else origin
+        strict = options.get("strict", False)
+        self._rules = BoxRules(box_words, counted_from, given=origin is not None, strict=strict)
+        self._turns = Turns(self._exif)
+        self._repeated, self._first_again = 0, ""
+        self._guessed: list[str] = []  # files whose encoding was
         self._ids: list[int | str] = []
         self._paths: list[str] = []
         self._truth_paths: list[str | None] = []
@@ -72,6 +106,27 @@ class AnnotatedDataset:
         self._ignore = array("b")
         self._areas = array("d")
         self._names: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        """Return what was understood, in a line."""
+        return f"<{type(self).__name__} {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """What was understood, in a line: format, part, photographs, objects, classes, the other parts."""
+        counts = np.bincount(np.array(self._labels, np.int64), minlength=len(self.class_names))
+        named = ", ".join(self.display_names[:_NAMED]) + (", ..." if len(self.display_names) > _NAMED else "")
+        count = len(self.class_names)
+        text = f"{dataset_name(self)} ({self.format}): {number_of(len(self), 'photograph')}, "
+        text += f"{number_of(len(self._labels), 'object')} of {number_of(count, 'class')}" + (
+            f" ({named})" if named else ""
+        )
+        bare = [name for name, found in zip(self.display_names, counts, strict=True) if not found]
+        if bare and len(bare) < count:
+            text += f"; no objects: {', '.join(bare)}" if len(bare) <= _NAMED else f"; {len(bare)} without objects"
+        empty = int((np.diff(np.array(self._ends)) == 0).sum())
+        text += f"; {number_of(empty, 'photograph')} without objects" if empty and len(self._labels) else ""
+        return text + (f"; parts: {', '.join(self.splits)}" if len(self.splits) > 1 else "")
 
     @property
     def problems(self) -> list[str]:
@@ -183,18 +238,41 @@ class AnnotatedDataset:
         truth: Path | None = None,
         size: ImageSize = (None, None),
     ) -> None:
-        """Append an image; without `truth` it has no annotation."""
+        """Append an image; without `truth` it has no annotation. What is wrong with its boxes goes to the problems."""
+        width, height = (side or None for side in size)
+        header = read_header(path) if objects or (truth is not None and None in (width, height)) else None
+        told = None not in (width, height)
+        if header is not None and not told:
+            frame = (header.width, header.height) if self._exif == "stored" else header.upright
+            width, height = width or frame[0], height or frame[1]
+        first = len(self._labels)
+        seen: set[tuple[str, Box]] = set()
+        for one in objects:
+            with self._broken.skipping():
+                box = self._rules.check(one, (width, height), truth or path)
+                if (one.name, box) in seen:
+                    self._repeated += 1
+                    self._first_again = self._first_again or ", ".join(filter(None, (str(truth or path), one.place)))
+                seen.add((one.name, box))
+                self._boxes.extend(box)
+                self._labels.append(self._names.setdefault(one.name, len(self._names)))
+                self._ignore.append(one.ignore)
+                if self._has_areas:
+                    self._areas.append(one.area)
+        rows = range(first, len(self._labels))
+        if header is not None and header.orientation > 1:
+            width, height = self._turns.of(header, (width, height), rows, os.fspath(path), told=told)
         self._ids.append(image_id)
         self._paths.append(os.fspath(path))
         self._truth_paths.append(None if truth is None else os.fspath(truth))
-        self._sizes.extend(side or 0 for side in size)
-        for one in objects:
-            self._boxes.extend(one.box)
-            self._labels.append(self._names.setdefault(one.name, len(self._names)))
-            self._ignore.append(one.ignore)
-            if self._has_areas:
-                self._areas.append(one.area)
+        self._sizes.extend((width or 0, height or 0))
         self._ends.append(len(self._labels))
+
+    def _note(self, text: str) -> None:
+        """Say something odd that was read all the same; once for each text."""
+        if text not in self.notes:
+            self.notes.append(text)
+            warnings.warn(f"{dataset_name(self)}: {text}", stacklevel=5)
 
     def _complete(
         self,
@@ -202,7 +280,10 @@ class AnnotatedDataset:
         display_names: Sequence[str] | None = None,
         category_ids: Sequence[int] | None = None,
     ) -> None:
-        """Turn names into labels, after the last image; every name found must be among the class names."""
+        """Turn names into labels, after the last image; every name found must be among the class names.
+
+        What was odd is said, and boxes drawn on stored photographs are turned with these.
+        """
         self.class_names = tuple(class_names)
         self.display_names = tuple(display_names or class_names)
         self.category_ids = tuple(category_ids or range(1, len(class_names) + 1))
@@ -210,6 +291,18 @@ class AnnotatedDataset:
         place = {name: label for label, name in enumerate(class_names)}
         labels = [place[name] for name in self._names]
         self._labels = array("q", (labels[label] for label in self._labels))
+        for rows, header in self._turns.turned():
+            for row in rows:
+                x1, y1, x2, y2 = self._boxes[4 * row : 4 * row + 4]
+                self._boxes[4 * row : 4 * row + 4] = array("d", upright_box((x1, y1, x2, y2), header))
+        for text in [*self._rules.notes(self.root), *self._turns.notes(), *alike(self.class_names)]:
+            self._note(text)
+        if self._guessed:
+            count = number_of(len(self._guessed), "file")
+            self._note(f"{count} not in UTF-8, read as GB18030, which suits Chinese; the first: {self._guessed[0]}")
+        if self._repeated:
+            again = number_of(self._repeated, "time")
+            self._note(f"an object repeats another of the same class and box {again}, the first: {self._first_again}")
 
     def _size(self, i: int) -> ImageSize:
         i = range(len(self))[i]
@@ -275,30 +368,25 @@ def is_inside(name: str) -> bool:
     return bool(name) and not Path(name).is_absolute() and ".." not in Path(name).parts
 
 
-class FolderListing:
-    """Which files there are; each folder is read once, however many files are asked for."""
+def alike(names: Sequence[str]) -> list[str]:
+    """Return a line for class names that differ only in case, spaces, or "_" for a space.
 
-    def __init__(self) -> None:
-        self._folders: dict[str, dict[str, list[str]]] = {}
+    >>> alike(["Cat", "cat ", "dog"])
+    ["classes that differ only in case or spaces: 'Cat', 'cat '; they are different classes: make them one in the data"]
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(" ".join(folded(name).replace("_", " ").split()), []).append(name)
+    found = "; ".join(", ".join(map(repr, group)) for group in groups.values() if len(group) > 1)
+    if not found:
+        return []
+    return [
+        f"classes that differ only in case or spaces: {found}; they are different classes: make them one in the data"
+    ]
 
-    def images(self, path: str | os.PathLike[str]) -> list[str]:
-        """Return the image files that `path`, a name without its ending, may mean, in alphabetical order."""
-        folder, stem = os.path.split(path)
-        endings = self._read(folder).get(stem, [])
-        return [os.path.join(folder, stem + ending) for ending in endings if ending.lower() in IMAGE_ENDINGS]
 
-    def holds(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether there is something of that name."""
-        folder, name = os.path.split(path)
-        stem, ending = os.path.splitext(name)
-        return ending in self._read(folder).get(stem, [])
-
-    def _read(self, folder: str) -> dict[str, list[str]]:
-        """Return the endings of each stem in a folder, none if it does not exist."""
-        if folder not in self._folders:
-            stems: dict[str, list[str]] = {}
-            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
-                stem, ending = os.path.splitext(name)
-                stems.setdefault(stem, []).append(ending)
-            self._folders[folder] = stems
-        return self._folders[folder]
+def _check_options(origin: int | None, exif: str | None) -> None:
+    if origin not in (None, 0, 1):
+        raise InputError(f"origin should be 0 or 1, what the annotations call the first pixel, got {origin!r}")
+    if exif not in (None, "stored", "upright"):
+        raise InputError(f"exif should be 'stored' or 'upright', how photographs were seen, got {exif!r}")

@@ -10,11 +10,14 @@ import csv
 import os
 from functools import cache
 from pathlib import Path
+from typing import Unpack
 
-from inception_rcnn.datasets.base import AnnotatedDataset, FolderListing, existing_folder
+from inception_rcnn.datasets.base import AnnotatedDataset, ReadingOptions, existing_folder
 from inception_rcnn.datasets.image_lists import official_indices, read_image_list
-from inception_rcnn.datasets.voc_xml import Annotation
-from inception_rcnn.datasets.writing import annotation_of, check_class_names, new_file, put, text_ids
+from inception_rcnn.datasets.reading.finding import Finder, did_you_mean
+from inception_rcnn.datasets.reading.texts import number_of
+from inception_rcnn.datasets.voc_xml import SIDES, Annotation
+from inception_rcnn.datasets.writing import check_class_names, new_file, put, text_ids, xml_of
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -40,7 +43,7 @@ class IlsvrcDetDataset(AnnotatedDataset):
     Args:
         root: The folder.
         split: Name of the list: ``val``, ``train_1`` ... ``train_200``, ``train_pos_1``, ``val2``.
-        skip_broken: Leave out what is broken (see Raises) and count it in `skipped`, instead of stopping at the first.
+        options: See `ReadingOptions`.
 
     Attributes:
         class_names: WordNet ids in the official order: label 0 is class 1. Those of ``DIR/classes.tsv`` if there is
@@ -52,38 +55,46 @@ class IlsvrcDetDataset(AnnotatedDataset):
     Raises:
         InputError: There is no such folder or list.
         DataFormatError: An annotation is no such XML; an image is missing; an object has no class, an unknown one,
-            no area, or leaves the image. The text names the file and the object.
+            no area, or is not in the image. The text names the file and the object.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: str, *, skip_broken: bool = False) -> None:
+    def __init__(self, root: str | os.PathLike[str], split: str, **options: Unpack[ReadingOptions]) -> None:
         folder = existing_folder(root, "Data, Annotations and ImageSets, or the ILSVRC201x_DET folders")
-        super().__init__(folder, split, skip_broken=skip_broken)
+        super().__init__(folder, split, format="ilsvrc", box_words=" ".join(SIDES), **options)
+        self.splits = ilsvrc_parts(folder)
         listed = _find_list(folder, split)
         table = folder / "classes.tsv"
         classes = _read_classes(table) if table.is_file() else det_classes()
         known = tuple(wnid for wnid, _ in classes)
         images, truths = _folders(folder, split, _IMAGES), _folders(folder, split, _TRUTHS)
-        files = FolderListing()
+        files = Finder()
         entries = read_image_list(
             listed, self._broken, lambda name: _find_image(name, images, files) is not None, numbered=True
         )
-        numbers = []
+        numbers, bare = [], []
         for image_id, number in entries.items():
             with self._broken.skipping():
                 path = _find_image(image_id, images, files)
                 if path is None:
                     raise _missing_image(image_id, images, listed)
-                self._add_annotated(image_id, path, _find_truth(image_id, truths, files), known)
+                truth = _find_truth(image_id, truths, files)
+                self._add_annotated(image_id, path, truth, known)
                 numbers.append(number)
+                bare += [image_id] if truth is None else []
         self._complete(known, display_names=[name for _, name in classes])
         self.indices = official_indices(numbers)
+        if bare and self.has_truth and split.startswith("val"):  # in train, photographs without the class have none
+            count = f"{len(bare)} of {number_of(len(self), 'photograph')}"
+            self._note(f"{count} without annotation, the first: {bare[0]}; they count as without objects")
 
     def _add_annotated(self, image_id: str, path: str, truth: str | None, known: tuple[str, ...]) -> None:
         if truth is None:
             self._add(image_id, path)
             return
         annotation = Annotation(Path(truth))
-        objects = [one._replace(ignore=False) for one in annotation.objects(0, self._broken, known)]
+        objects = [
+            one._replace(ignore=False) for one in annotation.objects(self._rules.first_pixel, self._broken, known)
+        ]
         self._add(image_id, path, objects, annotation.path, annotation.size)
 
     def _table_ids(self) -> tuple[int | str, ...]:
@@ -114,7 +125,7 @@ def write_ilsvrc(dataset: DetectionDataset, root: str | os.PathLike[str], split:
     _write_classes(dataset, folder)
     for i, image_id in enumerate(ids):
         file = dataset.path(i)
-        text = annotation_of(dataset, i, Path(image_id).name, first_pixel=0, depth=False)
+        text = xml_of(dataset, i, Path(image_id).name, first_pixel=0, depth=False)
         put(folder / "Data" / "DET" / split / f"{image_id}{file.suffix}", file.read_bytes())
         put(folder / "Annotations" / "DET" / split / f"{image_id}.xml", text.encode())
     put(listed, "".join(f"{image_id} {number}\n" for number, image_id in enumerate(ids, 1)).encode())
@@ -146,7 +157,17 @@ def _find_list(root: Path, split: str) -> Path:
             if path.is_file():
                 return path
     looked = ", ".join(f"{pattern}/{split}.txt" for pattern in _LISTS)
-    raise InputError(f"no list for split {split!r} in {root}; looked for {looked}")
+    near = did_you_mean(split, ilsvrc_parts(root))
+    raise InputError(f"no list for split {split!r} in {root}; looked for {looked}{near}")
+
+
+def ilsvrc_parts(root: Path) -> tuple[str, ...]:
+    """Return the names of all lists, without train_1 ... train_200."""
+    for pattern in _LISTS:
+        found = sorted(path.stem for folder in root.glob(pattern) for path in folder.glob("*.txt"))
+        if found:
+            return tuple(dict.fromkeys(name for name in found if not name.rpartition("_")[2].isdecimal()))
+    return ()
 
 
 def _read_classes(path: Path) -> tuple[tuple[str, str], ...]:
@@ -180,7 +201,7 @@ def _training_folders(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.is_dir())
 
 
-def _find_image(image_id: str, folders: list[str], files: FolderListing) -> str | None:
+def _find_image(image_id: str, folders: list[str], files: Finder) -> str | None:
     """Return where the image of an id is, None if it is nowhere."""
     for folder in folders:
         for name in _names(image_id):
@@ -196,12 +217,13 @@ def _missing_image(image_id: str, folders: list[str], listed: Path) -> DataForma
     )
 
 
-def _find_truth(image_id: str, folders: list[str], files: FolderListing) -> str | None:
+def _find_truth(image_id: str, folders: list[str], files: Finder) -> str | None:
     for folder in folders:
         for name in _names(image_id):
             if files.holds(path := os.path.join(folder, f"{name}.xml")):
                 return path
-    return None
+    found = files.below(folders, (f"{image_id.rpartition('/')[2]}.xml",))
+    return found[0] if len(found) == 1 else None
 
 
 def _names(image_id: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from inception_rcnn.datasets.base import Problems, is_inside
+from inception_rcnn.datasets.reading.finding import path_parts
+from inception_rcnn.datasets.reading.texts import decode_text
 from inception_rcnn.structures import DataFormatError
 from inception_rcnn.structures.files import read_bytes
 
@@ -14,24 +16,32 @@ _LONGEST_ID = 1000  # characters; no system has files of longer names
 
 
 def read_image_list(
-    path: Path, problems: Problems, holds: Callable[[str], bool], *, numbered: bool = False
+    path: Path,
+    problems: Problems,
+    holds: Callable[[str], bool],
+    *,
+    numbered: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, int | None]:
     """Return the ids in the order of the file, each with the number behind it, None where there is none.
 
     An id may itself end in a number ("IMG 0001"). Such a line is one id if there is an image of that name, otherwise an
     id and a number; in a format that puts a number behind every id, it is the other way round.
 
+    A path of another computer is cut to what lies in the data set's folder, where there is such an image.
+
     Args:
-        path: The list, UTF-8, plain or packed by gzip.
+        path: The list, plain or packed by gzip.
         problems: Takes ids that are there twice or lead out of the data set's folder.
         holds: Whether there is an image of a name.
         numbered: The format puts a number behind every id.
+        say: Is told the file if its encoding was guessed.
 
     Raises:
         DataFormatError: The file is no text, a line is too long for an id, or see `problems`; the text names the line.
     """
     entries: dict[str, int | None] = {}
-    for number, line in _lines(path):
+    for number, line in _lines(path, say):
         image_id, value = split_line(line)
         whole = line.strip()
         if len(whole) > _LONGEST_ID:
@@ -42,6 +52,9 @@ def read_image_list(
             )
         if value is not None and is_inside(whole) and holds(whole) and not (numbered and holds(image_id)):
             image_id, value = whole, None
+        tail = "/".join(path_parts(image_id))
+        if tail != image_id and tail and not (is_inside(image_id) and holds(image_id)) and holds(tail):
+            image_id = tail
         with problems.skipping():
             if not is_inside(image_id):
                 raise DataFormatError(
@@ -75,14 +88,18 @@ def official_indices(numbers: Sequence[int | None]) -> tuple[int, ...] | None:
     return found if len(set(found)) == len(numbers) else None
 
 
-def read_class_list(path: Path) -> tuple[str, ...]:
+def read_class_list(path: Path, say: Callable[[str], None] | None = None) -> tuple[str, ...]:
     """Return the class names in a file with one a line.
+
+    Args:
+        path: The file.
+        say: Is told the file if its encoding was guessed.
 
     Raises:
         DataFormatError: The file is no text, holds no name, or one twice.
     """
     names: list[str] = []
-    for number, line in _lines(path):
+    for number, line in _lines(path, say):
         if line.strip() in names:
             raise DataFormatError(f"the class {line.strip()!r} is there twice", path=path, place=f"line {number}")
         names.append(line.strip())
@@ -91,10 +108,7 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, say: Callable[[str], None] | None) -> Iterator[tuple[int, str]]:
     """Return the lines that are not empty, with their numbers from 1."""
-    try:
-        text = read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataFormatError(f"should be a text, one entry a line: {error}", path=path) from error
+    text = decode_text(read_bytes(path), path, say)
     return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip())

@@ -7,22 +7,30 @@ ILSVRC's files have xmin, xmax, ymin, ymax, VOC's xmin, ymin, xmax, ymax.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree  # for writing; what others wrote is read by defusedxml
 
 import defusedxml.ElementTree  # type: ignore[import-untyped]
-import numpy as np
 from defusedxml import DefusedXmlException
 
-from inception_rcnn.datasets.base import AnnotatedObject, Problems
+from inception_rcnn.datasets.base import Problems
+from inception_rcnn.datasets.reading.box_rules import AnnotatedObject
+from inception_rcnn.datasets.reading.texts import decode_text
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.ground_truth import ImageSize
 
 _LARGEST = 1e9  # an image with more pixels a side does not exist
-_SLACK = 1  # pixels: tools that counted from 0 where the format counts from 1, or the other way round, are common
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+_DIFFICULT = {"0": False, "1": True, "false": False, "true": True, "unspecified": False, "": False}
+_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_ENCODING = re.compile(rb"^\s*<\?xml[^>]*encoding\s*=\s*[\"']([A-Za-z0-9._-]+)[\"']")
+_OTHERS = {  # the root elements of other tools' XML, which is not read
+    "annotations": "CVAT's own XML; export the task as 'PASCAL VOC 1.1' or 'COCO 1.0'",
+    "dataset": "dlib's or another tool's own XML; export as PASCAL VOC or COCO",
+}
 
 
 class Annotation:
@@ -31,9 +39,12 @@ class Annotation:
     Args:
         path: The file.
 
+        say: Is told the file if its encoding was guessed.
+
     Attributes:
         path: The file.
         filename: What the file calls its image; empty if it does not say.
+        folder: In which folder it says the image is; empty if it does not say.
         size: Width and height of the image in pixels; None if the file does not say, or says 0 as some tools do.
 
     Raises:
@@ -41,10 +52,11 @@ class Annotation:
             entities, with which a small file can fill the memory.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, say: Callable[[str], None] | None = None) -> None:
         self.path = path
-        self._root = _parse(path)
+        self._root = _parse(path, say)
         self.filename = _text(self._root, "filename")
+        self.folder = _text(self._root, "folder")
         self.size: ImageSize = (self._side("width"), self._side("height"))
 
     def class_names(self) -> set[str]:
@@ -52,55 +64,69 @@ class Annotation:
         return {name for element in self._root.findall("object") if (name := _text(element, "name"))}
 
     def objects(
-        self, first_pixel: int, problems: Problems, known: Sequence[str] | None = None
+        self, first_pixel: int, problems: Problems, known: Sequence[str] | None = None, named_by: str = "the list"
     ) -> list[AnnotatedObject]:
         """Return the objects in the order of the file, their corners inclusive there and exclusive here.
 
         Args:
             first_pixel: What the format calls the first column and row: 1 in VOC, 0 in ILSVRC.
-            problems: Takes objects that are broken: no name, no box, no area, more than one pixel outside the image, or
-                a class that is not known. A box that is one pixel outside stays as it is.
+            problems: Takes objects that are broken: no name, no box, or a class that is not known.
             known: The classes; None if all names will do.
+            named_by: The file that has the classes, for the error.
         """
         objects = []
         for number, element in enumerate(self._root.findall("object"), 1):
+            if _text(element, "deleted") == "1":  # LabelMe keeps what was erased
+                continue
             with problems.skipping():
-                objects.append(self._object(element, number, first_pixel, known))
+                objects.append(self._object(element, number, first_pixel, known, named_by))
         return objects
 
-    def _object(self, element: Any, number: int, first_pixel: int, known: Sequence[str] | None) -> AnnotatedObject:
+    def _object(
+        self, element: Any, number: int, first_pixel: int, known: Sequence[str] | None, named_by: str
+    ) -> AnnotatedObject:
         name = _text(element, "name")
         place = f"object {number} ({name})" if name else f"object {number}"
         if not name:
             raise self._broken("has no name", place)
         if known is not None and name not in known:
-            raise self._broken(f"its class is none of the {len(known)} classes", place)
-        difficult = _text(element, "difficult") or "0"
-        if difficult not in ("0", "1"):
-            raise self._broken(f"difficult should be 0 or 1, got {difficult!r:.60}", place)
-        return AnnotatedObject(name, self._box(element.find("bndbox"), place, first_pixel), difficult == "1")
+            raise self._broken(
+                f"its class is none of the {len(known)} classes in {named_by}; add it there, or remove that file", place
+            )
+        difficult = _DIFFICULT.get(_text(element, "difficult").lower())
+        if difficult is None:
+            raise self._broken(f"difficult should be 0 or 1, got {_text(element, 'difficult')!r:.60}", place)
+        sides = self._sides(element, place)
+        xmin, ymin, xmax, ymax = (side - first_pixel for side in sides)
+        return AnnotatedObject(name, (xmin, ymin, xmax + 1, ymax + 1), difficult, place=place, numbers=sides)
 
-    def _box(self, element: Any, place: str, first_pixel: int) -> tuple[float, float, float, float]:
-        if element is None:
-            raise self._broken("has no bndbox", place)
-        texts = [_text(element, side) for side in _SIDES]
+    def _sides(self, element: Any, place: str) -> tuple[float, ...]:
+        """Return xmin ymin xmax ymax of an object, or of its polygon's corners."""
+        box = element.find("bndbox")
+        if box is None and (polygon := element.find("polygon")) is not None:
+            return self._around(polygon, place)
+        if box is None:
+            turned = element.find("robndbox") is not None
+            raise self._broken("has no bndbox" + (", but a turned box, which is not read" if turned else ""), place)
+        texts = [_text(box, side) for side in SIDES]
         sides = [_number(text) for text in texts]
-        for name, text, side in zip(_SIDES, texts, sides, strict=True):
+        for name, text, side in zip(SIDES, texts, sides, strict=True):
             if side is None:
                 raise self._broken(f"{name} should be a number, got {text!r:.60}", place)
-        xmin, ymin, xmax, ymax = (side - first_pixel for side in sides if side is not None)
-        box = (xmin, ymin, xmax + 1, ymax + 1)
-        said = " ".join(f"{name} {text}" for name, text in zip(_SIDES, texts, strict=True))
-        x1, y1, x2, y2 = (np.float32(value) for value in box)  # as boxes are in this project
-        if not (x2 > x1 and y2 > y1):
-            raise self._broken(f"its box has no area: {said}", place)
-        width, height = (_LARGEST if side is None else side for side in self.size)
-        if x1 < -_SLACK or y1 < -_SLACK or x2 > width + _SLACK or y2 > height + _SLACK:
-            size = " x ".join(str(side or "?") for side in self.size)
-            raise self._broken(
-                f"its box leaves the photograph ({size}, pixels counted from {first_pixel}): {said}", place
-            )
-        return box
+        return tuple(side for side in sides if side is not None)
+
+    def _around(self, polygon: Any, place: str) -> tuple[float, ...]:
+        """Return xmin ymin xmax ymax of the corners of a polygon: <pt><x/><y/></pt> ..., or <x1/><y1/><x2/><y2/> ..."""
+        columns = []
+        for axis in "xy":
+            own = [child.text for child in polygon if re.fullmatch(rf"{axis}\d+", str(child.tag))]
+            values = [
+                _number((text or "").strip()) for text in own or [_text(pt, axis) for pt in polygon.findall("pt")]
+            ]
+            columns.append([value for value in values if value is not None])
+            if not values or None in values:
+                raise self._broken(f"the corners of its polygon should be numbers, two or more in {axis}", place)
+        return (min(columns[0]), min(columns[1]), max(columns[0]), max(columns[1]))
 
     def _side(self, name: str) -> int | None:
         size = self._root.find("size")
@@ -143,16 +169,23 @@ def annotation_text(
             _add(element, "difficult", str(int(one.ignore)))
         corners = (*(side + first_pixel for side in one.box[:2]), *(side + first_pixel - 1 for side in one.box[2:]))
         box = ElementTree.SubElement(element, "bndbox")
-        for name, side in zip(_SIDES, corners, strict=True):
+        for name, side in zip(SIDES, corners, strict=True):
             _add(box, name, str(int(side)) if side == int(side) else repr(float(side)))
     ElementTree.indent(root, "\t")
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _parse(path: Path) -> Any:
-    """Return the root element of an annotation."""
+def _parse(path: Path, say: Callable[[str], None] | None) -> Any:
+    """Return the root element of an annotation, its names without namespaces."""
     try:
-        root = defusedxml.ElementTree.parse(path).getroot()
+        data = path.read_bytes()
+        try:
+            root = defusedxml.ElementTree.fromstring(data)
+        except (ElementTree.ParseError, ValueError, LookupError):
+            text = _decoded(data, path, say)
+            if text is None:
+                raise
+            root = defusedxml.ElementTree.fromstring(text)
     except FileNotFoundError as error:
         raise DataFormatError("the annotation is missing", path=path) from error
     except OSError as error:
@@ -168,9 +201,32 @@ def _parse(path: Path) -> Any:
         raise DataFormatError("declares entities, which no annotation needs; not read", path=path) from error
     except (ValueError, LookupError) as error:  # an encoding that is unknown, or not what the file says
         raise DataFormatError(f"is not valid XML: {error}", path=path) from error
+    for element in root.iter():
+        if isinstance(element.tag, str):
+            element.tag = element.tag.rpartition("}")[2]
     if root.tag != "annotation":
-        raise DataFormatError(f"should be an <annotation> as in PASCAL VOC, got <{root.tag}>", path=path)
+        which = f": {_OTHERS[root.tag]}" if root.tag in _OTHERS else ""
+        raise DataFormatError(f"should be an <annotation> as in PASCAL VOC, got <{root.tag}>{which}", path=path)
     return root
+
+
+def _decoded(data: bytes, path: Path, say: Callable[[str], None] | None) -> str | None:
+    """Return the text of XML in an encoding that the parser does not have or expect; None if that is not so."""
+    declared = _ENCODING.match(data)
+    try:
+        if declared is not None and declared[1].lower() not in (b"utf-8", b"utf8"):
+            text = data.decode(declared[1].decode())
+        else:
+            data.decode("utf-8")  # the encoding is right, and the XML is not
+            return None
+    except LookupError:
+        return None
+    except UnicodeDecodeError:
+        try:
+            text = decode_text(data, path, say)
+        except DataFormatError:
+            return None
+    return _DECLARATION.sub("", text)
 
 
 def _text(element: Any, name: str) -> str:

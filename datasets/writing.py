@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from inception_rcnn.datasets.base import AnnotatedObject, is_inside
+from inception_rcnn.datasets.base import is_inside
+from inception_rcnn.datasets.reading.box_rules import AnnotatedObject
 from inception_rcnn.datasets.voc_xml import annotation_text
 from inception_rcnn.structures import GroundTruth, InputError, write_whole
 from inception_rcnn.structures.dataset import DetectionDataset
 
 
-def annotation_of(dataset: DetectionDataset, i: int, filename: str, *, first_pixel: int, depth: bool = True) -> str:
+def xml_of(dataset: DetectionDataset, i: int, filename: str, *, first_pixel: int, depth: bool = True) -> str:
     """Return the XML of an image and its objects; see `annotation_text`."""
     truth = dataset.ground_truth(i)
     objects = [

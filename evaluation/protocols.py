@@ -88,7 +88,7 @@ PROTOCOLS: Final = {
         title="COCO, at IoU 0.5", evaluate=evaluate_coco, recalls=HUNDRED_AND_ONE_RECALLS, sizes=COCO_SIZES
     ),
 }
-PROTOCOL_OF_FORMAT: Final = {"ilsvrc": "ilsvrc", "voc": "voc2010", "coco": "coco", "folder": "voc2010"}
+PROTOCOL_OF_FORMAT: Final = {"ilsvrc": "ilsvrc", "voc": "voc2010", "coco": "coco", "yolo": "coco", "folder": "voc2010"}
 """The protocol that is meant if only the format of the data set is given."""
 
 

@@ -57,6 +57,10 @@ _AVIF_STARTS = (b"ftypavif", b"ftypavis")  # behind four bytes of length
 _ARRAY_CAST = "array.astype(np.uint8)"
 _TENSOR_CAST = "tensor.to(torch.uint8)"
 _BLOCK = 1 << 20  # bytes read from an open file at a time
+_JPEG_END = b"\xff\xd9"
+_FILLINGS = (b"", b"\xaa" * 64, b"\x55" * 64, b"\x0f\xf0\x33" * 30)  # which no decoder takes for the same pixels
+_TWELVE_BITS = 4095
+_DARK = 16  # of 255; where the largest fraction is between 1 and this, it is neither 0..1 nor 0..255
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # EXIF orientation -> what brings the picture upright; 1 already is
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,8 +79,8 @@ def load_image(
     """Return the picture as uint8 RGB (H, W, 3), upright and C-contiguous.
 
     EXIF orientation is applied, grey is repeated three times, transparency is laid over white, CMYK and palettes are
-    converted, 16 bits a channel are divided by 257. Of an animation the first frame is taken. Colour profiles are
-    ignored, as ImageNet's networks were trained without them.
+    converted, 16 bits a channel are divided by 257; 12 in the 16 of a grey file are stretched. Of an animation the
+    first frame is taken. Colour profiles are ignored, as ImageNet's networks were trained without them.
 
     Args:
         source: A path, the bytes of a file, or a file opened for reading bytes, which is read to its end and stays
@@ -138,6 +142,11 @@ def image_files(folder: str | os.PathLike[str]) -> list[Path]:
     """
     visible = (path for path in Path(folder).iterdir() if not path.name.startswith("."))
     return sorted(path for path in visible if path.suffix.lower() in IMAGE_ENDINGS and path.is_file())
+
+
+def readable_formats() -> tuple[str, ...]:
+    """Return which of Pillow's readers `load_image` lets see a file, by their names there."""
+    return _FORMATS if features.check("avif") else tuple(one for one in _FORMATS if one != "AVIF")
 
 
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
@@ -237,7 +246,7 @@ def _from_open_file(file: BinaryFile, max_pixels: int, max_bytes: int) -> NDArra
 
 
 def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
-    formats = _FORMATS if features.check("avif") else tuple(one for one in _FORMATS if one != "AVIF")
+    formats = readable_formats()
     if "AVIF" not in formats and file.read(12)[4:] in _AVIF_STARTS:
         raise ImageError(f"{name} is an AVIF, which this Pillow was built without; pip install 'pillow>=11.3'")
     try:
@@ -252,7 +261,36 @@ def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
     except Exception as error:  # Pillow's readers raise a dozen types on damaged headers: struct.error, SyntaxError ...
         raise ImageError(f"{name} is damaged: {_reason(error)}; replace the file") from error
     with image:
-        return _from_pillow(image, name, max_pixels)
+        try:
+            return _from_pillow(image, name, max_pixels)
+        except ImageError:
+            whole = _with_its_end(file) if image.format == "JPEG" else None
+            if whole is None:
+                raise
+            with Image.open(whole, formats=formats) as mended:
+                return _from_pillow(mended, name, max_pixels)
+
+
+def _with_its_end(file: BinaryIO) -> BinaryIO | None:
+    """Return a JPEG that lacks nothing but its end, with that; None if pixels are missing or it is damaged otherwise.
+
+    Where all pixels are there, what stands behind them does not matter; where some are missing, it is taken for them.
+    """
+    file.seek(0)
+    data = file.read()
+    frame = data.find(b"\xff\xc0")  # one pass over the pixels; in a progressive file, passes may be missing
+    channels = data[frame + 9 : frame + 10]
+    scan = b"\xff\xda" + bytes((0, 6 + 2 * channels[0])) + channels if frame >= 0 and channels else b""
+    if not scan or scan not in data or data.endswith(_JPEG_END):
+        return None
+    seen = []
+    for filling in _FILLINGS:
+        try:
+            with Image.open(io.BytesIO(data + filling + _JPEG_END), formats=("JPEG",)) as image:
+                seen.append(image.tobytes())
+        except Exception:  # as in reading any other
+            return None
+    return io.BytesIO(data + _JPEG_END) if len(set(seen)) == 1 else None
 
 
 def _from_pillow(image: Image.Image, name: str, max_pixels: int) -> NDArray[np.uint8]:
@@ -291,7 +329,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Return the pixels as uint8 (H, W, 3), whatever the mode."""
     if image.mode.startswith("I;16"):
-        return _from_array(np.asarray(image).astype(np.uint16), name)
+        return _from_sixteen_bits(np.asarray(image).astype(np.uint16), name)
     if image.mode in ("I", "F"):
         return _from_numbers(np.asarray(image), name)
     if image.mode == "RGB" and "transparency" not in image.info:
@@ -302,14 +340,26 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 
 def _from_numbers(pixels: NDArray[np.int32] | NDArray[np.float32], name: str) -> NDArray[np.uint8]:
-    """Return uint8 (H, W, 3) for one channel of 32 bits: whole numbers as 16 bits, fractions as 0..1."""
+    """Return uint8 (H, W, 3) for one channel of 32 bits: whole numbers as 16 bits, fractions as 0..1 or 0..255."""
     if pixels.dtype.kind == "f":
-        return _from_array(pixels, name)
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and (high <= 1 or _DARK < high <= 255)):  # NaN fails here too
+            raise ImageError(
+                f"{name} has fractions {low:g}..{high:g}, expected 0..1 or 0..255; save it with 8 bits a channel"
+            )
+        return _from_array(pixels if high <= 1 else np.rint(pixels).astype(np.uint8), name)
     if pixels.min() < 0 or pixels.max() > 65535:
         raise ImageError(
             f"{name} has 32-bit values {pixels.min()}..{pixels.max()}, expected 0..65535; scale it to 16 bits first"
         )
-    return _from_array(pixels.astype(np.uint16), name)
+    return _from_sixteen_bits(pixels.astype(np.uint16), name)
+
+
+def _from_sixteen_bits(pixels: NDArray[np.uint16], name: str) -> NDArray[np.uint8]:
+    """Return uint8 (H, W, 3) for one channel of a file; 12 bits of a camera, written into 16, are stretched."""
+    if 255 < pixels.max() <= _TWELVE_BITS:
+        pixels = (pixels.astype(np.uint32) * 65535 // _TWELVE_BITS).astype(np.uint16)
+    return _from_array(pixels, name)
 
 
 def _is_tensor(source: object) -> TypeGuard[TorchTensor]:

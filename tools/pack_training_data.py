@@ -32,9 +32,8 @@ from inception_rcnn.tools.cli import run_command
 from inception_rcnn.tools.training_sets import TrainingSet, open_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from inception_rcnn.structures.dataset import DetectionDataset
+    pass
 
 _LIST = "parts.json"
 _BLOCK = 512  # of a tar file: a header, and what a file is filled up to
@@ -43,11 +42,12 @@ _BLOCK = 512  # of a tar file: a header, and what a file is filled up to
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the parts, or with --unpack for the data sets.")],
     data: Annotated[
-        list[str] | None, typer.Option(help="Data set, [FORMAT:]DIR (coco, voc, ilsvrc, folder); may be repeated.")
+        list[str] | None,
+        typer.Option(help="Data set, [FORMAT:]PATH (coco, voc, ilsvrc, yolo, folder); may be repeated."),
     ] = None,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="Part of it: once for all, or once for each. Default: train; a plain folder may have none."),
+        typer.Option(help="Part of it: once for all, or once for each. Default: train, or the only one."),
     ] = None,
     unpack: Annotated[Path | None, typer.Option(help="Folder of parts to lay out again in OUTPUT.")] = None,
     part_size: Annotated[float, typer.Option(help="Megabytes of a part, at least 1.", min=1)] = 32,
@@ -62,7 +62,7 @@ def main(
         missing = unpack_parts(unpack, output)
         typer.echo(f"laid out in {output}" + (f"; still missing: {', '.join(missing)}" if missing else ""))
         return
-    sets = open_sets(data or [], None, "coco", split or [], skip_broken=skip_broken)
+    sets = open_sets(data or [], None, None, split or [], skip_broken=skip_broken)
     sizes = pack(sets, output, int(part_size * 1e6))
     total = sum(sizes.values()) / 1e6
     typer.echo(f"wrote {len(sizes)} parts, {total:.1f} MB, {sum(len(one.dataset) for one in sets)} images, to {output}")
@@ -80,6 +80,7 @@ def pack(sets: Sequence[TrainingSet], output: Path, part_size: int) -> dict[str,
     Raises:
         InputError: `output` has parts already, or a data set cannot be written (see `write_voc`).
     """
+    from inception_rcnn.datasets import write_dataset
     from inception_rcnn.structures import InputError, write_json
     from inception_rcnn.structures.files import sha256_of, write_whole
 
@@ -90,7 +91,7 @@ def pack(sets: Sequence[TrainingSet], output: Path, part_size: int) -> dict[str,
     with tempfile.TemporaryDirectory(dir=output) as laid_out:
         for one in sets:
             folder = one.root.name or one.root.resolve().name
-            _writer(one.format)(one.dataset, Path(laid_out) / folder, one.part or "all")
+            write_dataset(one.format, one.dataset, Path(laid_out) / folder, one.part or "all")
         for number, files in enumerate(_portions(Path(laid_out), part_size)):
             name = f"part-{number:03}.tar"
             write_whole(output / name, _tar_of(files, Path(laid_out)))
@@ -126,12 +127,6 @@ def unpack_parts(parts: Path, output: Path) -> list[str]:
         with tarfile.open(path) as tar:
             tar.extractall(output, filter="data")  # refuses what would leave the folder
     return missing
-
-
-def _writer(format: str) -> Callable[[DetectionDataset, Path, str], None]:
-    from inception_rcnn.datasets import write_coco, write_folder, write_ilsvrc, write_voc
-
-    return {"coco": write_coco, "voc": write_voc, "ilsvrc": write_ilsvrc, "folder": write_folder}[format]
 
 
 def _portions(folder: Path, part_size: int) -> Iterator[list[Path]]:

@@ -37,9 +37,20 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
-from inception_rcnn.tools.training_sets import TrainingSet, one_for_each, open_part, open_sets
+from inception_rcnn.tools.training_sets import (
+    Exif,
+    Origin,
+    SkipBroken,
+    Strict,
+    TrainingSet,
+    one_for_each,
+    open_part,
+    open_sets,
+    reading_options,
+)
 
 if TYPE_CHECKING:
+    from inception_rcnn.datasets.base import ReadingOptions
     from inception_rcnn.structures.dataset import DetectionDataset
 
 _OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
@@ -57,19 +68,20 @@ def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
 def main(
     output: Annotated[Path, _option(_DATA, "Folder for the result and everything needed to resume.")],
     data: Annotated[
-        list[str] | None, _option(_DATA, "Data set, [FORMAT:]DIR; of several, each has an option of its own.")
+        list[str] | None, _option(_DATA, "Data set, [FORMAT:]PATH; of several, each has an option of its own.")
     ] = None,
-    root: Annotated[
-        Path | None, _option(_DATA, "The one data set's folder; for COCO with <split>.json and <split>/.")
-    ] = None,
+    root: Annotated[Path | None, _option(_DATA, "The same as --data, for one data set.")] = None,
     dataset: Annotated[
-        str, _option(_DATA, "Format where none is named before DIR: coco, voc, ilsvrc or folder.")
-    ] = "coco",
+        str | None,
+        _option(
+            _DATA, "Format where none is named before it: coco, voc, ilsvrc, yolo or folder. Default: as it looks."
+        ),
+    ] = None,
     split: Annotated[
         list[str] | None,
         _option(
             _DATA,
-            "Part to train on: once for all data sets, or once for each. Default: train; a plain folder may have none.",
+            "Part to train on: once for all data sets, or once for each. Default: train, or the only one.",
         ),
     ] = None,
     val_split: Annotated[
@@ -80,9 +92,10 @@ def main(
             "the other.",
         ),
     ] = None,
-    skip_broken: Annotated[
-        bool, _option(_DATA, "Leave out what is broken in the data sets, and count it.", "--skip-broken")
-    ] = False,
+    skip_broken: SkipBroken = False,
+    strict: Strict = False,
+    origin: Origin = None,
+    exif: Exif = None,
     proposals_file: Annotated[
         list[Path] | None,
         _option(_DATA, "File made by `propose`, once for each data set. Default: made in OUTPUT.", "--proposals"),
@@ -239,8 +252,9 @@ def main(
     for name, kind in (("scales", float), ("cells", int)):
         if name in given:
             given[name] = _numbers(name, given[name], kind)
-    sets = open_sets(data or [], root, dataset, split or [], skip_broken=skip_broken)
-    val = None if val_split is None else _val_part(sets[0], val_split, skip_broken=skip_broken)
+    reading = reading_options(**given)
+    sets = open_sets(data or [], root, dataset, split or [], **reading)
+    val = None if val_split is None else _val_part(sets[0], val_split, reading)
     try:
         made = trained_detector(
             [one.dataset for one in sets],
@@ -270,7 +284,7 @@ def main(
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
 
 
-def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionDataset:
+def _val_part(first: TrainingSet, part: str, reading: ReadingOptions) -> DetectionDataset:
     """Return the part to measure the score threshold on.
 
     Raises:
@@ -278,7 +292,7 @@ def _val_part(first: TrainingSet, part: str, *, skip_broken: bool) -> DetectionD
     """
     if part == first.part:
         raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
-    return open_part(first.format, first.root, part, skip_broken=skip_broken)
+    return open_part(first.format, first.root, part, **reading)
 
 
 def _numbers(name: str, text: str, kind: Callable[[str], float]) -> tuple[float, ...]:

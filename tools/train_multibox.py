@@ -7,7 +7,7 @@ search, which the objectness learns from, are computed once and kept in the outp
 where it was when the same command is given again, with the same photographs, annotations and pre-trained weights. The
 result is OUTPUT/multibox.safetensors.
 
-A data set is given as [FORMAT:]DIR, with coco, voc, ilsvrc or folder, or with --part where only some of the objects
+A data set is given as [FORMAT:]PATH, with coco, voc, ilsvrc or folder, or with --part where only some of the objects
 that should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
 objects and objects cut in two by a window's border are neither right nor wrong anywhere. --split names the part of all
 of them, or of each: first those of --data, then those of --part, each in the order in which they were given.
@@ -26,7 +26,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import run_command
-from inception_rcnn.tools.training_sets import open_sets
+from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_sets, reading_options
 
 
 def main(
@@ -38,17 +38,18 @@ def main(
         ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for the result and everything needed to resume.")],
-    data: Annotated[list[str] | None, typer.Option(help="Data set, [FORMAT:]DIR; may be given several times.")] = None,
-    part: Annotated[list[str] | None, typer.Option(help="Data set labelled in part, [FORMAT:]DIR; likewise.")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Data set, [FORMAT:]PATH; may be given several times.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Data set labelled in part, [FORMAT:]PATH; likewise.")] = None,
     split: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part to train on: once for all data sets, or once for each. Default: train; a plain folder has none."
+            help="Part to train on: once for all data sets, or once for each. Default: train, or the only one."
         ),
     ] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data sets, and count it.")
-    ] = False,
+    skip_broken: SkipBroken = False,
+    strict: Strict = False,
+    origin: Origin = None,
+    exif: Exif = None,
     side: Annotated[
         int | None,
         typer.Option(help="Of the network's input, in pixels; a multiple of 64. Default: 320, or the MultiBox's."),
@@ -86,7 +87,8 @@ def main(
         seed=seed,
         loss=LossSettings(matching=matching, matches=matches),
     )
-    sets = open_sets([*(data or []), *(part or [])], None, "coco", split or [], skip_broken=skip_broken)
+    reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
+    sets = open_sets([*(data or []), *(part or [])], None, None, split or [], **reading)
     opened = [one.dataset for one in sets]
     result = train_multibox(
         opened[: len(data or [])],

@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, Unpack, cast
 
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems
 
 if TYPE_CHECKING:
+    from inception_rcnn.datasets.base import ReadingOptions
     from inception_rcnn.structures.dataset import DetectionDataset
 
 Value = TypeVar("Value")
+READING: Final = ("skip_broken", "strict", "origin", "exif")
+
+
+def _option(help: str, *names: str, **rest: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel="Data", **rest)
+
+
+SkipBroken = Annotated[bool, _option("Leave out what is broken in the data sets, and count it.", "--skip-broken")]
+Strict = Annotated[bool, _option("Refuse boxes that leave their photographs, instead of clipping them.", "--strict")]
+Origin = Annotated[
+    int | None,
+    _option("What the annotations call the first pixel: 0 or 1. Default: as the format has it.", min=0, max=1),
+]
+Exif = Annotated[
+    str | None,
+    _option("Boxes were drawn on photographs as stored, or upright, as EXIF data turn them. Default: as sizes tell."),
+]
 
 
 @dataclass(frozen=True)
@@ -41,39 +59,68 @@ class TrainingSet:
 
 
 def open_sets(
-    data: Sequence[str], root: Path | None, dataset: str, split: Sequence[str], *, skip_broken: bool
+    data: Sequence[str],
+    root: Path | None,
+    dataset: str | None,
+    split: Sequence[str],
+    **options: Unpack[ReadingOptions],
 ) -> list[TrainingSet]:
-    """Return the parts of data sets to train on; what is left out of them is printed.
+    """Return the parts of data sets to train on; what was understood of each, and left out, is printed.
+
+    Args:
+        data: [FORMAT:]PATH of each, or
+        root: the path of the only one.
+        dataset: Format where none is named; None: as what lies there tells.
+        split: Of all, or of each; where none is named, "train", or the only part.
+        options: How they are read.
 
     Raises:
         typer.BadParameter: None or too many are named, one twice, or a format is unknown.
     """
+    from inception_rcnn.datasets import likely_part
+
     if bool(data) == (root is not None):
         raise typer.BadParameter("name one data set with --root, or one or more with --data", param_hint="--data")
-    pairs = [(dataset, root)] if root is not None else [_format_and_folder(text, dataset) for text in data]
+    pairs = [_format_and_path(text, dataset) for text in ([str(root)] if root is not None else data)]
     sets: list[TrainingSet] = []
     for (format, folder), asked in zip(pairs, one_for_each("--split", split, len(pairs)), strict=True):
-        part = asked or (None if format == "folder" else "train")
+        part = asked or likely_part(format, folder, "train")
         if any((folder.resolve(), part) == (one.root.resolve(), one.part) for one in sets):
             raise typer.BadParameter(f"{folder}, part {part}, is named twice", param_hint="--data")
-        sets.append(TrainingSet(format, folder, part, open_part(format, folder, part, skip_broken=skip_broken)))
+        sets.append(TrainingSet(format, folder, part, open_part(format, folder, part, **options)))
     return sets
 
 
-def _format_and_folder(text: str, dataset: str) -> tuple[str, Path]:
-    """Return format and folder of "coco:photographs/coco", or of a folder alone in the format `dataset`."""
-    format, colon, folder = text.partition(":")
-    return (format, Path(folder)) if colon else (dataset, Path(text))
+def _format_and_path(text: str, dataset: str | None) -> tuple[str, Path]:
+    """Return format and path of "coco:photographs/coco", or of a path alone."""
+    from inception_rcnn.datasets import FORMATS, named_format, tell_format
+
+    if dataset is not None:
+        check_known("--dataset", dataset, FORMATS)
+    format, path = named_format(text)
+    return format or dataset or tell_format(path), path
 
 
-def open_part(format: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
-    """Return a part of a data set; what is left out is printed."""
-    from inception_rcnn.datasets import FORMATS, open_dataset
+def open_part(format: str, root: Path, split: str | None, **options: Unpack[ReadingOptions]) -> DetectionDataset:
+    """Return a part of a data set; what was understood of it, and left out, is printed."""
+    from inception_rcnn.datasets import open_dataset
 
-    check_known("--dataset", format, FORMATS)
-    dataset = open_dataset(format, root, split, skip_broken=skip_broken)
+    dataset = open_dataset(format, root, split, **options)
+    typer.echo(dataset.summary)
     print_problems(dataset.problems)
     return dataset
+
+
+def reading_options(**given: Any) -> ReadingOptions:
+    """Return those of a command's options that say how data sets are read.
+
+    Raises:
+        typer.BadParameter: One has no such value.
+    """
+    if given.get("exif") is not None:
+        check_known("--exif", given["exif"], ("stored", "upright"))
+    options: Any = {name: given[name] for name in READING if given.get(name) is not None}
+    return cast("ReadingOptions", options)
 
 
 def one_for_each(option: str, values: Sequence[Value], count: int) -> list[Value | None]:

@@ -89,15 +89,15 @@ def test_coco_has_the_numbers_of_its_file(root: Path) -> None:
     write_coco(FolderDataset(root / "plain"), root / "coco", "val")
     path = root / "coco" / "val.json"
     content = json.loads(path.read_text())
-    content["annotations"][0] |= {"bbox": [0.1, 0.2, 0.7, 0.9], "area": 0.6300000001}
+    content["annotations"][0] |= {"bbox": [0.1, 0.2, 1.7, 1.9], "area": 3.2300000001}
     content["categories"] = [{"id": 90, "name": "dog"}, {"id": 3, "name": "cat"}, {"id": 44, "name": "owl"}]
     for entry, category in zip(content["annotations"], (90, 3, 90), strict=True):
         entry["category_id"] = category
     path.write_text(json.dumps(content))
     truth = CocoDataset(root / "coco", "val").ground_truths()
     assert (truth.category_ids, truth.class_names) == ((3, 44, 90), ("cat", "owl", "dog"))
-    assert truth.box[0].tolist() == [0.1, 0.2, 0.1 + 0.7, 0.2 + 0.9]
-    assert truth.area is not None and truth.area[0] == 0.6300000001
+    assert truth.box[0].tolist() == [0.1, 0.2, 0.1 + 1.7, 0.2 + 1.9]
+    assert truth.area is not None and truth.area[0] == 3.2300000001
     assert (truth.ignored.tolist(), truth.label.tolist()) == ([False, False, True], [2, 0, 2])
     write_ground_truth(root / "truth.jsonl.gz", truth)
     again = evaluation_set_of("coco", None, None, root / "truth.jsonl.gz").truth

@@ -27,7 +27,7 @@ def truth(path: Path, *names: str) -> None:
 
 
 def test_photographs_without_any_truth(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a.jpg", "c.webp", ".hidden.png", "sub/d.png"):
+    for name in ("b.PNG", "a.jpg", "c.webp", ".hidden.png", ".hidden/d.png"):
         picture(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not a photograph")
     dataset = FolderDataset(tmp_path)
@@ -53,13 +53,17 @@ def test_splits_are_folders_and_share_their_classes(tmp_path: Path) -> None:
     train, test = FolderDataset(tmp_path, "train"), FolderDataset(str(tmp_path), "test")
     assert train.class_names == test.class_names == ("apple", "pear")
     assert (train.path(0), test.path(0)) == (tmp_path / "train" / "1.jpg", tmp_path / "test" / "1.jpg")
-    with pytest.raises(InputError, match=r"no photographs for split 'val': there is no folder .*val, and none are in"):
+    with pytest.raises(InputError, match=r"no photographs for split 'val': there is no folder .*val; there are test"):
         FolderDataset(tmp_path, "val")
 
 
-def test_without_folders_for_splits_the_folder_itself_is_taken(tmp_path: Path) -> None:
+def test_a_split_that_is_not_there_is_never_another_one(tmp_path: Path) -> None:
     picture(tmp_path / "1.jpg")
-    assert list(FolderDataset(tmp_path, "val").image_ids) == ["1"]
+    with pytest.raises(InputError, match=r"split 'val': .*; there are no folders; for the photographs in .* itself"):
+        FolderDataset(tmp_path, "val")
+    picture(tmp_path / "valid" / "2.jpg")
+    with pytest.raises(InputError, match=r"there are valid; did you mean 'valid'\?"):
+        FolderDataset(tmp_path, "val")
 
 
 def test_a_list_of_classes_is_final(tmp_path: Path) -> None:
@@ -72,13 +76,21 @@ def test_a_list_of_classes_is_final(tmp_path: Path) -> None:
         FolderDataset(tmp_path, "test")
 
 
-def test_photographs_of_one_name_have_ids_with_endings(tmp_path: Path) -> None:
+def test_an_annotation_is_of_one_photograph(tmp_path: Path) -> None:
     for name in ("a.jpg", "a.png", "b.png"):
         picture(tmp_path / name)
     truth(tmp_path / "a.xml", "pear")
+    with pytest.raises(DataFormatError, match=r"a\.xml: 2 photographs may be meant: .*a\.jpg, .*a\.png; name one"):
+        FolderDataset(tmp_path)
+    text = (tmp_path / "a.xml").read_text()
+    (tmp_path / "a.xml").write_text(text.replace("<size>", "<filename>a.png</filename><size>"))
     dataset = FolderDataset(tmp_path)
     assert list(dataset.image_ids) == ["a.jpg", "a.png", "b"]
-    assert [len(dataset.ground_truth(i)) for i in range(3)] == [1, 1, 0]
+    assert [len(dataset.ground_truth(i)) for i in range(3)] == [0, 1, 0]
+    (tmp_path / "a.xml").write_text(text)
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    dataset = FolderDataset(tmp_path)  # only one has the size that the annotation gives
+    assert [len(dataset.ground_truth(i)) for i in range(3)] == [1, 0, 0]
 
 
 def test_a_truth_without_photograph_is_named_or_left_out(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_coordinates_may_have_fractions(tmp_path: Path) -> None:
 
 def test_difficult_objects_are_to_ignore_and_truncated_ones_are_not(tmp_path: Path) -> None:
     more = [{"difficult": 1}, {"difficult": 0, "truncated": 1}, {"truncated": 1, "occluded": 1}]
-    add(tmp_path, "a", [("dog", (1, 1, 9, 9), one) for one in more])
+    add(tmp_path, "a", [("dog", (1, 1, 9 + k, 9), one) for k, one in enumerate(more)])
     assert VocDataset(tmp_path, "val").ground_truth(0).ignore.tolist() == [True, False, False]
 
 
@@ -142,7 +142,10 @@ def test_of_several_photographs_the_annotation_names_one(tmp_path: Path) -> None
     Image.new("RGB", (9, 9)).save(tmp_path / "JPEGImages" / "a.bmp")
     assert VocDataset(tmp_path, "val").path(0).name == "a.webp"
     path.write_text(path.read_text().replace("a.webp", "other.webp"))
-    assert VocDataset(tmp_path, "val").path(0).name == "a.bmp"
+    assert VocDataset(tmp_path, "val").path(0).name == "a.webp"  # which has the annotation's width and height
+    Image.new("RGB", (40, 20)).save(tmp_path / "JPEGImages" / "a.bmp")
+    with pytest.raises(DataFormatError, match=r"a\.xml: 2 photographs may be meant: .*a\.bmp, .*a\.webp; name one"):
+        VocDataset(tmp_path, "val")
 
 
 def test_a_photograph_of_another_name_is_found_by_filename_but_not_outside(tmp_path: Path) -> None:
@@ -150,10 +153,15 @@ def test_a_photograph_of_another_name_is_found_by_filename_but_not_outside(tmp_p
     (tmp_path / "JPEGImages" / "a.png").rename(tmp_path / "JPEGImages" / "IMG_1.png")
     path.write_text(path.read_text().replace("a.png", "IMG_1.png"))
     assert VocDataset(tmp_path, "val").path(0).name == "IMG_1.png"
-    (tmp_path / "JPEGImages" / "IMG_1.png").rename(tmp_path / "IMG_1.png")
-    path.write_text(path.read_text().replace("IMG_1.png", "../IMG_1.png"))
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "inside").mkdir()
+    for folder in ("Annotations", "ImageSets", "JPEGImages"):
+        (tmp_path / folder).rename(tmp_path / "inside" / folder)
+    path = tmp_path / "inside" / "Annotations" / "a.xml"
+    (tmp_path / "inside" / "JPEGImages" / "IMG_1.png").rename(tmp_path / "outside" / "IMG_1.png")
+    path.write_text(path.read_text().replace("IMG_1.png", "../../outside/IMG_1.png"))
     with pytest.raises(DataFormatError, match=r"a\.xml: its photograph is missing: neither a\.\* nor"):
-        VocDataset(tmp_path, "val")
+        VocDataset(tmp_path / "inside", "val")
 
 
 def test_a_photograph_of_another_size_is_refused(tmp_path: Path) -> None:
@@ -167,17 +175,22 @@ def test_a_photograph_of_another_size_is_refused(tmp_path: Path) -> None:
 def test_without_a_size_the_photograph_has_the_last_word(tmp_path: Path, size: str) -> None:
     path = add(tmp_path, "a", [])
     path.write_text(f"<annotation>{size}{object_xml('dog', (1, 1, 400, 9), {})}</annotation>")
-    image, truth = VocDataset(tmp_path, "val")[0]
-    assert (image.shape, truth.width, truth.height, len(truth)) == ((20, 40, 3), None, None, 1)
+    with pytest.warns(UserWarning, match="1 of 1 boxes leave their photographs and were clipped"):
+        image, truth = VocDataset(tmp_path, "val")[0]
+    assert (image.shape, truth.width, truth.height, truth.boxes.tolist()) == ((20, 40, 3), 40, 20, [[0, 0, 40, 9]])
 
 
 BROKEN_OBJECTS = [
     (object_xml("dog", (5, 1, 4, 9), {}), r"object 1 \(dog\): its box has no area: xmin 5 ymin 1 xmax 4"),
     (object_xml("dog", (1, 9, 4, 3), {}), r"object 1 \(dog\): its box has no area"),
-    (object_xml("dog", (1, 1, 42, 20), {}), r"object 1 \(dog\): its box leaves the photograph \(40 x 20, .* from 1\)"),
-    (object_xml("dog", (1, 1, 40, 22), {}), r"object 1 \(dog\): its box leaves the photograph"),
-    (object_xml("dog", (-1, 1, 9, 9), {}), r"object 1 \(dog\): its box leaves the photograph"),
-    (object_xml("dog", (1, "-0.5", 9, 9), {}), r"object 1 \(dog\): its box leaves the photograph"),
+    (object_xml("dog", (41, 1, 50, 9), {}), r"object 1 \(dog\): its box lies outside the photograph \(40 x 20, .* 1\)"),
+    (object_xml("dog", (1, 30, 40, 42), {}), r"object 1 \(dog\): its box lies outside the photograph"),
+    (object_xml("dog", (-9, 1, -1, 9), {}), r"object 1 \(dog\): its box lies outside the photograph"),
+    (object_xml("dog", (0.1, 0.2, 0.8, 0.9), {}), r"object 1 \(dog\): its box is given in shares .*, 0 to 1, where"),
+    (
+        object_xml("dog", (20, 2, 15, 9), {}),
+        r"object 1 \(dog\): its box has no area: .* 9; as x y width height it would",
+    ),
     (object_xml("dog", (1, "two", 9, 9), {}), r"object 1 \(dog\): ymin should be a number, got 'two'"),
     (object_xml("dog", (1, 2, 9, "nan"), {}), r"object 1 \(dog\): ymax should be a number, got 'nan'"),
     (object_xml("dog", (1, 2, "1e400", 9), {}), r"object 1 \(dog\): xmax should be a number"),
@@ -200,7 +213,22 @@ def test_a_broken_object_is_named_or_left_out_and_counted(tmp_path: Path, broken
 
 def test_one_pixel_outside_is_let_through_as_it_is(tmp_path: Path) -> None:
     add(tmp_path, "a", [("dog", (0, 0, 41, 21), {})])
-    assert VocDataset(tmp_path, "val").ground_truth(0).boxes.tolist() == [[-1, -1, 41, 21]]
+    with pytest.warns(UserWarning, match="1 of 1 boxes look as if pixels were counted from 0, .*origin=0"):
+        assert VocDataset(tmp_path, "val").ground_truth(0).boxes.tolist() == [[-1, -1, 41, 21]]
+    assert VocDataset(tmp_path, "val", origin=1).ground_truth(0).boxes.tolist() == [[-1, -1, 41, 21]]
+    with pytest.warns(UserWarning, match="1 of 1 boxes leave their photographs and were clipped"):
+        assert VocDataset(tmp_path, "val", origin=0).ground_truth(0).boxes.tolist() == [[0, 0, 40, 20]]
+
+
+def test_boxes_that_leave_their_photographs_are_clipped_and_counted_or_refused(tmp_path: Path) -> None:
+    add(tmp_path, "a", [("dog", (3, 4, 45, 20), {}), ("cat", (1, 1, 9, 9), {})])
+    with pytest.warns(UserWarning, match=r"1 of 2 boxes leave .* the first: .*a\.xml, object 1 \(dog\) \(--strict"):
+        dataset = VocDataset(tmp_path, "val")
+    assert dataset.ground_truth(0).boxes.tolist() == [[2, 3, 40, 20], [0, 0, 9, 9]]
+    with pytest.raises(DataFormatError, match=r"object 1 \(dog\): its box leaves the photograph \(40 x 20"):
+        VocDataset(tmp_path, "val", strict=True)
+    dataset = VocDataset(tmp_path, "val", strict=True, skip_broken=True)
+    assert (dataset.skipped, dataset.ground_truth(0).names()) == (1, ["cat"])
 
 
 BOMB = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]><annotation><filename>&b;</filename></annotation>'
@@ -244,7 +272,7 @@ def test_a_missing_photograph_is_named_or_left_out(tmp_path: Path) -> None:
     assert (list(dataset.image_ids), dataset.skipped) == (["b"], 1)
 
 
-@pytest.mark.parametrize(("line", "text"), [("../a", r"line 2: the id '\.\./a' leads out"), ("a", "line 2: .* twice")])
+@pytest.mark.parametrize(("line", "text"), [("../b", r"line 2: the id '\.\./b' leads out"), ("a", "line 2: .* twice")])
 def test_a_broken_list_is_named_or_its_line_left_out(tmp_path: Path, line: str, text: str) -> None:
     add(tmp_path, "a", DOG)
     listed = tmp_path / "ImageSets" / "Main" / "val.txt"

@@ -107,9 +107,10 @@ def test_what_is_written_is_read_back(format: str, tmp_path: Path) -> None:
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(
-        st.tuples(*[st.floats(2**-20, side, width=32) for side in (39.0, 19.0)]),
+        st.tuples(*[st.floats(1 + 2**-20, side, width=32) for side in (39.0, 19.0)]),
         min_size=1,
         max_size=4,
+        unique=True,
     ),
     extent=st.tuples(st.floats(2**-6, 1, width=32), st.floats(2**-6, 1, width=32)),
     format=st.sampled_from(sorted(WRITERS)),

@@ -235,8 +235,33 @@ def test_thirty_two_bit_whole_numbers_count_as_sixteen_bits() -> None:
 def test_fractions_in_a_file_count_from_zero_to_one() -> None:
     fractions = Image.fromarray(np.array([[0, 0.5, 1]], np.float32))
     assert load_image(encode(fractions, "TIFF"))[0, :, 0].tolist() == [0, 128, 255]
-    with pytest.raises(ImageError, match=r"should be in 0..1, got 0..2"):
+    with pytest.raises(ImageError, match=r"has fractions 0..2, expected 0..1 or 0..255; save"):
         load_image(encode(Image.fromarray(np.array([[0, 2]], np.float32)), "TIFF"))
+    with pytest.raises(ImageError, match=r"has fractions nan..nan, expected"):
+        load_image(encode(Image.fromarray(np.array([[0, np.nan]], np.float32)), "TIFF"))
+    bytes_as_fractions = Image.fromarray(np.array([[0, 99.6, 255]], np.float32))
+    assert load_image(encode(bytes_as_fractions, "TIFF"))[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_twelve_bits_in_sixteen_are_not_black() -> None:
+    twelve = np.array([[0, 2048, 4095]], np.uint16)
+    assert load_image(encode(Image.fromarray(twelve), "PNG"))[0, :, 0].tolist() == [0, 128, 255]
+    assert load_image(twelve)[0, :, 0].tolist() == [0, 8, 16]  # an array is what its type says
+    sixteen = np.array([[0, 2048, 4096]], np.uint16)
+    assert load_image(encode(Image.fromarray(sixteen), "PNG"))[0, :, 0].tolist() == [0, 8, 16]
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_jpeg_without_its_end_has_all_its_pixels_and_a_cut_one_has_not(subsampling: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (75, 93, 3), np.uint8)
+    data = encode(Image.fromarray(noise), "JPEG", quality=90, subsampling=subsampling)
+    assert np.array_equal(load_image(data[:-2]), load_image(data))
+    for cut in (6, 20, 300):
+        with pytest.raises(ImageError, match="damaged or cut off"):
+            load_image(data[:-cut])
+    passes = encode(Image.fromarray(noise), "JPEG", progressive=True)
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        load_image(passes[:-2])
 
 
 def test_the_first_frame_of_an_animation() -> None:
