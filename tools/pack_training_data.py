@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 # Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -30,10 +30,6 @@ import typer
 
 from inception_rcnn.tools.cli import run_command
 from inception_rcnn.tools.training_sets import TrainingSet, open_sets
-
-if TYPE_CHECKING:
-
-    pass
 
 _LIST = "parts.json"
 _BLOCK = 512  # of a tar file: a header, and what a file is filled up to
