@@ -19,7 +19,7 @@ from inception_rcnn.datasets.reading.finding import Finder, did_you_mean, folded
 from inception_rcnn.datasets.reading.foreign import json_kind, not_read
 from inception_rcnn.datasets.reading.headers import read_header
 from inception_rcnn.datasets.reading.texts import decode_text, number_of
-from inception_rcnn.datasets.writing import check_distinct, image_size, new_file, put
+from inception_rcnn.datasets.writing import file_names, image_size, new_file, put
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, box_area, write_json
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.files import decode_json
@@ -278,7 +278,7 @@ def write_coco(dataset: DetectionDataset, root: str | os.PathLike[str], split: s
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     names = [dataset.path(i).name for i in range(len(dataset))]
-    check_distinct(names)
+    names = names if len(set(names)) == len(names) else file_names(dataset)
     for i, name in enumerate(names):
         truth = dataset.ground_truth(i)
         width, height = image_size(dataset, i, truth)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
-from inception_rcnn.datasets import open_dataset
-from inception_rcnn.datasets.base import Problems
+from inception_rcnn.datasets import open_dataset, tell_format
+from inception_rcnn.datasets.base import Problems, ReadingOptions
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.datasets.ilsvrc import det_classes
 from inception_rcnn.datasets.image_lists import official_indices, read_image_list
+from inception_rcnn.datasets.reading.finding import did_you_mean, image_ending
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
@@ -43,32 +45,32 @@ class EvaluationSet:
 
 
 def evaluation_set_of(
-    format: str,
+    format: str | None,
     root: Path | None,
     split: str | None,
     ground_truth: Path | None,
     *,
     image_list: Path | None = None,
     limit: int | None = None,
-    skip_broken: bool = False,
+    **options: Unpack[ReadingOptions],
 ) -> EvaluationSet:
     """Return the objects of a data set's images, or of those that a list names.
 
     Args:
-        format: Of the data set, see `open_dataset`.
+        format: Of the data set, see `open_dataset`; None: as what lies there tells.
         root: Its folder; None to read a file.
         split: Part of it.
         ground_truth: The file, if there is no `root`; see `read_ground_truth`.
         image_list: Only these images, in this order; see `listed_images`.
         limit: Only so many of them, the first ones.
-        skip_broken: Leave out what is broken and say so in `problems`, instead of stopping at the first.
+        options: How the data set is read; what `skip_broken` leaves out is in `problems`.
 
     Raises:
         InputError: Neither root nor file is given or both are, something is missing, or no image is left.
         DataFormatError: Something is broken; the text names the file and the place in it.
     """
-    dataset, truth, title = _whole(format, root, split, ground_truth, skip_broken)
-    problems = Problems(skip=skip_broken)
+    dataset, truth, title = _whole(format, root, split, ground_truth, options)
+    problems = Problems(skip=options.get("skip_broken", False))
     problems.lines.extend([] if dataset is None else dataset.problems)
     rows: Sequence[int] = range(len(truth.image_ids))
     if image_list is not None:
@@ -82,11 +84,11 @@ def evaluation_set_of(
 
 
 def _whole(
-    format: str, root: Path | None, split: str | None, ground_truth: Path | None, skip_broken: bool
+    format: str | None, root: Path | None, split: str | None, ground_truth: Path | None, options: ReadingOptions
 ) -> tuple[DetectionDataset | None, GroundTruthTable, str]:
     """Return the data set, all its objects, and what it is called."""
     if root is not None and ground_truth is None:
-        dataset = open_dataset(format, root, split, skip_broken=skip_broken)
+        dataset = open_dataset(format or tell_format(root), root, split, **options)
         return dataset, dataset.ground_truths(), f"{root.name}/{split}" if split else root.name
     if ground_truth is None or root is not None:
         raise InputError("give either --root DIR, a data set, or --ground-truth FILE, its objects")
@@ -102,7 +104,7 @@ def listed_images(
     """Return which images a list names, in its order, and their objects.
 
     An image is named by the text that leads to its file, by the id that files of detections use, or by the last
-    part of that text, where no other image has the same.
+    part of that text, where no other image has the same; an ending, and folders of another computer, may be there too.
 
     Args:
         path: One image a line, plain or packed by gzip.
@@ -118,9 +120,16 @@ def listed_images(
     """
     positions_of = _positions_by_name(ground_truth)
     entries: dict[int, int | None] = {}
-    for name, number in read_image_list(path, problems, positions_of.__contains__, numbered=indexed).items():
+
+    def known(name: str) -> bool:
+        return bool(positions_of.get(name) or positions_of.get(name.removesuffix(image_ending(name))))
+
+    for name, number in read_image_list(path, problems, known, numbered=indexed).items():
         with problems.skipping():
-            entries[_position(name, positions_of, ground_truth, path)] = number
+            position = _position(name, positions_of, ground_truth, path)
+            if position in entries:
+                raise DataFormatError("is there twice, under another name", path=path, place=f"image {name}")
+            entries[position] = number
     chosen = ground_truth.of_images(tuple(entries))
     indices = official_indices(list(entries.values())) if indexed else None
     if indices is not None and not any(isinstance(image_id, int) for image_id in ground_truth.image_ids):
@@ -142,9 +151,10 @@ def _positions_by_name(ground_truth: GroundTruthTable) -> dict[str, tuple[int, .
 
 def _position(name: str, positions_of: dict[str, tuple[int, ...]], ground_truth: GroundTruthTable, path: Path) -> int:
     """Return which image a name means."""
-    found = positions_of.get(name, ())
+    found = positions_of.get(name) or positions_of.get(name.removesuffix(image_ending(name)), ())
     if not found:
-        raise DataFormatError("is none of the images of the ground truth", path=path, place=f"image {name}")
+        near = did_you_mean(name, list(positions_of))
+        raise DataFormatError(f"is none of the images of the ground truth{near}", path=path, place=f"image {name}")
     if len(found) > 1:
         others = ", ".join(f"{ground_truth.image_names[k]} (id {ground_truth.image_ids[k]})" for k in found[:3])
         raise DataFormatError(

@@ -22,7 +22,7 @@ from inception_rcnn.datasets.reading.foreign import foreign_annotations
 from inception_rcnn.datasets.reading.pairing import owner
 from inception_rcnn.datasets.voc import class_names_in
 from inception_rcnn.datasets.voc_xml import SIDES, Annotation
-from inception_rcnn.datasets.writing import check_distinct, new_file, put, write_class_list, xml_of
+from inception_rcnn.datasets.writing import file_names, new_file, put, write_class_list, xml_of
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -63,6 +63,10 @@ class FolderDataset(AnnotatedDataset):
         super().__init__(top, split, format="folder", box_words=" ".join(SIDES), first_pixel=1, **options)
         self._files = Finder()
         self.splits = folder_parts(top, self._files)
+        if split is None and self.splits and not any(map(image_ending, self._files.walk(top, splits=self.splits))):
+            if len(self.splits) > 1:
+                raise InputError(f"{top} has the parts {', '.join(self.splits)}; name one as the split")
+            self.split = split = self.splits[0]
         self.folder = _folder_of(top, split, self._files)
         names = top / "classes.txt"
         known = read_class_list(names, self._guessed.append) if names.is_file() else None
@@ -158,10 +162,8 @@ def write_folder(dataset: DetectionDataset, root: str | os.PathLike[str], split:
     folder = Path(root)
     new = new_file(folder / split)
     write_class_list(dataset, folder)
-    names = [dataset.path(i).name for i in range(len(dataset))]
-    check_distinct([Path(name).stem for name in names])  # two images of one stem would share the annotation
-    for i, name in enumerate(names):
-        text = xml_of(dataset, i, name, first_pixel=1)
+    for i, name in enumerate(file_names(dataset)):
+        text = xml_of(dataset, i, Path(name).name, first_pixel=1)
         put(new / name, dataset.path(i).read_bytes())
         put((new / name).with_suffix(".xml"), text.encode())
 

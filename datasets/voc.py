@@ -41,8 +41,9 @@ class VocDataset(AnnotatedDataset):
     the last one: its box 1 1 10 10 is 0 0 10 10 here. Objects marked as difficult are to be ignored; `truncated`,
     `occluded`, `pose` and the parts of persons play no role. An object with a polygon alone gets the box around it.
 
-    The classes are those in ``DIR/classes.txt``, one a line, if there is such a file; otherwise VOC's twenty if the
-    split has no others; otherwise all that occur in ``DIR/Annotations``, whatever the split, in alphabetical order.
+    The classes are those in ``DIR/classes.txt``, one a line, if there is such a file; otherwise VOC's twenty if there
+    are lists and the split has no others; otherwise all that occur in ``DIR/Annotations``, whatever the split, in
+    alphabetical order.
 
     The image of an id is the file in ``JPEGImages`` with that name and any ending; if there are several, or none,
     the annotation's `filename` decides, then its width and height. Both may lie in folders below. Regions in
@@ -70,8 +71,7 @@ class VocDataset(AnnotatedDataset):
         super().__init__(folder, split, format="voc", box_words=" ".join(SIDES), first_pixel=1, **options)
         self._files = Finder()
         layout = _layout(folder, split, self._files)
-        if layout.listed is not None:
-            self.split = split or layout.listed.stem
+        self.split = layout.split
         self.splits = tuple(layout.lists) or voc_parts(folder, self._files)
         names = layout.top / "classes.txt"
         names = names if names.is_file() else folder / "classes.txt"
@@ -89,7 +89,7 @@ class VocDataset(AnnotatedDataset):
                 image = photograph_of(annotation, list(dict.fromkeys((image_id, inner))), layout.images, self._files)
                 objects = annotation.objects(self._rules.first_pixel, self._broken, known, os.fspath(names))
                 self._add(image_id, image, [*objects, *extra.get(image_id, [])], annotation.path, annotation.size)
-        self._complete(known or self._classes(layout.annotations))
+        self._complete(known or self._classes(layout))
         if len(self) == 0 or not (layout.lists or self._broken.lines):
             self._say_passed_over(layout)
 
@@ -117,10 +117,10 @@ class VocDataset(AnnotatedDataset):
                 lines[path] = line
                 yield image_id, path
 
-    def _classes(self, annotations: str) -> tuple[str, ...]:
-        if not set(self._names) - set(VOC_CLASSES):
+    def _classes(self, layout: _Layout) -> tuple[str, ...]:
+        if layout.lists and not set(self._names) - set(VOC_CLASSES):
             return VOC_CLASSES
-        return tuple(sorted({*self._names, *class_names_in(annotations, self._files)}))
+        return tuple(sorted({*self._names, *class_names_in(layout.annotations, self._files)}))
 
     def _say_passed_over(self, layout: _Layout) -> None:
         """Say which photographs have no annotation, and what else could have been meant for one."""
@@ -137,6 +137,7 @@ class _Layout(NamedTuple):
     """Where the files of a split are.
 
     Args:
+        split: Its name; None: there are no parts.
         top: The folder that they are all in.
         annotations: The folder of the XML.
         images: Those in which photographs may be, the likeliest first.
@@ -144,6 +145,7 @@ class _Layout(NamedTuple):
         lists: All lists, by the names of their splits.
     """
 
+    split: str | None
     top: Path
     annotations: str
     images: list[str]
@@ -164,6 +166,10 @@ def _layout(root: Path, split: str | None, files: Finder) -> _Layout:
         if len(lists) > 1:
             raise InputError(f"{root} has the parts {', '.join(lists)}; name one as the split")
         listed = next(iter(lists.values()))
+    elif split is None and voc_annotations(root, files) is None and (parts := voc_parts(root, files)):
+        if len(parts) > 1:
+            raise InputError(f"{root} has the parts {', '.join(parts)}; name one as the split")
+        split, top = parts[0], root / parts[0]
     elif split is not None and listed is None:
         inner = files.child(root, split)
         if inner is None or not voc_annotations(root / inner, files):
@@ -172,7 +178,8 @@ def _layout(root: Path, split: str | None, files: Finder) -> _Layout:
     annotations = voc_annotations(top, files) or os.fspath(top)
     own = [name for name in files.entries(top) if folded(name) in _IMAGE_FOLDERS and files.entries(top)[name]]
     images = [os.path.join(top, name) for name in sorted(own, key=lambda one: _IMAGE_FOLDERS.index(folded(one)))]
-    return _Layout(top, annotations, list(dict.fromkeys([*images, annotations, os.fspath(top)])), listed, lists)
+    images = list(dict.fromkeys([*images, annotations, os.fspath(top)]))
+    return _Layout(listed.stem if listed and split is None else split, top, annotations, images, listed, lists)
 
 
 def voc_annotations(folder: Path, files: Finder) -> str | None:

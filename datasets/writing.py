@@ -8,14 +8,19 @@ what can be opened is whole.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from inception_rcnn.datasets.base import is_inside
 from inception_rcnn.datasets.reading.box_rules import AnnotatedObject
 from inception_rcnn.datasets.voc_xml import annotation_text
-from inception_rcnn.structures import GroundTruth, InputError, write_whole
-from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError, write_whole
+from inception_rcnn.structures.dataset import DetectionDataset, Subset
 
 
 def xml_of(dataset: DetectionDataset, i: int, filename: str, *, first_pixel: int, depth: bool = True) -> str:
@@ -50,6 +55,66 @@ def text_ids(dataset: DetectionDataset) -> list[str]:
             raise InputError(f"cannot write the image id {image_id!r} into a list with one id a line; rename the image")
     check_distinct(found)
     return found
+
+
+def file_names(dataset: DetectionDataset) -> list[str]:
+    """Return what the files of the images are to be called: as they are, behind their folders where names are repeated.
+
+    Raises:
+        InputError: Two images have one name all the same, but for the ending: they would share an annotation.
+    """
+    names = [dataset.path(i).name for i in range(len(dataset))]
+    if len({Path(name).stem for name in names}) < len(names):
+        folders = [os.path.dirname(image_id) if isinstance(image_id, str) else "" for image_id in dataset.image_ids]
+        names = [
+            f"{folder}/{name}" if folder and is_inside(folder) else name
+            for folder, name in zip(folders, names, strict=True)
+        ]
+    check_distinct([os.path.splitext(name)[0] for name in names])
+    return names
+
+
+@dataclass(frozen=True, eq=False)
+class WithoutIgnored(Subset):
+    """A data set, or part of one, without the objects that are to be ignored, for formats that have no mark for them.
+
+    Args:
+        dataset: The set.
+        rows: Positions in it.
+    """
+
+    def ground_truth(self, i: int, /) -> GroundTruth:
+        """Return the objects of photograph `i` that count."""
+        truth = super().ground_truth(i)
+        return truth[~truth.ignore]
+
+    def ground_truths(self) -> GroundTruthTable:
+        """Return the objects that count in one table."""
+        table = super().ground_truths()
+        return table[~table.ignored]
+
+
+def with_validation(
+    parts: Sequence[tuple[str, DetectionDataset]], share: float, seed: int
+) -> list[tuple[str, DetectionDataset]]:
+    """Return the parts of a data set with one more, val, whose photographs are drawn from the first.
+
+    Args:
+        parts: The name of each, and its photographs.
+        share: Of the first one's photographs, 0 to 1; at least one.
+        seed: Of the draw.
+
+    Raises:
+        InputError: There is one to validate on, or there are too few photographs.
+    """
+    if there := [name for name, _ in parts if name.lower().startswith(("val", "dev"))]:
+        raise InputError(f"there is a part {there[0]!r} to validate on already; leave the share out")
+    (name, first), *rest = parts
+    if len(first) < 2:
+        raise InputError(f"{name} has {len(first)} photographs, too few to split a part off")
+    drawn = np.random.default_rng(seed).permutation(len(first))[: max(round(share * len(first)), 1)]
+    kept = np.setdiff1d(np.arange(len(first)), drawn)
+    return [(name, Subset(first, kept.tolist())), ("val", Subset(first, np.sort(drawn).tolist())), *rest]
 
 
 def check_distinct(names: list[str]) -> None:

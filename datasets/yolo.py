@@ -25,7 +25,7 @@ from inception_rcnn.datasets.reading.finding import (
 from inception_rcnn.datasets.reading.foreign import is_yolo_label
 from inception_rcnn.datasets.reading.headers import read_header
 from inception_rcnn.datasets.reading.texts import decode_text, number_of, read_data_yaml
-from inception_rcnn.datasets.writing import check_class_names, check_distinct, image_size, new_file, put
+from inception_rcnn.datasets.writing import check_class_names, file_names, image_size, new_file, put
 from inception_rcnn.structures import DataFormatError, InputError, write_whole
 from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -244,8 +244,7 @@ def write_yolo(dataset: DetectionDataset, root: str | os.PathLike[str], split: s
     folder = Path(root)
     new = new_file(folder / "labels" / split)
     check_class_names(dataset)
-    names = [dataset.path(i).name for i in range(len(dataset))]
-    check_distinct([Path(name).stem for name in names])
+    names = file_names(dataset)
     parts = _parts_with(folder, split, dataset.class_names)
     for i, name in enumerate(names):
         if dataset.ground_truth(i).ignore.any():

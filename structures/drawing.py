@@ -51,7 +51,7 @@ class Drawable(Protocol):
 
 
 def draw_detections(
-    image: NDArray[np.uint8], detections: Drawable, *, line_width: int | None = None
+    image: NDArray[np.uint8], detections: Drawable, *, line_width: int | None = None, scores: bool = True
 ) -> NDArray[np.uint8]:
     """Return a copy of the picture with each detection's box and a label like "dog 0.87".
 
@@ -63,6 +63,7 @@ def draw_detections(
         image: uint8 RGB (H, W, 3); it is not changed.
         detections: Boxes in the picture's pixels.
         line_width: In pixels; None chooses one that suits the picture.
+        scores: Write them behind the names.
 
     Raises:
         InputError: The picture is not uint8 (H, W, 3), or the line width is below 1.
@@ -79,7 +80,7 @@ def draw_detections(
         _frame(pen, box, colour, width, rim=1)
     writing, places = _Writing(image.shape), LabelPlaces(canvas.size)
     for box, colour, name, score in seen:
-        plates = writing.plates(name, score)
+        plates = writing.plates(name, score if scores else None)
         placed = places.place(box, [plate.size for plate in plates])
         if placed is not None:
             plates[placed[0]].draw(pen, placed[1:], colour)
@@ -191,13 +192,16 @@ class _Writing:
         sizes = sorted({wanted, max(round(0.75 * wanted), _SMALLEST_FONT), _SMALLEST_FONT}, reverse=True)
         self._fonts = [(ImageFont.load_default(size=size), max(2, size // 5)) for size in sizes]
 
-    def plates(self, name: str, score: float) -> list[_Plate]:
+    def plates(self, name: str, score: float | None) -> list[_Plate]:
         """Return how a label may look, the best first: with its score ever smaller, then the name alone, smallest.
+
+        Without a score it is the name ever smaller.
 
         It is one line, whatever the name: Pillow measures one, and writes as many as there are.
         """
         name = " ".join(name.split())
-        whole = [_Plate(f"{name} {score:.2f}", font, margin) for font, margin in self._fonts]
+        text = name if score is None else f"{name} {score:.2f}"
+        whole = [_Plate(text, font, margin) for font, margin in self._fonts]
         return [*whole, _Plate(name, *self._fonts[-1])]
 
 

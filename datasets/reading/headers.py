@@ -118,6 +118,8 @@ def read_header(path: str | os.PathLike[str]) -> Header | None:
             # The orientation of a PNG may stand behind its pixels, which are not worth reading for it.
             given = image.info.get("exif") is not None if image.format == "PNG" else True
             orientation = image.getexif().get(_ORIENTATION, 1) if given else 1
+            if image.format == "TIFF" and orientation in range(5, 9):  # of these Pillow gives the upright size
+                width, height = height, width
         return Header(width, height, orientation if orientation in range(1, 9) else 1)
     except Exception:  # Pillow's readers raise a dozen types on damaged headers
         return None

@@ -254,7 +254,7 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
         write_ilsvrc(given, tmp_path / "ilsvrc", "val")
     assert not (tmp_path / "ilsvrc").exists()
     given.paths[1] = given.paths[0]
-    for format, name in (("coco", r"a\.jpg"), ("folder", "a")):
+    for format, name in (("coco", "a"), ("folder", "a")):
         with pytest.raises(InputError, match=f"two images are called '{name}'"):
             WRITERS[format](given, tmp_path / format, "val")
 
