@@ -7,6 +7,7 @@ The file, its checks and its header are those of `structures/array_file.py`; eac
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -173,8 +174,17 @@ def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> 
     if str(weights) in shipped:
         return Path(str(resources.files(room).joinpath("weights", shipped[str(weights)])))
     path = Path(weights)
+    if path.suffix in (".caffemodel", ".npz"):
+        raise CheckpointError(
+            f"{path} holds weights of ImageNet's classes, a start for training (train --pretrained {path}); a detector "
+            "is a .safetensors file"
+        )
     if not path.is_file():
-        raise CheckpointError(f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(shipped)}")
+        meant = difflib.get_close_matches(str(weights), shipped, 1)
+        hint = f"; did you mean {meant[0]}?" if meant else ""
+        raise CheckpointError(
+            f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(shipped)}{hint}"
+        )
     return path
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from inception_rcnn.structures.errors import DataFormatError, InputError
-from inception_rcnn.structures.files import write_whole
+from inception_rcnn.structures.files import foreign_kind, write_whole
 
 FORMAT_VERSION: Final = 1
 METADATA_KEY: Final = "inception_rcnn"
@@ -106,6 +106,8 @@ def read_array_description(path: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(path)
     try:
         with path.open("rb") as file:
+            start = file.read(64)
+            file.seek(0)
             head = file.read(8)
             length = _header_length(head) if len(head) == 8 else -1
             size = path.stat().st_size
@@ -113,13 +115,21 @@ def read_array_description(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = file.read(length) if fits else b""
     except OSError as error:
         raise DataFormatError(f"cannot be read: {error.strerror or error}", path=path) from error
+    if size == 0:
+        raise DataFormatError("is empty (0 bytes); download or copy it again", path=path)
+    if not fits and 0 < length <= MAX_HEADER_BYTES and start[8:9] == b"{":
+        raise DataFormatError(f"is cut off: {size} bytes, and its header alone has {length}; copy it again", path=path)
     if not fits:
-        raise DataFormatError(f"is not a safetensors file (header of {length} bytes in {size})", path=path)
+        reason = foreign_kind(start) or f"header of {length} bytes in {size}"
+        raise DataFormatError(f"is not a safetensors file: {reason}", path=path)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: ten thousand opening brackets
         raise DataFormatError("is not a safetensors file: its header is not JSON", path=path) from error
-    return _own_description(path, header)
+    description = _own_description(path, header)
+    if (end := 8 + length + _length_of_data(header)) > size:
+        raise DataFormatError(f"is damaged or cut off: {size} bytes of {end}; download or copy it again", path=path)
+    return description
 
 
 def read_array_file(path: str | os.PathLike[str], kind: str) -> ArrayFile:
@@ -142,6 +152,15 @@ def read_array_file(path: str | os.PathLike[str], kind: str) -> ArrayFile:
     return ArrayFile(kind, description, arrays, path)
 
 
+def _length_of_data(header: Any) -> int:
+    """Return how many bytes of arrays a header announces; 0 where it says nothing that is understood."""
+    spans = [
+        one.get("data_offsets") for name, one in header.items() if name != "__metadata__" and isinstance(one, dict)
+    ]
+    ends = [span[1] for span in spans if isinstance(span, list) and len(span) == 2 and isinstance(span[1], int)]
+    return max(ends, default=0)
+
+
 def _header_length(head: bytes) -> int:
     return int(struct.unpack("<Q", head)[0])
 
@@ -154,7 +173,11 @@ def _own_description(path: Path, header: Any) -> dict[str, Any]:
     """Return the description in a safetensors header, its own three fields checked."""
     metadata = header.get("__metadata__", {}) if isinstance(header, dict) else {}
     if not isinstance(metadata, dict) or METADATA_KEY not in metadata:
-        raise DataFormatError("is a safetensors file, but none of inception-rcnn: no description in it", path=path)
+        raise DataFormatError(
+            "is a safetensors file, but none of inception-rcnn: no description in it; weights of other programs do not "
+            "fit",
+            path=path,
+        )
     try:
         description = json.loads(metadata[METADATA_KEY])
     except (TypeError, ValueError, RecursionError) as error:

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from inception_rcnn.structures.boxes import as_boxes
 from inception_rcnn.structures.columns import rows
 from inception_rcnn.structures.errors import ImageError, InputError
 from inception_rcnn.structures.files import write_whole
-from inception_rcnn.structures.images import check_rgb
+from inception_rcnn.structures.images import check_rgb, image_files
 from inception_rcnn.structures.label_places import LabelPlaces, Rectangle
 
 Colour = tuple[int, int, int]
@@ -28,6 +29,8 @@ _GOLDEN = 0.618034  # steps of the golden ratio keep the hues of neighbouring cl
 _ORDINARY: Colour = (66, 133, 244)
 _HIGHLIGHT: Colour = (255, 196, 0)
 _SMALLEST_FONT = 9  # pixels
+_MARK = "drawn by inception-rcnn"  # a comment in the file, by which it is not taken for a photograph
+_MARKED_WITHIN = 1024  # bytes: comments come before the pixels
 _LONGEST_JPEG = 65_500  # pixels a side: what libjpeg writes
 
 
@@ -215,17 +218,18 @@ def picture_files(images: Sequence[Path], word: str, output: Path | None = None)
     """Return each image with the file its annotated picture goes to; no file is named twice.
 
     Args:
-        images: Images, or folders, of which every regular file is taken, whatever its name, in alphabetical order.
+        images: Images, or folders, of which the images are taken in the order of their names: files with the ending of
+            one that are not hidden and that `write_picture` did not write.
         word: What the picture shows: `photo.webp` becomes `photo-<word>.jpg`; a PNG stays a PNG.
         output: Folder for all pictures; None puts them beside their images, those of a folder into its sub-folder
-            `<word>`, so that a second call does not take them for images.
+            `<word>`.
 
     Raises:
-        InputError: There is no file in the folders.
+        InputError: There is no image in the folders.
     """
     named: dict[Path, Path] = {}  # picture: image
     for path in images:
-        sources = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
+        sources = [one for one in image_files(path) if not is_own_picture(one)] if path.is_dir() else [path]
         folder = output or (path / word if path.is_dir() else path.parent)
         for source in sources:
             suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
@@ -234,7 +238,7 @@ def picture_files(images: Sequence[Path], word: str, output: Path | None = None)
                 picture, number = folder / f"{source.stem}-{word}-{number}{suffix}", number + 1
             named[picture] = source
     if not named:
-        raise InputError(f"no files in {', '.join(str(path) for path in images)}; give images or a folder with images")
+        raise InputError(f"no images in {', '.join(str(path) for path in images)}; give images or a folder with images")
     return [(source, picture) for picture, source in named.items()]
 
 
@@ -256,6 +260,20 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     height, width = pixels.shape[:2]
     if kind == "JPEG" and max(height, width) > _LONGEST_JPEG:
         raise ImageError(f"{path} cannot be a JPEG: {width} x {height} pixels, at most {_LONGEST_JPEG} a side")
-    Image.fromarray(pixels).save(buffer, kind, quality=92)
+    if kind == "PNG":
+        mark = PngInfo()
+        mark.add_text("Comment", _MARK)
+        Image.fromarray(pixels).save(buffer, kind, pnginfo=mark)
+    else:
+        Image.fromarray(pixels).save(buffer, kind, quality=92, comment=_MARK)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())
+
+
+def is_own_picture(path: Path) -> bool:
+    """Return whether a file is a picture that `write_picture` wrote; false for one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return _MARK.encode() in file.read(_MARKED_WITHIN)
+    except OSError:
+        return False

@@ -23,6 +23,20 @@ from inception_rcnn.structures.errors import DataFormatError, InputError
 _MOST_UNPACKED: Final = 2**28
 _MOST_TIMES_LARGER: Final = 100
 _PIECE: Final = 2**20
+_HEIF: Final = "a HEIC; convert it to JPEG or PNG"
+_HEIF_BRANDS: Final = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_VIDEO: Final = "a video; write its frames as pictures first (ffmpeg -i VIDEO %06d.jpg)"
+_VIDEO_STARTS: Final = (b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba")
+_PYTORCH: Final = "a file of PyTorch's (.pt, .pth), which may hold programs, or an archive: these are not read"
+_FOREIGN: Final = {  # how a file begins, spaces left out and in lower case, and what it is
+    (b"version https://git-lfs",): "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
+    (b"<!doctype html", b"<html"): "a web page, not the file itself; download that",
+    (b"<?xml", b"<annotation", b"<svg"): "XML",
+    (b"%pdf-",): "a PDF; write its pages as pictures first",
+    (b"8bps",): "a Photoshop file; export it as PNG or JPEG",
+    (b"\xff\n", b"\x00\x00\x00\x0cjxl "): "a JPEG XL; convert it to JPEG or PNG",
+    (b"pk\x03\x04", b"\x80\x02", b"\x80\x04"): _PYTORCH,
+}
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -139,6 +153,27 @@ def decode_json(text: bytes | str, path: str | os.PathLike[str], *, place: str |
     except ValueError:  # Python's own limit: reading such a number takes time by the square of its length
         message = f"it holds a whole number of more than {sys.get_int_max_str_digits()} digits"
     raise DataFormatError(f"is not valid JSON: {message}; is the download complete?", path=path, place=place)
+
+
+def foreign_kind(start: bytes) -> str | None:
+    """Return what a file is, by its first bytes, that has not what its name promises, and what to do about it.
+
+    Args:
+        start: The first 64 bytes or more.
+
+    Returns:
+        None for what is not recognised.
+
+    >>> foreign_kind(b"version https://git-lfs.github.com/spec/v1")
+    'a Git LFS pointer, not the file itself; fetch it with `git lfs pull`'
+    """
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for beginnings, kind in _FOREIGN.items():
+        if text.startswith(beginnings):
+            return kind
+    if start[4:8] == b"ftyp":
+        return _HEIF if start[8:12] in _HEIF_BRANDS else _VIDEO
+    return _VIDEO if start.startswith(_VIDEO_STARTS) or (start[:4], start[8:12]) == (b"RIFF", b"AVI ") else None
 
 
 def write_json(path: str | os.PathLike[str], obj: object, *, indent: int | None = 2) -> None:

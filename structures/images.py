@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeGuard, runtime_checkable
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from inception_rcnn.structures.errors import ImageError, InputError
+from inception_rcnn.structures.files import foreign_kind
 
 
 @runtime_checkable
@@ -61,6 +63,7 @@ _JPEG_END = b"\xff\xd9"
 _FILLINGS = (b"", b"\xaa" * 64, b"\x55" * 64, b"\x0f\xf0\x33" * 30)  # which no decoder takes for the same pixels
 _TWELVE_BITS = 4095
 _DARK = 16  # of 255; where the largest fraction is between 1 and this, it is neither 0..1 nor 0..255
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/")  # a path has lost one of two slashes
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # EXIF orientation -> what brings the picture upright; 1 already is
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -149,6 +152,19 @@ def readable_formats() -> tuple[str, ...]:
     return _FORMATS if features.check("avif") else tuple(one for one in _FORMATS if one != "AVIF")
 
 
+def page_count(path: str | os.PathLike[str]) -> int:
+    """Return how many pages or frames an image file has, of which `load_image` reads the first; 1 if it has no images.
+
+    >>> page_count("none.tif")
+    1
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # whatever is wrong with it, `load_image` says it
+        return 1
+
+
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return the picture as uint8 (height, width, 3), resized by antialiased bicubic interpolation.
 
@@ -215,7 +231,7 @@ def _from_path(path: str | os.PathLike[str], max_pixels: int, max_bytes: int) ->
             _check_file_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             return _from_file(file, name, max_pixels)
     except FileNotFoundError as error:
-        if "://" in name:
+        if "://" in name or _ADDRESS.match(name):
             raise ImageError(
                 f"{name} is an address, not a file; download it, and give its bytes or its path"
             ) from error
@@ -257,6 +273,10 @@ def _from_file(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
             "If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels."
         ) from error
     except UnidentifiedImageError as error:
+        file.seek(0)
+        kind = foreign_kind(file.read(64))
+        if kind is not None:
+            raise ImageError(f"{name} is {kind}") from error
         raise ImageError(f"{name} is none of {_FORMATS_IN_WORDS}; convert it to one of them") from error
     except Exception as error:  # Pillow's readers raise a dozen types on damaged headers: struct.error, SyntaxError ...
         raise ImageError(f"{name} is damaged: {_reason(error)}; replace the file") from error

@@ -12,6 +12,7 @@ import ast
 import functools
 import inspect
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -103,6 +104,15 @@ def _add_command(
 class _Command(TyperCommand):
     """A command whose help has its options under the headings they were given, `rich_help_panel`, in plain text."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; who gives a share in per cent is told how it is written."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            if re.search(r"(equal to 1|<=\s*1)\.?$", error.message):
+                error.message = f"{error.message}; 50 % are written 0.5"
+            raise
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, those without a heading last."""
         headings: dict[str | None, list[Any]] = {}
@@ -139,20 +149,26 @@ def _take_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _spread_weights(arguments: Sequence[str]) -> list[str]:
-    """Return `--weights a b c` as `--weights a --weights b --weights c`, for checkpoint files b and c.
+    """Return `--weights a b c` as `--weights a --weights b --weights c`, for checkpoint files or shipped names b and c.
 
-    Only names that end in .safetensors are taken, so that in `--weights a image.jpg` the image stays an image.
+    Names that end in .safetensors are taken, and bare words without a file of that name: in `--weights a image.jpg` the
+    image stays an image.
     """
     spread: list[str] = []
     among_weights = False
     for position, word in enumerate(arguments):
         value = position > 0 and arguments[position - 1] == "--weights"
-        if among_weights and not value and word.endswith(".safetensors") and not word.startswith("-"):
+        if among_weights and not value and (word.endswith(".safetensors") or _is_bare_name(word)):
             spread.append("--weights")
         else:
             among_weights = value or word == "--weights"
         spread.append(word)
     return spread
+
+
+def _is_bare_name(word: str) -> bool:
+    """Return whether a word may be the name of shipped weights, and is no file or folder."""
+    return bool(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", word)) and not os.path.exists(word)
 
 
 def _first_paragraph(text: str) -> str:

@@ -2,8 +2,9 @@
 
 Detects objects in photographs: prints a table, draws a picture.
 
-Give images or folders (every file in a folder is tried, sub-folders are passed over). Without any, a photograph that
-scikit-image ships is used.
+Give images, folders, or patterns with wildcards; of a folder, files with an image's ending are taken, without what was
+drawn before, and with --recursive those of the folders within it. Of a file of many pages or frames the first is looked
+at. Without any, a photograph that scikit-image ships is used.
 The annotated pictures go beside the images, those of a folder into its sub-folder `detections`, or all to --output.
 An image that cannot be read or drawn is reported, the others are done, and the exit status is 1.
 
@@ -29,6 +30,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
+from inception_rcnn.tools.image_arguments import find_pictures, say_pages
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 
 
 def main(
-    images: Annotated[list[Path] | None, typer.Argument(help="Images or folders.", show_default=False)] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help='Images, folders, or patterns such as "*.jpg".', show_default=False)
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders within folders too.")] = False,
     weights: Annotated[
         list[str] | None,
         typer.Option(help="Checkpoint, or several: their probabilities are averaged. Default: the shipped model."),
@@ -76,14 +81,12 @@ def main(
 ) -> None:
     """Parse, call, print."""
     from inception_rcnn.detector import keep_freed_memory, load_detector
-    from inception_rcnn.structures import picture_files
     from inception_rcnn.tools.json_results import check_json_target
 
     check_json_target(json_file)
-    if images:
-        jobs = picture_files(images, "detections", output)
-    else:
-        jobs = picture_files([bundled_photograph("chelsea.png")], "detections", output or Path("runs"))
+    if not images:
+        images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
+    jobs = find_pictures(images, "detections", output, recursive=recursive)
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
     keep_freed_memory()
@@ -148,6 +151,7 @@ def _one(
         prepared = done.result()
     except (ImageError, OSError) as error:
         return _failed(entry, error)
+    say_pages(source)
     found, pixels = detector(prepared), prepared.image
     height, width = pixels.shape[:2]
     try:

@@ -2,9 +2,9 @@
 
 Draws boxes that may hold an object, or stores those of a whole data set and says what share of its objects they cover.
 
-Give images or folders (every file in a folder is tried, sub-folders are passed over): the first boxes are drawn into
-pictures beside the images, those of a folder into its sub-folder `proposals`, or all into the folder --output. Without
-any, a photograph that scikit-image ships is used. An image that cannot be read is reported, and the exit status is 1.
+Give images, folders or patterns, as to `detect`: the first boxes are drawn into pictures beside the images, those of a
+folder into its sub-folder `proposals`, or all into the folder --output. Without any, a photograph that scikit-image
+ships is used. An image that cannot be read is reported, and the exit status is 1.
 
 Or give a data set: inception-rcnn propose --data coco:DIR --split val --output val.safetensors
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
@@ -33,6 +33,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.image_arguments import find_pictures, say_pages
 from inception_rcnn.tools.scored_sets import named_set
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ _DRAWN = 100  # boxes, unless --max-boxes says otherwise: more hide the picture
 
 
 def main(
-    images: Annotated[list[Path] | None, typer.Argument(help="Images or folders.", show_default=False)] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help='Images, folders, or patterns such as "*.jpg".', show_default=False)
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders within folders too.")] = False,
     data: Annotated[
         str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see above.")
     ] = None,
@@ -124,7 +128,8 @@ def main(
     if dataset is None:
         if root is not None or split is not None:
             raise typer.BadParameter("--root and --split need the format of the data set", param_hint="--dataset")
-        _draw_all(images, output, json_file, _proposer({"max_boxes": _DRAWN, **given}, device), quiet=quiet)
+        drawn = {"max_boxes": _DRAWN, **given}
+        _draw_all(images, output, json_file, _proposer(drawn, device), recursive=recursive, quiet=quiet)
         return
     if root is None or images:
         raise typer.BadParameter("a data set needs --root, and no images beside it", param_hint="--dataset")
@@ -254,17 +259,25 @@ def _print_coverage(
 
 
 def _draw_all(
-    images: list[Path] | None, output: Path | None, json_file: Path | None, proposer: Proposer, *, quiet: bool
+    images: list[Path] | None,
+    output: Path | None,
+    json_file: Path | None,
+    proposer: Proposer,
+    *,
+    recursive: bool,
+    quiet: bool,
 ) -> None:
     """Propose for single images and draw; an image that cannot be read is reported, and the exit status is 1."""
-    from inception_rcnn.structures import load_image, picture_files, progress_bar
+    from inception_rcnn.structures import load_image, progress_bar
     from inception_rcnn.structures.ahead import run_ahead
     from inception_rcnn.tools.json_results import JsonResults
 
     if images:
-        jobs = picture_files(images, "proposals", output)
+        jobs = find_pictures(images, "proposals", output, recursive=recursive)
     else:
-        jobs = picture_files([bundled_photograph("astronaut.png")], "proposals", output or Path("runs"))
+        jobs = find_pictures(
+            [bundled_photograph("astronaut.png")], "proposals", output or Path("runs"), recursive=False
+        )
     results = None
     if json_file is not None:
         results = JsonResults(json_file, "proposals", proposer.describe(), [source for source, _ in jobs])
@@ -309,6 +322,7 @@ def _draw(
     except (ImageError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
+    say_pages(source)
     found = proposer.complete(pixels, searched)
     write_picture(picture, draw_boxes(pixels, found.boxes[::-1]))
     if not quiet:

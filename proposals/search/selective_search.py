@@ -28,6 +28,7 @@ from inception_rcnn.structures.jobs import available_processors
 
 ENGINES = ("native", "opencv", "selectivesearch")
 WORKING_PIXELS = 1_500_000
+LONGEST_SIDE = 2000  # of the image the search works on, in pixels: a strip has tens of thousands of regions otherwise
 _WIDEST = 4096
 
 
@@ -63,8 +64,9 @@ def selective_search(
             (opencv-contrib-python) or "selectivesearch".
         ranking: "agreement": what several hierarchies found, has a strong contour and differs from the boxes before
             it stands first. "random": R-CNN's order.
-        width: Of the image the search works on, in pixels, at most 4096; smaller ones are enlarged. Up to 500, very
-            high ones are made smaller still, so that the working image has no more than 1.5 million pixels.
+        width: Of the image the search works on, in pixels, at most 4096; smaller ones are enlarged. Up to 500, high
+            ones are made smaller still, so that the longer side has no more than 2,000 pixels, and the whole no more
+            than 1.5 million.
         min_side: Shortest side of a box in the working image, in pixels; boxes with a shorter one are left out. A
             side as long as the image's is always long enough.
         widened_from: Sides from this share of `min_side` on are widened to it instead, in (0, 1]; 1 widens none, as in
@@ -119,9 +121,12 @@ def selective_search(
 
 
 def working_size(width: int, height: int, wanted: int) -> tuple[int, int]:
-    """Return width and height of the image the search works on: `wanted` wide, unless that makes too many pixels."""
-    limit = max(WORKING_PIXELS, 2 * wanted * wanted)
-    scale = min(wanted / width, (limit / (width * height)) ** 0.5)
+    """Return width and height of the image the search works on.
+
+    It is `wanted` wide, unless that makes too many pixels or, of a strip, a side longer than 2,000 of them.
+    """
+    limit, longest = max(WORKING_PIXELS, 2 * wanted * wanted), max(LONGEST_SIDE, wanted)
+    scale = min(wanted / width, longest / max(width, height), (limit / (width * height)) ** 0.5)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

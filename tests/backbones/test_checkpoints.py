@@ -126,9 +126,9 @@ def test_a_failing_write_leaves_the_old_file(path: Path, monkeypatch: pytest.Mon
 
 
 LIES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda data: b"", "is not a safetensors file"),
+    "empty": (lambda data: b"", "is empty"),
     "shorter than a length": (lambda data: data[:5], "is not a safetensors file"),
-    "cut in the header": (lambda data: data[:40], "is not a safetensors file"),
+    "cut in the header": (lambda data: data[:40], "is cut off: 40 bytes, and its header alone"),
     "header length of 2^63": (lambda data: struct.pack("<Q", 2**63) + data[8:], "is not a safetensors file"),
     "header length of zero": (lambda data: struct.pack("<Q", 0) + data[8:], "is not a safetensors file"),
     "not JSON": (lambda data: joined(b"{this is no JSON}", b"1234"), "its header is not JSON"),
@@ -165,7 +165,7 @@ LIES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 DATA_LIES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another kind": (lambda data: redescribed(data, kind="multibox"), "kind 'multibox'; 'googlenet' is needed here"),
     "flipped bit in the data": (lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:], "do not have the checksum"),
-    "cut in the data": (lambda data: data[:-1], "do not have the checksum"),
+    "cut in the data": (lambda data: data[:-1], "is damaged or cut off: "),
     "something after the data": (lambda data: data + b"\0", "do not have the checksum"),
     "another checksum": (lambda data: redescribed(data, data_sha256="0" * 64), "do not have the checksum"),
     "another shape": (lambda data: with_entry(data, "weight", shape=[2, 4]), "is damaged"),

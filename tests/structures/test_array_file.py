@@ -104,7 +104,9 @@ def test_a_changed_number_is_noticed(file: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "is not a safetensors file"),
+        (b"", "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
+        (b"PK\x03\x04" + bytes(60), "a file of PyTorch's"),
         (b"abc", "is not a safetensors file"),
         (struct.pack("<Q", 2**40) + b"{}", "is not a safetensors file"),
         (struct.pack("<Q", 4) + b"nope", "its header is not JSON"),

@@ -21,6 +21,7 @@ from inception_rcnn.structures import (
     picture_files,
     write_picture,
 )
+from inception_rcnn.structures.drawing import is_own_picture
 from inception_rcnn.structures.label_places import LabelPlaces
 
 NAMES = ("cat", "dog")
@@ -252,13 +253,25 @@ def test_a_picture_goes_beside_its_image_and_a_png_stays_one(tmp_path: Path) -> 
     assert names == ["a-detections.jpg", "b-detections.png"]
 
 
-def test_a_folder_is_taken_in_order_and_its_pictures_go_into_a_sub_folder(tmp_path: Path) -> None:
-    for name in ("b.jpg", "a.txt"):
+def test_the_images_of_a_folder_are_taken_in_order_and_its_pictures_go_into_a_sub_folder(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.PNG", "a.xml", "Thumbs.db", ".DS_Store", "._b.jpg"):
         (tmp_path / name).touch()
     (tmp_path / "detections").mkdir()  # of an earlier call
     jobs = picture_files([tmp_path], "detections")
-    assert [source.name for source, _ in jobs] == ["a.txt", "b.jpg"]
+    assert [source.name for source, _ in jobs] == ["a.PNG", "b.jpg"]
     assert {picture.parent for _, picture in jobs} == {tmp_path / "detections"}
+
+
+def test_pictures_that_were_drawn_are_not_taken_for_photographs(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg")
+    for name in ("a-detections.jpg", "any name.png"):
+        write_picture(tmp_path / name, pixels)
+    assert [is_own_picture(path) for path in sorted(tmp_path.iterdir())] == [True, False, True]
+    assert [source.name for source, _ in picture_files([tmp_path], "boxes")] == ["a.jpg"]
+    named = picture_files([tmp_path / "any name.png"], "boxes")  # whoever names one means it
+    assert [source.name for source, _ in named] == ["any name.png"]
+    assert not is_own_picture(tmp_path) and not is_own_picture(tmp_path / "none.jpg")
 
 
 def test_equal_stems_in_one_output_folder_are_numbered(tmp_path: Path) -> None:
@@ -268,7 +281,7 @@ def test_equal_stems_in_one_output_folder_are_numbered(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no files in"):
+    with pytest.raises(InputError, match="no images in"):
         picture_files([tmp_path], "boxes")
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from inception_rcnn.structures import ImageError, InputError, check_rgb, load_image, resize_image
-from inception_rcnn.structures.images import stretch
+from inception_rcnn.structures.images import page_count, stretch
 
 RED, GREEN, BLUE, WHITE, BLACK, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (90, 90, 90)
 
@@ -502,3 +502,36 @@ def test_every_pixel_covered_counts_when_a_window_is_made_smaller() -> None:
     fine[:, ::2] = 200  # stripes that picking single pixels would turn into one colour
     small = stretch(fine, np.array([0.0, 0.0, 64.0, 64.0]), 8)
     assert small.min() > 90 and small.max() < 110
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer, not the file itself"),
+        (b"\n<!DOCTYPE html><html>", "a web page, not the file itself"),
+        (b"\0\0\0\x18ftypheic" + bytes(60), "a HEIC; convert it"),
+        (b"\0\0\0\x18ftypisom" + bytes(60), "a video; write its frames"),
+        (b"RIFF\0\0\0\0AVI LIST" + bytes(60), "a video; write its frames"),
+        (b"%PDF-1.4" + bytes(60), "a PDF"),
+        (b"<annotation>", "XML"),
+        (b"nothing that is known", "is none of JPEG"),
+    ],
+)
+def test_what_is_no_image_is_called_what_it_is(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    for source in (tmp_path / "a.jpg", content):
+        with pytest.raises(ImageError, match=text):
+            load_image(source)
+
+
+def test_an_address_is_called_one_though_a_path_has_lost_a_slash() -> None:
+    for source in ("https://example.org/a.jpg", Path("https://example.org/a.jpg")):
+        with pytest.raises(ImageError, match="is an address, not a file; download it"):
+            load_image(source)
+
+
+def test_pages_are_counted(tmp_path: Path) -> None:
+    pages = [Image.new("L", (8, 6), shade) for shade in (0, 90, 200)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.png")
+    assert [page_count(tmp_path / name) for name in ("a.tif", "b.png", "none.tif")] == [3, 1, 1]

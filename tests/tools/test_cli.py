@@ -24,7 +24,14 @@ from inception_rcnn.tools import cli, warmup
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = cli.find_commands(ROOT / "tools")
-NO_COMMANDS = {"__init__", "cli", "json_results", "training_sets"}  # what the commands share
+NO_COMMANDS = {
+    "__init__",
+    "cli",
+    "json_results",
+    "image_arguments",
+    "scored_sets",
+    "training_sets",
+}  # what the commands share
 HEAVY = ("torch", "torchvision", "numba", "cv2", "skimage", "scipy", "pycocotools")
 
 
@@ -259,3 +266,26 @@ def test_a_warning_for_users_is_one_line(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.warns(DeprecationWarning, match="for programmers") as shown:
         assert run_here(main) == 0
     assert capsys.readouterr().err == "warning: this is not that\n" and len(shown) == 1
+
+
+def test_a_share_in_per_cent_is_told_how_to_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(
+        share: Annotated[float, typer.Option(min=0, max=1)] = 0.5, count: Annotated[int, typer.Option(max=10)] = 1
+    ) -> None:
+        """Do nothing."""
+
+    assert run_here(command, "--share", "50") == 2 and "50 % are written 0.5" in capsys.readouterr().err
+    assert run_here(command, "--count", "50") == 2 and "written" not in capsys.readouterr().err
+
+
+def test_shipped_names_may_follow_weights_and_images_stay_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    spread = cli._spread_weights
+    assert spread(["--weights", "a.safetensors", "coco-mini", "b.jpg"]) == [
+        *("--weights", "a.safetensors", "--weights", "coco-mini", "b.jpg")
+    ]
+    for image in ("photographs", "a.jpg", "day/a", "IMG0001", "*.jpg"):
+        assert spread(["--weights", "coco", image]) == ["--weights", "coco", image]

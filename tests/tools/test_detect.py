@@ -51,12 +51,12 @@ def test_one_photograph_gives_table_picture_and_json(photograph: Path, capsys: p
 
 
 def test_a_folder_with_a_bad_file_is_done_to_the_end_and_exits_with_1(photograph: Path, tmp_path: Path) -> None:
-    (tmp_path / "a-note.txt").write_text("not an image")
+    (tmp_path / "a-note.png").write_text("not an image")
     out = tmp_path / "results" / "out.json"
     out.parent.mkdir()
     assert detect(tmp_path, "--json", out, "--quiet") == 1
     bad, good = json.loads(out.read_text())
-    assert "a-note.txt" in bad["error"] and bad["detections"] == [] and bad["width"] is None
+    assert "a-note.png" in bad["error"] and bad["detections"] == [] and bad["width"] is None
     assert "error" not in good and good["width"] == 225
     assert (tmp_path / "detections" / "cat-detections.jpg").is_file()
 
@@ -118,6 +118,10 @@ def test_the_model_that_warps_is_one_word_away(photograph: Path, tmp_path: Path)
     [
         (["--weights", "coco-mini", "--regions", "pool"], "coco-mini has regions=warp, regions=pool was asked for"),
         (["--weights", "nowhere.safetensors"], "no weights at nowhere.safetensors"),
+        (["--weights", "coco-mimi"], "a shipped name: coco, coco-mini; did you mean coco-mini?"),
+        (["--weights", "coco-mini", "coco-mimi"], "did you mean coco-mini?"),  # a second name is no image
+        (["--weights", "bvlc_googlenet.caffemodel"], "a start for training (train --pretrained"),
+        (["--output", __file__], "is a file; name another folder"),
         (["--device", "abacus"], "unknown device 'abacus'"),
     ],
 )
@@ -153,7 +157,7 @@ def test_json_that_cannot_be_written_is_refused_before_anything_is_done(
 
 def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert detect(tmp_path) == 1
-    assert "no files in" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err
 
 
 def test_without_an_argument_a_bundled_photograph_is_used(

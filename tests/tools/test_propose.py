@@ -241,10 +241,10 @@ def test_at_most_a_hundred_boxes_are_drawn_unless_told_otherwise(root: Path, tmp
 def test_a_folder_with_a_bad_file_is_done_to_the_end_and_exits_with_1(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "boxes.json"
     Image.new("RGB", (30, 20)).save(root / "val" / "cat.jpg")
-    (root / "val" / "cup.xml").unlink()
+    (root / "val" / "bad.png").write_text("<annotation/>")
     assert propose(root / "val", "--json", out, "--quiet") == 1
     entries = json.loads(out.read_text())
-    assert [Path(entry["image"]).name for entry in entries if "error" in entry] == ["cat.xml"]
+    assert [Path(entry["image"]).name for entry in entries if "error" in entry] == ["bad.png"]
     drawn = sorted(path.name for path in (root / "val" / "proposals").iterdir())
     assert drawn == ["cat-proposals.jpg", "cat-proposals.png", "cup-proposals.png"]
 
@@ -283,4 +283,4 @@ def test_without_an_argument_a_bundled_photograph_is_used(tmp_path: Path, monkey
 
 def test_an_empty_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert propose(tmp_path) == 1
-    assert "no files in" in capsys.readouterr().err
+    assert "no images in" in capsys.readouterr().err

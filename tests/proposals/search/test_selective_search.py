@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inception_rcnn.proposals import selective_search
-from inception_rcnn.proposals.search.selective_search import WORKING_PIXELS, build_hierarchies, working_size
+from inception_rcnn.proposals.search.selective_search import (
+    LONGEST_SIDE,
+    WORKING_PIXELS,
+    build_hierarchies,
+    working_size,
+)
 from inception_rcnn.proposals.search.strategies import strategy_of
 from inception_rcnn.structures import InputError, Proposals, pairwise_iou
 from reference.marked_objects import marked
@@ -210,7 +215,11 @@ def test_a_shorter_side_lets_more_boxes_through(photograph: NDArray[np.uint8]) -
     [
         ((640, 480), 500, (500, 375)),
         ((250, 100), 500, (500, 200)),
-        ((500, 3000), 500, (500, 3000)),
+        ((500, 2000), 500, (500, 2000)),
+        ((500, 3000), 500, (333, 2000)),
+        ((30, 2000), 500, (30, 2000)),
+        ((2000, 30), 500, (500, 8)),
+        ((1, 90_000), 500, (1, 2000)),
         ((4000, 3000), 4000, (4000, 3000)),
     ],
 )
@@ -223,6 +232,7 @@ def test_the_working_picture_is_bounded(width: int, height: int, wanted: int) ->
     work_width, work_height = working_size(width, height, wanted)
     assert 1 <= work_width <= wanted
     assert work_width * work_height <= WORKING_PIXELS * 1.05 + work_height
+    assert work_height <= LONGEST_SIDE
 
 
 @pytest.mark.parametrize(

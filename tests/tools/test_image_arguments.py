@@ -1,0 +1,89 @@
+"""Which images `detect` and `propose` take of files, folders and patterns, and what they say of the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inception_rcnn.structures import InputError, write_picture
+from inception_rcnn.tools.image_arguments import find_pictures, say_pages
+
+PIXELS = np.zeros((6, 8, 3), np.uint8)
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Path:
+    """Photographs in a folder and in two within it, with what lies beside photographs."""
+    for name in (
+        "a.jpg",
+        "day1/b.png",
+        "day1/more/c.jpg",
+        "notes/readme.txt",
+        ".hidden/d.jpg",
+        "Thumbs.db",
+        "clip.MP4",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix in (".jpg", ".png"):
+            Image.fromarray(PIXELS).save(path)
+        else:
+            path.touch()
+    write_picture(tmp_path / "a-detections.jpg", PIXELS)
+    write_picture(tmp_path / "detections" / "b-detections.jpg", PIXELS)
+    return tmp_path
+
+
+def found(argument: Path, *, recursive: bool = False) -> list[str]:
+    return [source.name for source, _ in find_pictures([argument], "detections", None, recursive=recursive)]
+
+
+def test_images_alone_are_taken_and_what_is_passed_over_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert found(folder) == ["a.jpg"]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"note: passed over in {folder}: 1 pictures drawn before (a-detections.jpg)",
+        f"note: passed over in {folder}: 1 files that are not read (clip.MP4); convert them",
+        f"note: passed over within {folder}: 2 folders with images (day1, more); --recursive takes them",
+    ]
+
+
+def test_folders_within_folders_are_taken_on_request(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = find_pictures([folder], "detections", None, recursive=True)
+    assert [source.relative_to(folder).as_posix() for source, _ in jobs] == ["a.jpg", "day1/b.png", "day1/more/c.jpg"]
+    assert [picture.parent.parent for _, picture in jobs] == [source.parent for source, _ in jobs]
+    assert "--recursive" not in capsys.readouterr().err
+
+
+def test_patterns_that_the_shell_left_are_expanded(folder: Path) -> None:
+    assert found(folder / "*.jpg") == ["a.jpg"] and found(folder / "day?/*") == ["b.png"]
+    assert found(folder / "**" / "*.jpg") == ["a.jpg", "c.jpg"]
+    with pytest.raises(InputError, match=r"no image fits .*; 1 other files and folders do"):
+        found(folder / "*.db")
+    Image.fromarray(PIXELS).save(folder / "odd[1].jpg")
+    assert found(folder / "odd[1].jpg") == ["odd[1].jpg"]  # a file of that name comes first
+
+
+def test_nothing_to_look_at_and_a_file_for_a_folder_are_errors(folder: Path) -> None:
+    with pytest.raises(InputError, match="no images in"):
+        found(folder / "notes")
+    with pytest.raises(InputError, match=r"a\.jpg is a file; name another folder"):
+        find_pictures([folder], "detections", folder / "a.jpg", recursive=False)
+    with pytest.raises(InputError, match=r"no images in .*; passed over .*day1.*; --recursive takes them"):
+        (folder / "only").mkdir()
+        (folder / "day1").rename(folder / "only" / "day1")
+        found(folder / "only")
+
+
+def test_pages_beyond_the_first_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [Image.new("RGB", (8, 6), (shade, 0, 0)) for shade in (0, 90)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "b.jpg")
+    say_pages(tmp_path / "a.tif")
+    say_pages(tmp_path / "b.jpg")
+    assert capsys.readouterr().err == f"note: {tmp_path}/a.tif has 2 pages or frames; the first is looked at\n"
