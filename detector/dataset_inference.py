@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.datasets import CocoDataset, IlsvrcDetDataset
@@ -33,7 +35,16 @@ from inception_rcnn.evaluation.protocols import PROTOCOL_OF_FORMAT, check_protoc
 from inception_rcnn.evaluation.report.inputs import ReportInput, evaluated
 from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.proposals.stored import proposals_from_file
-from inception_rcnn.structures import Detections, InputError, ProgressBar, Proposals, progress_bar, sha256_of
+from inception_rcnn.structures import (
+    DataFormatError,
+    Detections,
+    ImageError,
+    InputError,
+    ProgressBar,
+    Proposals,
+    progress_bar,
+    sha256_of,
+)
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.array_file import array_path
 from inception_rcnn.structures.dataset import DetectionDataset, Subset, check_dataset, dataset_name
@@ -52,6 +63,7 @@ from inception_rcnn.structures.progress import StageClock
 
 MOST_IMAGES_PER_PART: Final = 16
 PARTS: Final = 256  # or more, if the set is large enough: enough to share out, and to lose little by a kill
+_NO_PROPOSALS: Final = Proposals(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 _CODE: Final = "code"  # the setting that says which code found the detections
 
 
@@ -146,21 +158,30 @@ def _ranges(ensemble: Ensemble) -> dict[str, Any]:
 
 
 def detect_set(
-    run: SetRun, path: Path | None = None, *, keep: bool = True, share: Share | None = None, quiet: bool = False
+    run: SetRun,
+    path: Path | None = None,
+    *,
+    keep: bool = True,
+    share: Share | None = None,
+    skip_broken: bool = False,
+    quiet: bool = False,
 ) -> StoredDetections | None:
     """Return what is found in the images, read from `path` as far as it is there, detected and stored otherwise.
 
     Parts of a few images wait in a folder beside the file, `<name>.parts/`, until all are done. Several processes share
-    the parts through that folder; those but the first get None when theirs are done.
+    the parts through that folder; those but the first get None when theirs are done. A photograph that cannot be read
+    stops no run that has a file: the others are done before it is an error, and nothing of them is lost.
 
     Args:
         run: What to do.
         path: The file, *.safetensors; None to store nothing.
         keep: Put the parts together into `path`. If not, they stay as they are until `forget_run`.
         share: Which of how many processes this is; all have the same `run` and `path`.
+        skip_broken: Take photographs that cannot be read for photographs without detections, and name them in `unread`.
         quiet: No progress.
 
     Raises:
+        ImageError: Photographs cannot be read.
         InputError: The file or its parts were made with other settings or from other images, its name is none of an
             array file, or several processes have no file.
         DataFormatError: A file is damaged.
@@ -172,23 +193,39 @@ def detect_set(
             leave_parts(_parts_folder(path), share)
             return None
         stored = _finished(run, path)
+        _check_read(stored, skip_broken=skip_broken)
         forget_run(path, share)  # a kill may have come just before
         return stored
     with progress_bar(len(run.images), "images", quiet=quiet or not share.leads) as bar:
         if path is None:
             if share.processes > 1:
                 raise InputError("several processes need a file for the detections, in a folder that all of them see")
-            return _detect(run, range(len(run.images)), bar)
+            return _detect(run, range(len(run.images)), bar, skip_broken=skip_broken)
         job = _job(run, path, bar)
         parts = job.run(share)
         if parts is None:
             return None
         found = list(parts)
         whole = StoredDetections.joined(found) if found else run.expected
+    _check_read(whole, skip_broken=skip_broken)
     if keep:
         write_stored_detections(path, whole)
         job.forget(share)
     return whole
+
+
+def _check_read(stored: StoredDetections, *, skip_broken: bool) -> None:
+    """Raise if photographs could not be read, unless they are to be left out.
+
+    Raises:
+        ImageError: Some could not; the text counts them and names the first.
+    """
+    if stored.unread and not skip_broken:
+        count, first = len(stored.unread), stored.unread[0][1]
+        raise ImageError(
+            f"{count} of {len(stored)} photographs could not be read, the others are done; the first: {first}. Mend or "
+            "replace them and call again, or leave them out with --skip-broken or skip_broken=True"
+        )
 
 
 def forget_run(path: Path, share: Share | None = None) -> None:
@@ -235,7 +272,7 @@ def _job(run: SetRun, path: Path, bar: ProgressBar) -> PartedJob[StoredDetection
         folder=_parts_folder(path),
         items=len(run.images),
         per_part=images_per_part(len(run.images), MOST_IMAGES_PER_PART, PARTS),
-        compute=lambda rows: _detect(run, rows, bar),
+        compute=lambda rows: _detect(run, rows, bar, skip_broken=True),
         write=write_stored_detections,
         read=read,
         is_current=is_current,
@@ -252,8 +289,12 @@ def _checksums(run: SetRun, rows: range) -> tuple[str, ...]:
     return checksums_of([run.images.path(row) for row in rows])
 
 
-def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
-    """Return what is found in some of the images; the next ones are read and searched meanwhile."""
+def _detect(run: SetRun, rows: range, bar: ProgressBar, *, skip_broken: bool) -> StoredDetections:
+    """Return what is found in some of the images; the next ones are read and searched meanwhile.
+
+    Raises:
+        ImageError, DataFormatError: An image cannot be read, and such are not to be skipped.
+    """
     clock = StageClock()
     workers, threads = run.detector.workers_ahead()
 
@@ -261,19 +302,26 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
         given = None if run.proposals is None else run.proposals[row]
         return sha256_of(run.images.path(row)), run.detector.prepare(run.images.load_image(row), given, threads=threads)
 
-    checksums, found, proposals = [], [], []
+    checksums, found, proposals, unread = [], [], [], list[tuple[int | str, str]]()
+    members = range(len(run.members))
     with closing(run_ahead(prepare, rows, workers=workers)) as ready:
-        for _ in rows:
+        for row in rows:
             with clock.stage("waiting"):
-                checksum, prepared = next(ready).result()
-            scores = run.detector.score(prepared, clock=clock)
-            with clock.stage("rest"):
-                members = range(len(run.members))
-                asked = (scores, *(scores.of_member(member) for member in members))
-                answers: tuple[Detections, ...] = tuple(run.detector.postprocess(one) for one in asked)
+                done = next(ready)
+                broken = done.exception()
+            if skip_broken and isinstance(broken, ImageError | DataFormatError):
+                checksum, answers, made = sha256_of(run.images.path(row)), _nothing(run), _NO_PROPOSALS
+                unread.append((run.image_ids[row], str(broken)))
+            else:
+                checksum, prepared = done.result()
+                scores = run.detector.score(prepared, clock=clock)
+                with clock.stage("rest"):
+                    asked = (scores, *(scores.of_member(member) for member in members))
+                    answers = tuple(run.detector.postprocess(one) for one in asked)
+                made = scores.proposals
             checksums.append(checksum)
             found.append(answers)
-            proposals.append(scores.proposals)
+            proposals.append(made)
             bar.advance(1)
     chosen = slice(rows.start, rows.stop)
     return replace(
@@ -283,7 +331,15 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar) -> StoredDetections:
         found=tuple(found),
         proposals=tuple(proposals),
         seconds=dict(clock.seconds),
+        unread=tuple(unread),
     )
+
+
+def _nothing(run: SetRun) -> tuple[Detections, ...]:
+    """Return no detections, once for each of the runs of an image."""
+    boxes, names = np.zeros((0, 4), np.float32), run.detector.ensemble.class_names
+    nothing = Detections(boxes, np.zeros(0, np.float32), np.zeros(0, np.int64), names)
+    return (nothing,) * (1 + len(run.members))
 
 
 # --- what the detections are worth
@@ -297,6 +353,7 @@ def evaluate_detector(
     proposals: str | Path | None = None,
     output: str | Path | None = None,
     limit: int | None = None,
+    skip_broken: bool = False,
     quiet: bool = False,
 ) -> ReportInput:
     """Return how well a detector does on a data set: `.map` is mAP at IoU 0.5, in [0, 1].
@@ -313,9 +370,11 @@ def evaluate_detector(
         output: A file to keep the detections in, *.safetensors, from which a killed run goes on; the detector has to be
             one of `load_detector`, with its own proposals or those of a file. None: nothing is kept.
         limit: Only so many photographs, the first ones; None: all.
+        skip_broken: Leave out photographs that cannot be read, with their objects, instead of stopping.
         quiet: Show no progress.
 
     Raises:
+        ImageError: Photographs cannot be read.
         InputError: There is nothing to find, no class is known, a value is out of range, or `output` was made otherwise
             or is asked for where nothing says what the detector is made of.
 
@@ -336,7 +395,7 @@ def evaluate_detector(
             "told apart from others; leave it out"
         )
     run = set_run(counting(detector), scored_set, proposals=given)
-    stored = detect_set(run, None if output is None else Path(output), quiet=quiet)
+    stored = detect_set(run, None if output is None else Path(output), skip_broken=skip_broken, quiet=quiet)
     assert stored is not None  # None is for processes that only help
     members = len(detector.ensemble.members)
     what = f"{members} network{'s' if members > 1 else ''}"
@@ -420,7 +479,7 @@ def evaluate_stored(
     """Return the evaluation of every run by its name: of all networks averaged, then perhaps of each alone.
 
     Classes of the detector that the data set does not have are left out; classes of the data set that the detector does
-    not know have no detections.
+    not know have no detections. Photographs that could not be read are left out with their objects.
 
     Args:
         stored: Of the images of the set, in the same order.
@@ -430,6 +489,7 @@ def evaluate_stored(
         weights: The checkpoints, as far as they are known.
         what: The detector is called where they are not.
     """
+    stored, scored_set = _as_far_as_read(stored, scored_set)
     truth = scored_set.truth
     labels = class_positions(stored.class_names, truth.class_names, truth.display_names)
     dataset = scored_set.dataset
@@ -451,6 +511,25 @@ def evaluate_stored(
         )
         for run, name in enumerate(stored.runs)
     }
+
+
+def _as_far_as_read(stored: StoredDetections, scored_set: EvaluationSet) -> tuple[StoredDetections, EvaluationSet]:
+    """Return both without the photographs that could not be read.
+
+    Raises:
+        InputError: No photograph or no object is left.
+    """
+    if not stored.unread:
+        return stored, scored_set
+    unread = {image_id for image_id, _ in stored.unread}
+    rows = [row for row, image_id in enumerate(stored.image_ids) if image_id not in unread]
+    truth = scored_set.truth.of_images(rows)
+    if truth.ignored.all():
+        raise InputError(
+            f"none of the photographs of {scored_set.title} with objects could be read: {stored.unread[0][1]}"
+        )
+    dataset = None if scored_set.dataset is None else Subset(scored_set.dataset, rows)
+    return stored.of_images(rows), replace(scored_set, truth=truth, dataset=dataset)
 
 
 def _format_of(dataset: DetectionDataset) -> str:

@@ -291,9 +291,13 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
     path = given.get("output", Path("runs", "eval_map", run.name()))
     if share.leads and inference.unfinished_run(path):
         typer.echo(f"going on with the run that {path}.parts was left by")
-    stored = inference.detect_set(run, path, keep="output" in given, share=share, quiet="quiet" in given)
+    skip = "skip_broken" in given
+    stored = inference.detect_set(
+        run, path, keep="output" in given, share=share, skip_broken=skip, quiet="quiet" in given
+    )
     if stored is None:
         return None
+    print_problems([reason for _, reason in stored.unread])
     for line in seen_warnings(names, given.get("multibox"), stored.checksums):
         typer.echo(f"warning: {line}; the figures are too good", err=True)
     known = known_classes(stored.class_names, scored_set.truth)

@@ -136,7 +136,9 @@ def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bo
     place = image[table.image]
     kept = table[place >= 0]
     moved = DetectionTable(place[place >= 0], kept.label, kept.score, kept.box)
-    return DetectionFile(moved, len(table) - len(kept), known)
+    unread = [reason for image_id, reason in stored.unread if image_id in position_of]
+    note = f"{len(unread)} photographs could not be read when it was made, so their objects are missed: {unread[:1]}"
+    return DetectionFile(moved, len(table) - len(kept), known, (note,) if unread else ())
 
 
 def _start(path: Path) -> bytes:

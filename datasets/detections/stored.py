@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class StoredDetections:
         found: For each image a `Detections` for each run.
         proposals: For each image those that were classified, best first.
         seconds: By stage, over all images.
+        unread: Of each photograph that could not be read its id, and what is wrong with it; nothing was found there.
     """
 
     settings: dict[str, Any]
@@ -53,6 +54,7 @@ class StoredDetections:
     found: tuple[tuple[Detections, ...], ...]
     proposals: tuple[Proposals, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    unread: tuple[tuple[int | str, str], ...] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -102,6 +104,19 @@ class StoredDetections:
             found=tuple(found for part in parts for found in part.found),
             proposals=tuple(proposals for part in parts for proposals in part.proposals),
             seconds=seconds,
+            unread=tuple(one for part in parts for one in part.unread),
+        )
+
+    def of_images(self, rows: Sequence[int]) -> StoredDetections:
+        """Return what was found in some of the images, in the order asked for."""
+        ids = tuple(self.image_ids[row] for row in rows)
+        return replace(
+            self,
+            image_ids=ids,
+            checksums=tuple(self.checksums[row] for row in rows),
+            found=tuple(self.found[row] for row in rows),
+            proposals=tuple(self.proposals[row] for row in rows),
+            unread=tuple(one for one in self.unread if one[0] in ids),
         )
 
 
@@ -138,6 +153,7 @@ def write_stored_detections(path: str | os.PathLike[str], stored: StoredDetectio
         "sha256": stored.checksums,
         "source_names": source_names,
         "seconds": stored.seconds,
+        "unread": [list(one) for one in stored.unread],
     }
     write_array_file(path, KIND, description, arrays)
 
@@ -208,4 +224,5 @@ def _assembled(file: ArrayFile) -> StoredDetections:
         found=tuple(tuple(next(parts) for _ in runs) for _ in ids),
         proposals=proposals,
         seconds={stage: float(spent) for stage, spent in dict(known["seconds"]).items()},
+        unread=tuple((image_id, str(reason)) for image_id, reason in known.get("unread", ())),  # older files have none
     )

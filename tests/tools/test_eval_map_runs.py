@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -407,3 +408,38 @@ def test_contradictions_are_one_line(
     printed = capsys.readouterr()
     assert text in printed.err and printed.err.count("\n") == 1 and printed.out == ""
     assert not Path("runs").exists()
+
+
+def test_a_photograph_that_is_damaged_stops_nothing_and_is_counted_at_the_end(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(root, broken)
+    damaged = broken / "val" / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    assert run(broken, model) == 1
+    error = capsys.readouterr().err
+    assert "1 of 5 photographs could not be read, the others are done; the first: " in error and "2.png" in error
+    assert "--skip-broken" in error
+    (left,) = Path("runs", "eval_map").glob("*.parts")
+    before = {path.name: path.stat().st_mtime_ns for path in left.iterdir() if path.suffix == ".safetensors"}
+    assert before  # nothing that was done is lost
+    figures = figures_of(broken, model, "--skip-broken", "--output", "kept.safetensors")
+    printed = capsys.readouterr()
+    assert "going on with" not in printed.out  # the file has another name
+    assert "left out as broken: 1 images or objects" in printed.out and "2.png" in printed.err
+    (tmp_path / "list.txt").write_text("1\n3\n4\n5\n")
+    assert figures == figures_of(root, model, "--image-list", tmp_path / "list.txt")
+    assert figures == figures_of(broken, model, "--skip-broken", "--output", "kept.safetensors")
+    assert run(broken, model, "--output", "kept.safetensors") == 1
+    assert "1 of 5 photographs could not be read" in capsys.readouterr().err
+
+
+def test_a_damaged_photograph_is_done_once_it_is_mended(root: Path, model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(root, broken)
+    damaged, whole = broken / "val" / "4.png", (root / "val" / "4.png").read_bytes()
+    damaged.write_bytes(b"x" * len(whole))  # of the same size: the run has the same name
+    assert run(broken, model) == 1
+    damaged.write_bytes(whole)
+    assert figures_of(broken, model) == figures_of(root, model)
