@@ -12,6 +12,7 @@ from inception_rcnn.backbones.inception import (
     INCEPTION_TABLE,
     MAPS,
     STAGES,
+    VARIANTS,
     GoogLeNet,
     Inception,
     InceptionWidths,
@@ -19,14 +20,16 @@ from inception_rcnn.backbones.inception import (
     NaiveInception,
     stages_between,
 )
-from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, InputSpec
-from inception_rcnn.backbones.weights import googlenet, read_state
+from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, SYMMETRIC_INPUT, InputSpec
+from inception_rcnn.backbones.weights import googlenet, network_of, read_state
 
 __all__ = [
     "CAFFE_INPUT",
     "INCEPTION_TABLE",
     "MAPS",
     "STAGES",
+    "SYMMETRIC_INPUT",
+    "VARIANTS",
     "Checkpoint",
     "GoogLeNet",
     "GoogLeNetBody",
@@ -38,6 +41,7 @@ __all__ = [
     "googlenet",
     "googlenet_body",
     "load_into",
+    "network_of",
     "read_checkpoint",
     "read_description",
     "read_state",

@@ -87,7 +87,8 @@ class GoogLeNetBody(nn.Module):
     Args:
         network: Whose trunk it takes, not a copy.
         out_stages: Which maps, names of `MAPS`.
-        frozen_until: The parameters of the stages to this one do not learn; None: all learn.
+        frozen_until: The parameters of the stages to this one do not learn, and their batch norm, if they have one,
+            keeps its statistics, in `train()` too; None: all learn.
         input: What images it is given, see `InputConversion`.
 
     Attributes:
@@ -112,7 +113,7 @@ class GoogLeNetBody(nn.Module):
         wanted = check_maps(out_stages)
         if not wanted:
             raise InputError(f"out_stages should name a map or more, of {', '.join(MAPS)}; got none")
-        frozen = () if frozen_until is None else stages_between(STAGES[0], frozen_until)
+        self._frozen = () if frozen_until is None else stages_between(STAGES[0], frozen_until)
         self.out_stages = [name for name in MAPS if name in wanted]
         self.input = InputConversion(input, network.input_spec)
         last = list(MAPS).index(self.out_stages[-1])
@@ -120,10 +121,18 @@ class GoogLeNetBody(nn.Module):
             for layer in MAPS[name]:
                 self.add_module(layer, network.get_submodule(layer))
         for name, parameter in self.named_parameters():
-            if stage_of(name) in frozen:
+            if stage_of(name) in self._frozen:
                 parameter.requires_grad_(False)
         self._describe(cells_of_network(network))
         self.train(network.training)
+
+    def train(self, mode: bool = True) -> GoogLeNetBody:
+        """Set the mode of all layers but frozen batch norms, which stay in evaluation."""
+        super().train(mode)
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.BatchNorm2d) and stage_of(name) in self._frozen:
+                layer.eval()
+        return self
 
     def _describe(self, cells: dict[str, Cells]) -> None:
         layers = [MAPS[name][-1] for name in self.out_stages]
@@ -174,7 +183,7 @@ def googlenet_body(
         variant: See `googlenet`.
         out_stages: Which maps; see `GoogLeNet.feature_maps`.
         weights: See `googlenet`; "coco" is the trunk of the shipped detector.
-        frozen_until: The last stage that does not learn, such as "conv2"; None: all learn.
+        frozen_until: The last stage that does not learn, such as "conv2"; None: all learn, batch norm's statistics too.
         input: "rgb01", "imagenet" (torchvision's detectors), or "caffe"; see `InputConversion`.
         lrn: See `googlenet`.
 

@@ -182,13 +182,14 @@ def check_tensor(name: str, tensor: Tensor, wanted: Tensor, origin: str) -> None
     """Raise if a tensor cannot take the place of `wanted`.
 
     Raises:
-        CheckpointError: Another shape, no floating-point numbers, or one that is not finite in `wanted`'s type.
+        CheckpointError: Another shape, other numbers than floating-point where those are wanted, or one that is not
+            finite in `wanted`'s type.
     """
     if tensor.shape != wanted.shape:
         raise CheckpointError(
             f"{origin}: {name} has shape {tuple(tensor.shape)}, the network needs {tuple(wanted.shape)}"
         )
-    if not tensor.is_floating_point():
+    if wanted.is_floating_point() and not tensor.is_floating_point():
         raise CheckpointError(f"{origin}: {name} holds {tensor.dtype}, floating-point numbers are needed")
     if not bool(torch.isfinite(tensor.to(wanted.dtype)).all()):
         raise CheckpointError(f"{origin}: {name} holds values that are not finite")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, InputSpec
+from inception_rcnn.backbones.preprocessing import CAFFE_INPUT, SYMMETRIC_INPUT, InputSpec
 from inception_rcnn.structures import InputError
 
 
@@ -59,13 +59,15 @@ INCEPTION_TABLE: Final[dict[str, InceptionWidths]] = {
     "5a": InceptionWidths(256, 160, 320, 32, 128, 128),
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
+VARIANTS: Final = ("paper", "naive", "batchnorm", "torchvision")
+"""The networks: of figure 2(b)'s modules, of figure 2(a)'s, of the former with batch norm, and torchvision's."""
+_WITH_BATCH_NORM: Final = ("batchnorm", "torchvision")
 # The stages of the trunk in order of computation: the names by which stages are frozen and feature maps taken.
 STAGES: Final = ("conv1", "conv2", *INCEPTION_TABLE)
 STEM_CHANNELS: Final = 192
 # The stages that a pooling follows, and the name of the map behind it.
 POOLED_AS: Final = {"conv1": "pool1", "conv2": "pool2", "3b": "pool3", "4e": "pool4"}
-# The trunk's maps in order of computation, and the layers from one to the next. conv2 is normalised before its pooling,
-# conv1 after it.
+# conv2 is normalised before its pooling, conv1 after it.
 MAPS: Final[dict[str, tuple[str, ...]]] = {
     "conv1": ("conv1",),
     "pool1": ("pool1", "norm1"),
@@ -79,6 +81,7 @@ MAPS: Final[dict[str, tuple[str, ...]]] = {
     "5a": ("inception_5a",),
     "5b": ("inception_5b",),
 }
+"""The trunk's maps in order of computation, and the layers from one to the next."""
 
 
 class Downsample(nn.MaxPool2d):
@@ -102,6 +105,33 @@ class ConvReLU(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Return the activations."""
         return super().forward(input).relu_()
+
+
+class ConvBatchNorm(nn.Module):
+    """A convolution without bias, batch normalisation and ReLU, (N, C, H, W) -> (N, out_channels, h, w).
+
+    Args:
+        in_channels: Of the maps it reads.
+        out_channels: Of those it returns.
+        kernel_size: Side of its windows, in cells.
+        stride: Cells from one window to the next.
+        padding: Cells of zeros on each side.
+
+    Source: Ioffe and Szegedy 2015; the constants, epsilon 1e-3 and momentum 0.1, are torchvision's.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activations."""
+        activations: Tensor = self.bn(self.conv(x)).relu_()
+        return activations
 
 
 class LocalResponseNorm(nn.Module):
@@ -184,17 +214,50 @@ class NaiveInception(nn.Module):
         return torch.cat([self.conv1x1(x).relu_(), self.conv3x3(x).relu_(), self.conv5x5(x).relu_(), pooled], dim=1)
 
 
+class BatchNormInception(nn.Module):
+    """Figure 2(b)'s module with batch norm, (N, C, H, W) -> (N, widths.out_channels, H, W).
+
+    Args:
+        in_channels: C.
+        widths: Of its convolutions.
+        widest: Side of the windows of the branch that the paper calls 5x5.
+    """
+
+    def __init__(self, in_channels: int, widths: InceptionWidths, *, widest: int = 5) -> None:
+        super().__init__()
+        self.widths = widths
+        self.out_channels = widths.out_channels
+        self.conv1x1 = ConvBatchNorm(in_channels, widths.conv1x1, 1)
+        self.reduce3x3 = ConvBatchNorm(in_channels, widths.reduce3x3, 1)
+        self.conv3x3 = ConvBatchNorm(widths.reduce3x3, widths.conv3x3, 3, padding=1)
+        self.reduce5x5 = ConvBatchNorm(in_channels, widths.reduce5x5, 1)
+        self.conv5x5 = ConvBatchNorm(widths.reduce5x5, widths.conv5x5, widest, padding=widest // 2)
+        self.project = ConvBatchNorm(in_channels, widths.project, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the branches 1x1, 3x3, 5x5 and pool-projection, concatenated in this order."""
+        pooled = functional.max_pool2d(x, kernel_size=3, stride=1, padding=1)
+        three, five = self.conv3x3(self.reduce3x3(x)), self.conv5x5(self.reduce5x5(x))
+        return torch.cat([self.conv1x1(x), three, five, self.project(pooled)], dim=1)
+
+
 class AuxiliaryHead(nn.Module):
     """Classifier on an intermediate map, used in training only: (N, C, 14, 14) -> logits (N, num_classes).
 
-    Maps with sides of 14 to 16 fit, that is inputs of 223 to 270 px.
+    Maps with sides of 14 to 16 fit, that is inputs of 223 to 270 px. With batch norm maps of any size are averaged to
+    4x4 cells, as torchvision does; on 14x14 those are windows of 4, not the paper's 5.
+
+    Args:
+        in_channels: C.
+        num_classes: Outputs.
+        batch_norm: Whether its convolution has it.
 
     Source: section 5: average pooling 5x5 at stride 3, 128 1x1 convolutions, 1024 hidden units, dropout of 70 %.
     """
 
-    def __init__(self, in_channels: int, num_classes: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int, *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, 128, 1)
+        self.conv = ConvBatchNorm(in_channels, 128, 1) if batch_norm else ConvReLU(in_channels, 128, 1)
         self.hidden = nn.Linear(128 * 4 * 4, 1024)
         self.dropout = nn.Dropout(0.7)
         self.classifier = nn.Linear(1024, num_classes)
@@ -205,8 +268,11 @@ class AuxiliaryHead(nn.Module):
         Raises:
             InputError: The maps do not fit.
         """
-        check_auxiliary_map(x)
-        x = self.conv(functional.avg_pool2d(x, kernel_size=5, stride=3)).relu()
+        if isinstance(self.conv, ConvBatchNorm):
+            x = self.conv(functional.adaptive_avg_pool2d(x, (4, 4)))
+        else:
+            check_auxiliary_map(x)
+            x = self.conv(functional.avg_pool2d(x, kernel_size=5, stride=3))
         x = self.hidden(x.flatten(1)).relu()
         logits: Tensor = self.classifier(self.dropout(x))
         return logits
@@ -218,11 +284,15 @@ class GoogLeNet(nn.Module):
     Args:
         num_classes: Outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
         aux_heads: Add the two auxiliary classifiers on 4a and 4d, which `forward` uses in `train()` only.
-        naive: Build figure 2(a)'s modules instead of figure 2(b)'s. Twelve times the work; for study.
+        variant: "paper", figure 2(b)'s modules. "naive": figure 2(a)'s, twelve times the work; for study. "batchnorm":
+            the paper's widths with batch norm behind every convolution, which trains from scratch. "torchvision":
+            `torchvision.models.googlenet` to the bit: with batch norm, 3x3 where the paper has 5x5, the last pooling
+            2x2, dropout of 20 %.
         lrn: Normalise across channels behind conv1 and conv2, as the paper does. Weights belong to one or the other.
+            The variants with batch norm never do.
 
     Raises:
-        InputError: A negative number of classes, or auxiliary heads without classes.
+        InputError: An unknown variant, a negative number of classes, or auxiliary heads without classes.
 
     Source: table 1. 6,998,552 parameters with 1000 classes, 13,378,280 with the auxiliary heads.
     """
@@ -231,40 +301,47 @@ class GoogLeNet(nn.Module):
     pool4: Downsample
 
     def __init__(
-        self, num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False, lrn: bool = True
+        self, num_classes: int = 1000, *, aux_heads: bool = False, variant: str = "paper", lrn: bool = True
     ) -> None:
         super().__init__()
+        if variant not in VARIANTS:
+            raise InputError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
         if num_classes < (1 if aux_heads else 0):
             raise InputError(f"num_classes should be 0 or more, 1 or more with auxiliary heads, got {num_classes}")
-        module = NaiveInception if naive else Inception
-        self.num_classes, self.lrn = num_classes, lrn
+        batch_norm, theirs = variant in _WITH_BATCH_NORM, variant == "torchvision"
+        self.num_classes, self.variant, self.lrn = num_classes, variant, lrn and not batch_norm
+        # Of one kind of layer or the other; both are called alike.
+        conv: Any = ConvBatchNorm if batch_norm else ConvReLU
         # Up to 5b each layer reads what the one before it gives, so that whoever calls them in a row, as torchvision's
         # IntermediateLayerGetter does, computes this network and no other.
-        self.conv1 = ConvReLU(3, 64, 7, stride=2, padding=3)
+        self.conv1 = conv(3, 64, 7, stride=2, padding=3)
         self.pool1 = Downsample()
-        self.norm1 = LocalResponseNorm(64) if lrn else nn.Identity()
-        self.conv2_reduce = ConvReLU(64, 64, 1)
-        self.conv2 = ConvReLU(64, STEM_CHANNELS, 3, padding=1)
-        self.norm2 = LocalResponseNorm(STEM_CHANNELS) if lrn else nn.Identity()
+        self.norm1 = LocalResponseNorm(64) if self.lrn else nn.Identity()
+        self.conv2_reduce = conv(64, 64, 1)
+        self.conv2 = conv(64, STEM_CHANNELS, 3, padding=1)
+        self.norm2 = LocalResponseNorm(STEM_CHANNELS) if self.lrn else nn.Identity()
         self.pool2 = Downsample()
         channels, widths_after = STEM_CHANNELS, {}
         for name, widths in INCEPTION_TABLE.items():
-            block = module(channels, widths)
+            block = _inception(variant, channels, widths)
             self.add_module(f"inception_{name}", block)
             channels = widths_after[name] = block.out_channels
             if name in POOLED_AS:
-                self.add_module(POOLED_AS[name], Downsample())
+                self.add_module(POOLED_AS[name], Downsample(2 if theirs and name == "4e" else 3))
         self.out_channels = channels
-        self.dropout = nn.Dropout(0.4)
+        self.dropout = nn.Dropout(0.2 if theirs else 0.4)
         self.classifier = nn.Linear(channels, num_classes) if num_classes else None
-        self.aux_4a = AuxiliaryHead(widths_after["4a"], num_classes) if aux_heads else None
-        self.aux_4d = AuxiliaryHead(widths_after["4d"], num_classes) if aux_heads else None
+        heads = [
+            AuxiliaryHead(widths_after[name], num_classes, batch_norm=batch_norm) if aux_heads else None
+            for name in ("4a", "4d")
+        ]
+        self.aux_4a, self.aux_4d = heads
         initialise(self)
 
     @property
     def input_spec(self) -> InputSpec:
-        """What the published weights expect to see."""
-        return CAFFE_INPUT
+        """What the published weights expect to see: Caffe's, or torchvision's, which "batchnorm" shares."""
+        return SYMMETRIC_INPUT if self.variant in _WITH_BATCH_NORM else CAFFE_INPUT
 
     def stage(self, name: str, x: Tensor) -> Tensor:
         """Return the output of one of `STAGES`, given the output of the stage before it (the pooling between included).
@@ -327,8 +404,8 @@ class GoogLeNet(nn.Module):
         """Return the logits (N, num_classes); with auxiliary heads, in `train()`, (logits, aux of 4a, aux of 4d).
 
         Args:
-            x: (N, 3, H, W) float, in the units the weights expect: for the Caffe weights B, G, R in 0..255 minus
-                the means 104, 117, 123. Nothing is preprocessed here.
+            x: (N, 3, H, W) float, in the units the weights expect, `input_spec`: for the Caffe weights B, G, R in
+                0..255 minus the means 104, 117, 123; with batch norm R, G, B in -1..1. Nothing is preprocessed here.
 
         Raises:
             InputError: It has another shape or type.
@@ -341,6 +418,14 @@ class GoogLeNet(nn.Module):
         x = self.trunk(x, start="4b", stop="4d")
         second = self.aux_4d(x)
         return self.classify(self.trunk(x, start="4e")), first, second
+
+
+def _inception(variant: str, in_channels: int, widths: InceptionWidths) -> Any:
+    """Return one Inception module of a variant."""
+    if variant in _WITH_BATCH_NORM:
+        widest = 3 if variant == "torchvision" else 5  # torchvision's 3x3 where the paper has 5x5, its issue 906
+        return BatchNormInception(in_channels, widths, widest=widest)
+    return (NaiveInception if variant == "naive" else Inception)(in_channels, widths)
 
 
 def stages_between(start: str, stop: str) -> tuple[str, ...]:
@@ -417,12 +502,13 @@ torch.fx.wrap("check_auxiliary_map")
 def initialise(network: nn.Module) -> None:
     """Give a network fresh weights, as BVLC trained with.
 
-    Uniform in +-sqrt(3 / fan_in); biases of convolutions 0.2, of classifiers 0.
+    Uniform in +-sqrt(3 / fan_in); biases of convolutions 0.2, of classifiers 0. Convolutions with batch norm have none.
     """
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, mode="fan_in", nonlinearity="linear")
-            nn.init.constant_(_bias_of(layer), 0.0 if name.endswith("classifier") else 0.2)
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, 0.0 if name.endswith("classifier") else 0.2)
 
 
 def _bias_of(layer: nn.Conv2d | nn.Linear) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from inception_rcnn.backbones.inception import Downsample, GoogLeNet, Inception
+from inception_rcnn.backbones.inception import ConvReLU, Downsample, GoogLeNet, Inception
 from inception_rcnn.structures import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -27,10 +27,12 @@ def for_inference(network: GoogLeNet) -> InferenceGoogLeNet:
     """Return the network with what can be computed once computed, on its own device and in its own type.
 
     Raises:
-        InputError: It is in training.
+        InputError: It is in training, or of a variant with batch norm, of which nothing is joined: it runs as it is.
     """
     if network.training:
         raise InputError("a network in training cannot be made ready for inference; call eval() first")
+    if not isinstance(network.conv1, ConvReLU):
+        raise InputError(f"variant {network.variant!r} cannot be made ready for inference; call it as it is")
     return network if isinstance(network, InferenceGoogLeNet) else InferenceGoogLeNet(network)
 
 
@@ -119,7 +121,8 @@ class InferenceGoogLeNet(GoogLeNet):
 
     def __init__(self, network: GoogLeNet) -> None:
         nn.Module.__init__(self)
-        self.num_classes, self.out_channels, self.lrn = network.num_classes, network.out_channels, network.lrn
+        self.num_classes, self.out_channels = network.num_classes, network.out_channels
+        self.variant, self.lrn = network.variant, network.lrn
         for name, child in network.named_children():
             if not name.startswith("aux_"):
                 self.add_module(name, _ready(child))

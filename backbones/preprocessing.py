@@ -119,3 +119,5 @@ def _is_number(value: object) -> bool:
 
 # BVLC GoogLeNet: B, G, R in 0..255 minus the ImageNet means. Source: Caffe's train_val.prototxt.
 CAFFE_INPUT: Final = InputSpec()
+# R, G, B from -1 to 1: what `torchvision.models.googlenet` makes of its images (`transform_input`).
+SYMMETRIC_INPUT: Final = InputSpec(channel_order="rgb", mean=(127.5, 127.5, 127.5), scale=1 / 127.5)

@@ -35,7 +35,6 @@ _CONFIG: Final[dict[str, Any]] = {
     "interpolation": "bilinear",
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
-    "first_conv": "network.conv1",
     "classifier": "network.classifier",
 }
 
@@ -55,7 +54,8 @@ class TimmClassifier(nn.Module):
         self.input = InputConversion("imagenet", self.network.input_spec)
         self.num_classes = num_classes
         self.num_features = self.head_hidden_size = self.network.out_channels
-        self.default_cfg = self.pretrained_cfg = {**_CONFIG, "num_classes": num_classes}
+        first = next(name for name, layer in self.named_modules() if isinstance(layer, nn.Conv2d))
+        self.default_cfg = self.pretrained_cfg = {**_CONFIG, "num_classes": num_classes, "first_conv": first}
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the map behind 5b, (N, 1024, h, w)."""
@@ -99,7 +99,7 @@ class TimmFeatures(nn.Module):
         return list(self.body(x).values())
 
 
-@register_model  # type: ignore[untyped-decorator]
+@register_model  # type: ignore[untyped-decorator, unused-ignore]
 def inception_rcnn_googlenet(
     pretrained: bool = False,
     *,

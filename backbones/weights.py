@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from inception_rcnn.backbones.checkpoints import (
     GOOGLENET_KIND,
@@ -17,13 +17,21 @@ from inception_rcnn.backbones.checkpoints import (
     read_description,
     tensors_checksum,
 )
-from inception_rcnn.backbones.inception import GoogLeNet
+from inception_rcnn.backbones.inception import VARIANTS, GoogLeNet
 from inception_rcnn.backbones.weight_formats.caffe import read_npz, state_from_caffe
 from inception_rcnn.backbones.weight_formats.caffemodel import read_caffemodel
+from inception_rcnn.backbones.weight_formats.torchvision import (
+    PICKLES,
+    is_plain,
+    is_torchvisions,
+    read_plain,
+    refuse_pickle,
+    state_from_torchvision,
+    state_of_module,
+)
 from inception_rcnn.structures import CheckpointError, InputError
 
-VARIANTS: Final = ("paper", "naive")
-WeightSource = str | Path | Mapping[str, Tensor]
+WeightSource = str | Path | Mapping[str, Tensor] | nn.Module
 # Names that stand for weights. "imagenet:FILE" names the file as well.
 COCO: Final = "coco"
 IMAGENET: Final = "imagenet"
@@ -47,29 +55,65 @@ def googlenet(
     """Return GoogLeNet in evaluation mode, with the given weights or freshly initialised.
 
     Args:
-        variant: "paper" (figure 3 of the paper, the published weights' network) or "naive" (figure 2(a)'s modules).
+        variant: "paper": figure 3 of the paper, the network of the published Caffe weights. "naive": figure 2(a)'s
+            modules. "batchnorm": the paper's widths with batch norm, which trains from scratch. "torchvision": that of
+            `torchvision.models.googlenet`, with batch norm, 3x3 where the paper has 5x5, to the bit.
         weights: "coco", the trunk of the detector that comes with the package; "imagenet", the file that the variable
             INCEPTION_RCNN_IMAGENET names, or "imagenet:FILE"; Caffe's own .caffemodel, or a .npz of its arrays
             (`<layer>/weight`, `<layer>/bias`); a .safetensors checkpoint of this network, or of a detector, whose trunk
-            is taken; or a state dict in this network's names. None: fresh weights.
+            is taken; a state dict in this network's names; of `torchvision.models.googlenet` the module, its state
+            dict, or a .safetensors file of that. None: fresh weights.
         num_classes: Outputs. When it differs from the weights', the last layers are fresh and the rest is loaded.
         aux_heads: Add the two auxiliary classifiers (fresh where the weights have none).
         lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without.
+            The variants with batch norm never do.
 
     Raises:
-        InputError: Unknown variant or file kind.
-        CheckpointError: The weights do not fit the network.
+        InputError: Unknown variant or file kind; a .pth file, which is a pickle, with the line that converts it.
+        CheckpointError: The weights do not fit the network, or are of another variant, which the text names.
 
     Source: Szegedy et al. 2014, table 1 and figure 3.
     """
-    if variant not in VARIANTS:
-        raise InputError(f"unknown variant {variant!r}; known are {', '.join(VARIANTS)}")
-    network = GoogLeNet(num_classes, aux_heads=aux_heads, naive=variant == "naive", lrn=lrn).eval()
+    network = GoogLeNet(num_classes, aux_heads=aux_heads, variant=variant, lrn=lrn).eval()
     if weights is not None:
-        _check_normalisation(weights, lrn=lrn)
         state, origin = read_state(weights)
+        _check_variant(variant, state, origin)
+        _check_normalisation(weights, lrn=lrn)
         _load_shared(network, state, origin)
     return network
+
+
+def network_of(weights: WeightSource) -> GoogLeNet:
+    """Return the network that weights are of, in evaluation mode: their variant, with all their outputs.
+
+    Args:
+        weights: See `googlenet`. Those of a trunk, such as "coco", give a network without outputs.
+
+    Raises:
+        InputError: A file of a kind that is not read.
+        CheckpointError: The file is missing, damaged or not GoogLeNet's.
+    """
+    state, origin = read_state(weights)
+    layer = state.get("classifier.weight")
+    num_classes, lrn = 0 if layer is None else len(layer), not _trained_without_lrn(weights)
+    variant = variant_of(state) or VARIANTS[0]
+    network = GoogLeNet(num_classes, variant=variant, lrn=lrn).eval()
+    _load_shared(network, state, origin)
+    return network
+
+
+def variant_of(state: Mapping[str, Tensor]) -> str | None:
+    """Return the variant whose names and widths a state dict has; None: of none.
+
+    >>> variant_of(GoogLeNet(0, variant="batchnorm").state_dict())
+    'batchnorm'
+    """
+    if "conv1.conv.weight" in state:
+        middle = state.get("inception_3a.conv5x5.conv.weight")
+        return "torchvision" if middle is not None and middle.shape[-1] == 3 else "batchnorm"
+    if not any(name.startswith("inception_3a.") for name in state):
+        return None
+    return "paper" if any(".reduce3x3." in name for name in state) else "naive"
 
 
 def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
@@ -79,8 +123,11 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
         InputError: A file of a kind that is not read.
         CheckpointError: The file is missing, damaged or not GoogLeNet's.
     """
+    if isinstance(weights, nn.Module):
+        origin = f"the given {type(weights).__name__}"
+        return _in_our_names(state_of_module(weights), origin), origin
     if isinstance(weights, Mapping):
-        return dict(weights), "the given state dict"
+        return _in_our_names(weights, "the given state dict"), "the given state dict"
     path = weights_file(weights)
     if str(weights).partition(":")[0] == IMAGENET:
         return _read_imagenet(path)
@@ -89,9 +136,12 @@ def read_state(weights: WeightSource) -> tuple[dict[str, Tensor], str]:
     if path.suffix == ".caffemodel":
         return state_from_caffe(read_caffemodel(path), origin=str(path)), str(path)
     if path.suffix == ".safetensors":
-        return _read_checkpoint(path), str(path)
+        return _read_plain(path) if is_plain(path) else _read_checkpoint(path), str(path)
+    if path.suffix in PICKLES:
+        refuse_pickle(path)
     raise InputError(
-        f"{path}: weights should be {COCO}, {IMAGENET}, a .caffemodel, .npz or .safetensors file, or a state dict"
+        f"{path}: weights should be {COCO}, {IMAGENET}, a .caffemodel, .npz or .safetensors file, a state dict or a "
+        "module"
     )
 
 
@@ -122,20 +172,50 @@ def shipped_detector() -> Path:
     return Path(__file__).resolve().parent.parent / "detector" / "weights" / f"{COCO}.safetensors"
 
 
+def _check_variant(variant: str, state: Mapping[str, Tensor], origin: str) -> None:
+    """Raise if weights are another variant's.
+
+    Raises:
+        CheckpointError: They are; the text says which.
+    """
+    found = variant_of(state)
+    if found not in (None, variant):
+        raise CheckpointError(f"{origin} is of the variant {found!r}, not {variant!r}; ask for variant={found!r}")
+
+
 def _check_normalisation(weights: WeightSource, *, lrn: bool) -> None:
     """Raise if a detector's file says that its trunk was trained the other way.
 
     Raises:
         CheckpointError: It says so, or is missing or damaged.
     """
-    path = None if isinstance(weights, Mapping) else weights_file(weights)
-    if path is None or path.suffix != ".safetensors":
-        return
-    architecture = read_description(path).get("architecture")
-    without = isinstance(architecture, dict) and architecture.get("variant") == "no-lrn"
-    if without == lrn and isinstance(architecture, dict):
+    without = _trained_without_lrn(weights)
+    if without == lrn and without is not None:
         trained = "without" if without else "with"
-        raise CheckpointError(f"{path} was trained {trained} response normalisation; give lrn={not lrn}")
+        raise CheckpointError(f"{weights} was trained {trained} response normalisation; give lrn={not lrn}")
+
+
+def _trained_without_lrn(weights: WeightSource) -> bool | None:
+    """Return whether a detector's file says that its trunk has no response normalisation; None: nothing says it."""
+    path = weights_file(weights) if isinstance(weights, str | Path) else None
+    if path is None or path.suffix != ".safetensors" or is_plain(path):
+        return None
+    architecture = read_description(path).get("architecture")
+    return architecture.get("variant") == "no-lrn" if isinstance(architecture, dict) else None
+
+
+def _in_our_names(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
+    return state_from_torchvision(state, origin=origin) if is_torchvisions(state) else dict(state)
+
+
+def _read_plain(path: Path) -> dict[str, Tensor]:
+    """Return GoogLeNet's tensors of a .safetensors file that says nothing of itself."""
+    state = _in_our_names(read_plain(path), str(path))
+    if variant_of(state) is None:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but none of inception-rcnn, and not of torchvision's googlenet"
+        )
+    return state
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -173,7 +253,8 @@ def _load_shared(network: GoogLeNet, state: Mapping[str, Tensor], origin: str) -
     for name, tensor in usable.items():
         check_tensor(name, tensor, wanted[name], origin)
     may_lack = ("classifier.", "aux_")
-    if missing := [name for name in wanted if name not in usable and not name.startswith(may_lack)]:
+    needed = [name for name in wanted if not name.startswith(may_lack) and not name.endswith(".num_batches_tracked")]
+    if missing := [name for name in needed if name not in usable]:
         raise CheckpointError(f"{origin} does not fit: {len(missing)} tensors are missing, first {missing[0]!r}")
     if extra := [name for name in state if name not in wanted and not name.startswith(may_lack)]:
         raise CheckpointError(f"{origin} does not fit: {len(extra)} tensors have no place, first {extra[0]!r}")

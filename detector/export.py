@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones import CAFFE_INPUT, InputSpec, googlenet, read_description, read_state
+from inception_rcnn.backbones import InputSpec, network_of, read_description
 from inception_rcnn.backbones.checkpoints import GOOGLENET_KIND
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.runtimes.export import backbone_part
@@ -132,11 +132,9 @@ def _multibox(path: Path, image: NDArray[np.uint8], side: int | None = None) -> 
 
 
 def _googlenet(path: Path, image: NDArray[np.uint8]) -> Exportable:
-    layer = read_state(path)[0].get("classifier.weight")
-    network = googlenet(weights=path, num_classes=0 if layer is None else len(layer))
-    return Exportable(
-        backbone_part(network, CAFFE_INPUT.side), (_stretched(image, CAFFE_INPUT),), {"input": CAFFE_INPUT.to_dict()}
-    )
+    network = network_of(path)
+    spec = network.input_spec
+    return Exportable(backbone_part(network, spec.side), (_stretched(image, spec),), {"input": spec.to_dict()})
 
 
 def _stretched(image: NDArray[np.uint8], spec: InputSpec) -> Tensor:

@@ -74,6 +74,7 @@ class _Graph:
         self._roundings: dict[tuple[Value, float], str] = {}
         self._translations: dict[str, Callable[..., str | list[str]]] = {
             _CONVOLUTION: self._convolution,
+            "native_batch_norm": self._batch_norm,
             "max_pool2d_with_indices": self._max_pool,
             "split_with_sizes": self._split,
             "cat": lambda tensors, axis=0: self._node("Concat", tensors, axis=axis),
@@ -188,6 +189,12 @@ class _Graph:
             dilations=list(dilations),
             group=groups,
         )
+
+    def _batch_norm(self, x: Any, *arguments: Any) -> str:
+        *factors_and_statistics, training, _, epsilon = arguments
+        if training:
+            raise InputError("batch norm of a batch's own statistics has no translation to ONNX; call eval() first")
+        return self._node("BatchNormalization", [x, *factors_and_statistics], epsilon=epsilon)
 
     def _rounded(self, x: Value, limits: tuple[float, float]) -> str:
         """Return the value rounded to 256 steps between its limits, of which 0 is one."""

@@ -69,7 +69,7 @@ CHANNELS = {
 def without_memory(num_classes: int = 1000, *, aux_heads: bool = False, naive: bool = False) -> GoogLeNet:
     """The network with shapes but no numbers: enough for counting."""
     with torch.device("meta"):
-        return GoogLeNet(num_classes, aux_heads=aux_heads, naive=naive).eval()
+        return GoogLeNet(num_classes, aux_heads=aux_heads, variant="naive" if naive else "paper").eval()
 
 
 def images(side: int, count: int = 1) -> Tensor:
