@@ -60,7 +60,7 @@ INCEPTION_TABLE: Final[dict[str, InceptionWidths]] = {
     "5b": InceptionWidths(384, 192, 384, 48, 128, 128),
 }
 VARIANTS: Final = ("paper", "naive", "batchnorm", "torchvision")
-"""The networks there are: figure 2(b)'s modules, figure 2(a)'s, the former with batch norm, and as in torchvision."""
+"""The networks: of figure 2(b)'s modules, of figure 2(a)'s, of the former with batch norm, and torchvision's."""
 _WITH_BATCH_NORM: Final = ("batchnorm", "torchvision")
 # The stages of the trunk in order of computation: the names by which stages are frozen and feature maps taken.
 STAGES: Final = ("conv1", "conv2", *INCEPTION_TABLE)
