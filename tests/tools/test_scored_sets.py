@@ -11,22 +11,14 @@ import typer
 from PIL import Image
 
 from inception_rcnn.tools import cli
-from inception_rcnn.tools.scored_sets import format_and_folder, named_set
-
-
-@pytest.mark.parametrize(
-    ("text", "format"),
-    [("coco:a", "coco"), ("folder:C:/a", "folder"), ("a", None), ("C:/a", None), ("z:a", None), ("voc", None)],
-)
-def test_only_a_format_before_the_colon_is_one(text: str, format: str | None) -> None:
-    assert format_and_folder(text) == (format, Path(text.removeprefix(f"{format}:")))
+from inception_rcnn.tools.scored_sets import named_set
 
 
 def test_old_and_new_spelling_mean_the_same_and_contradictions_are_wrong_usage() -> None:
     new, old = named_set("voc:a", None, None), named_set(None, Path("a"), "voc")
     assert new == old == named_set("a", None, "voc") == named_set("voc:a", None, "voc") == ("voc", Path("a"))
-    assert named_set(None, None, None) == (None, None) and named_set("a", None, None) == (None, Path("a"))
-    for data, root, dataset in (("voc:a", Path("a"), None), ("voc:a", None, "coco")):
+    assert named_set(None, None, None) == (None, None) and named_set(None, None, "voc") == ("voc", None)
+    for data, root, dataset in (("voc:a", Path("a"), None), ("voc:a", None, "coco"), (None, Path("a"), "xml")):
         with pytest.raises(typer.BadParameter):
             named_set(data, root, dataset)
 
@@ -57,10 +49,24 @@ def test_data_names_the_set_in_each_command_that_scores(
         assert not exit_.value.code
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2] and "mAP@0.5 100.00" in printed[0]
+    assert "/val (coco): 1 photograph, 1 object of 1 class (cat)" in printed[0]
+    cut = "--data coco:" + str(root / "val.json")  # the file itself, and the part that it is
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([*command.format(root).split(), *cut.split()])
+    assert not exit_.value.code and "mAP@0.5 100.00" in capsys.readouterr().out
 
 
 def test_data_names_the_set_that_is_proposed_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = f"propose --data coco:{root} --split val --source selective-search --width 80 --output {root}/b.safetensors"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(root / "b.png")
+    whole = (root / "b.png").read_bytes()
+    (root / "b.png").write_bytes(whole[: len(whole) // 2])  # a photograph that is cut off
+    truth = json.loads((root / "val.json").read_text())
+    truth["images"].append({"id": 2, "file_name": "b.png"})
+    (root / "val.json").write_text(json.dumps(truth))
+    options = f"--split val --source selective-search --width 80 --output {root}/b.safetensors"
+    words = f"propose --skip-broken --data coco:{root} {options}"
     with pytest.raises(SystemExit) as exit_:
         cli.main(words.split())
-    assert not exit_.value.code and "1 images" in capsys.readouterr().out and (root / "b.safetensors").exists()
+    printed = capsys.readouterr()
+    assert not exit_.value.code and "1 images, " in printed.out and (root / "b.safetensors").exists()
+    assert "left out as broken: 1 images or objects" in printed.out and "b.png is damaged or cut off" in printed.err
