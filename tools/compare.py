@@ -43,7 +43,10 @@ def main(
     dataset: Format = None,
     root: Root = None,
     split: Split = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="File of the objects, of --write-ground-truth or COCO's JSON, instead of --data."),
+    ] = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
     blacklist: Annotated[Path | None, typer.Option(help="ILSVRC's pairs of image and class not evaluated.")] = None,

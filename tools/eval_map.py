@@ -93,7 +93,10 @@ def main(
         str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
     ] = None,
     detections: Annotated[Path | None, typer.Option(help="Score these instead of running a detector.")] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="File of the objects, of --write-ground-truth or COCO's JSON, instead of --data."),
+    ] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
     blacklist: Annotated[Path | None, typer.Option(help="ILSVRC's pairs of image and class not evaluated.")] = None,
     skip_broken: Annotated[

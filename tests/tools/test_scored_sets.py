@@ -70,3 +70,24 @@ def test_data_names_the_set_that_is_proposed_for(root: Path, capsys: pytest.Capt
     printed = capsys.readouterr()
     assert not exit_.value.code and "1 images, " in printed.out and (root / "b.safetensors").exists()
     assert "left out as broken: 1 images or objects" in printed.out and "b.png is damaged or cut off" in printed.err
+
+
+def test_results_are_scored_against_coco_s_json_without_photographs(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder of its own, where no photograph is; boxes outside of the sizes that the file says are refused."""
+    alone = tmp_path / "alone" / "instances_val.json"
+    alone.parent.mkdir()
+    alone.write_text((root / "val.json").read_text().replace("a.png", "somewhere\\\\a.png"))
+    printed = []
+    for words in (f"--ground-truth {alone}", f"--data coco:{root} --split val"):
+        for command in (f"eval_map --detections {root}/found.json", f"compare {root}/found.json {root}/found.json"):
+            with pytest.raises(SystemExit) as exit_:
+                cli.main([*command.split(), *words.split()])
+            assert not exit_.value.code
+            printed.append([line for line in capsys.readouterr().out.splitlines() if "mAP@0.5" in line])
+    assert printed[:2] == printed[2:] and "mAP@0.5 100.00" in printed[0][0]
+    alone.write_text(alone.read_text().replace("[10, 10, 40, 40]", "[100, 10, 40, 40]"))
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["eval_map", "--detections", f"{root}/found.json", "--ground-truth", str(alone)])
+    assert exit_.value.code == 1 and "annotation 1" in capsys.readouterr().err
