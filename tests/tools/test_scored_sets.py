@@ -10,6 +10,8 @@ import pytest
 import typer
 from PIL import Image
 
+from inception_rcnn.structures import InputError
+from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.tools import cli
 from inception_rcnn.tools.scored_sets import named_set
 
@@ -91,3 +93,34 @@ def test_results_are_scored_against_coco_s_json_without_photographs(
     with pytest.raises(SystemExit) as exit_:
         cli.main(["eval_map", "--detections", f"{root}/found.json", "--ground-truth", str(alone)])
     assert exit_.value.code == 1 and "annotation 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "trains"),
+    [
+        ("train", "inception_rcnn.detector.training.fine_tuning.trained_detector"),
+        (
+            "train_multibox --pretrained googlenet.npz",
+            "inception_rcnn.detector.training.proposal_network.train_multibox",
+        ),
+    ],
+)
+def test_a_training_leaves_out_what_cannot_be_read(
+    command: str, trains: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Asked(InputError):
+        """Raised instead of training."""
+
+    def asked(datasets: list[DetectionDataset], *rest: object, **options: object) -> None:
+        raise Asked(" ".join(dataset.path(i).name for dataset in datasets for i in range(len(dataset))))
+
+    monkeypatch.setattr(f"inception_rcnn.detector.training.{trains}", asked)
+    truth = json.loads((root / "val.json").read_text())
+    truth["images"] += [{"id": 2, "file_name": "b.png"}, {"id": 3, "file_name": "c.png"}]
+    (root / "train.json").write_text(json.dumps(truth))
+    (root / "b.png").write_bytes(b"<html>")
+    words = f"{command} --data coco:{root} --split train --output {root}/run"
+    for options, said in (("--skip-broken", "error: a.png"), ("--skip-broken", "b.png is a web page"), ("", "c.png")):
+        with pytest.raises(SystemExit) as exit_:
+            cli.main([*words.split(), *options.split()])
+        assert exit_.value.code == 1 and said in capsys.readouterr().err
