@@ -20,7 +20,7 @@ from inception_rcnn.datasets.reading.foreign import json_kind, not_read
 from inception_rcnn.datasets.reading.headers import read_header
 from inception_rcnn.datasets.reading.texts import decode_text, number_of
 from inception_rcnn.datasets.writing import file_names, image_size, new_file, put
-from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, box_area, write_json
+from inception_rcnn.structures import DataFormatError, GroundTruth, GroundTruthTable, InputError, box_area, write_json
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.files import decode_json
 from inception_rcnn.structures.ground_truth import ImageSize
@@ -257,6 +257,29 @@ class CocoDataset(AnnotatedDataset):
 
     def _error(self, message: str, place: str) -> DataFormatError:
         return DataFormatError(message, path=self.truth_path, place=place)
+
+
+class _TruthAlone(CocoDataset):
+    """A truth file whose photographs are not at hand; those with objects need a width and height in it."""
+
+    def _find_image(self, name: str, size: ImageSize, place: str, folders: list[Path]) -> Path:
+        """Return where the photograph would be."""
+        return self.root / "/".join(path_parts(name))
+
+
+def coco_ground_truth(path: str | os.PathLike[str]) -> GroundTruthTable:
+    """Return the objects of a COCO truth file, without its photographs.
+
+    Args:
+        path: Such as ``instances_val2017.json``.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: See `CocoDataset`.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"there is no file {path}")
+    return _TruthAlone(path).ground_truths()
 
 
 def write_coco(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:

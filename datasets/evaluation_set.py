@@ -9,6 +9,7 @@ from typing import Unpack
 
 from inception_rcnn.datasets import open_dataset, tell_format
 from inception_rcnn.datasets.base import Problems, ReadingOptions
+from inception_rcnn.datasets.coco import coco_ground_truth, is_coco_truth
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth
 from inception_rcnn.datasets.ilsvrc import det_classes
 from inception_rcnn.datasets.image_lists import official_indices, read_image_list
@@ -60,7 +61,8 @@ def evaluation_set_of(
         format: Of the data set, see `open_dataset`; None: as what lies there tells.
         root: Its folder; None to read a file.
         split: Part of it.
-        ground_truth: The file, if there is no `root`; see `read_ground_truth`.
+        ground_truth: The file, if there is no `root`; see `read_ground_truth`; or a COCO truth file, whose photographs
+            need not be there.
         image_list: Only these images, in this order; see `listed_images`.
         limit: Only so many of them, the first ones.
         options: How the data set is read; what `skip_broken` leaves out is in `problems`.
@@ -92,6 +94,8 @@ def _whole(
         return dataset, dataset.ground_truths(), f"{root.name}/{split}" if split else root.name
     if ground_truth is None or root is not None:
         raise InputError("give either --root DIR, a data set, or --ground-truth FILE, its objects")
+    if is_coco_truth(ground_truth):
+        return None, coco_ground_truth(ground_truth), ground_truth.name
     english = dict(det_classes())
     truth = read_ground_truth(ground_truth, list(english) if format == "ilsvrc" else None)
     display_names = tuple(english.get(name, name) for name in truth.class_names)

@@ -23,31 +23,44 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
-from inception_rcnn.tools.scored_sets import named_set
+from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.scored_sets import (
+    DataSet,
+    Format,
+    Root,
+    Split,
+    named_set,
+    part_named,
+    say_what_was_read,
+)
+from inception_rcnn.tools.training_sets import Exif, Origin, Strict, reading_options
 
 
 def main(
     first: Annotated[Path, typer.Argument(help="Detections.")],
     second: Annotated[Path, typer.Argument(help="Detections of the other detector.")],
-    data: Annotated[
-        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see `propose --help`.")
+    data: DataSet = None,
+    dataset: Format = None,
+    root: Root = None,
+    split: Split = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="File of the objects, of --write-ground-truth or COCO's JSON, instead of --data."),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone. Default: coco.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
-    split: Annotated[str | None, typer.Option(help="Part of it. Default: val; a plain folder may have none.")] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
     blacklist: Annotated[Path | None, typer.Option(help="ILSVRC's pairs of image and class not evaluated.")] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out what is broken or of other images, and count it.")
     ] = False,
+    strict: Strict = False,
+    origin: Origin = None,
+    exif: Exif = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the comparison, as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page with both side by side.")] = None,
 ) -> None:
     """Parse, call, print."""
-    from inception_rcnn.datasets import FORMATS, read_blacklist
+    from inception_rcnn.datasets import read_blacklist
     from inception_rcnn.datasets.detections import read_detections
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.evaluation import compare
@@ -59,14 +72,14 @@ def main(
 
     if json_file is not None:
         check_target(json_file)
-    dataset, root = named_set(data, root, dataset)
-    dataset = dataset or "coco"
-    check_known("--dataset", dataset, FORMATS)
+    form, root = named_set(data, root, dataset)
+    dataset = form or "coco"
     protocol = protocol or PROTOCOL_OF_FORMAT[dataset]
     check_known("--protocol", protocol, PROTOCOLS)
-    part = split or (None if dataset == "folder" else "val")
-    scored_set = evaluation_set_of(dataset, root, part, ground_truth, image_list=image_list, skip_broken=skip_broken)
-    print_problems(scored_set.problems)
+    part = part_named(dataset, root, split)
+    reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
+    scored_set = evaluation_set_of(dataset, root, part, ground_truth, image_list=image_list, **reading)
+    say_what_was_read(scored_set)
     pairs = () if blacklist is None else read_blacklist(blacklist)
 
     def evaluation_of(path: Path, name: str) -> ReportInput:

@@ -33,7 +33,16 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
-from inception_rcnn.tools.scored_sets import named_set
+from inception_rcnn.tools.scored_sets import (
+    DataSet,
+    Format,
+    Root,
+    Split,
+    named_set,
+    part_named,
+    say_what_was_read,
+)
+from inception_rcnn.tools.training_sets import Exif, Origin, Strict, reading_options
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets.evaluation_set import EvaluationSet
@@ -69,12 +78,10 @@ class _Scored:
 
 
 def main(
-    data: Annotated[
-        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see `propose --help`.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone. Default: coco.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
-    split: Annotated[str | None, typer.Option(help="Part of it. Default: val; a plain folder may have none.")] = None,
+    data: DataSet = None,
+    dataset: Format = None,
+    root: Root = None,
+    split: Split = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
     weights: Annotated[
         list[str] | None, typer.Option(help="Checkpoint, or several: an ensemble. Default: the shipped model.")
@@ -86,12 +93,18 @@ def main(
         str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
     ] = None,
     detections: Annotated[Path | None, typer.Option(help="Score these instead of running a detector.")] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="File of the objects, instead of --root.")] = None,
+    ground_truth: Annotated[
+        Path | None,
+        typer.Option(help="File of the objects, of --write-ground-truth or COCO's JSON, instead of --data."),
+    ] = None,
     image_list: Annotated[Path | None, typer.Option(help="Only these images: a file with one a line.")] = None,
     blacklist: Annotated[Path | None, typer.Option(help="ILSVRC's pairs of image and class not evaluated.")] = None,
     skip_broken: Annotated[
         bool, typer.Option("--skip-broken", help="Leave out what is broken or of other images, and count it.")
     ] = False,
+    strict: Strict = False,
+    origin: Origin = None,
+    exif: Exif = None,
     each: Annotated[bool, typer.Option("--each", help="Of several weights, score each alone as well.")] = False,
     store_threshold: Annotated[
         bool, typer.Option("--store-threshold", help="Write the threshold with the best mean F1 into each checkpoint.")
@@ -142,20 +155,19 @@ def main(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
-    dataset, root = named_set(data, root, dataset)
-    dataset = dataset or "coco"
+    form, root = named_set(data, root, dataset)
+    dataset = form or "coco"
     given = {name: value for name, value in locals().items() if value is not None and value is not False}
     from inception_rcnn.datasets import write_ground_truth as write_truth
     from inception_rcnn.datasets.evaluation_set import evaluation_set_of
     from inception_rcnn.structures import InputError
 
     _check_options(given)
-    part = split or (None if dataset == "folder" else "val")
-    scored_set = evaluation_set_of(
-        dataset, root, part, ground_truth, image_list=image_list, limit=limit, skip_broken=skip_broken
-    )
+    part = part_named(dataset, root, split)
+    reading = reading_options(**given)
+    scored_set = evaluation_set_of(dataset, root, part, ground_truth, image_list=image_list, limit=limit, **reading)
     truth = scored_set.truth
-    print_problems(scored_set.problems)
+    say_what_was_read(scored_set)
     if write_ground_truth is not None:
         write_truth(write_ground_truth, truth)
         typer.echo(f"{len(truth)} objects of {len(truth.image_ids)} images in {write_ground_truth}")
@@ -171,11 +183,9 @@ def main(
 
 def _check_options(given: Mapping[str, Any]) -> None:
     """Refuse, before anything is read, what is unknown, cannot be done, or does not go together."""
-    from inception_rcnn.datasets import FORMATS
     from inception_rcnn.evaluation.protocols import PROTOCOLS
     from inception_rcnn.structures import InputError
 
-    check_known("--dataset", given["dataset"], FORMATS)
     check_known("--protocol", _protocol(given), PROTOCOLS)
     if "ground_truth" in given and not {"detections", "write_ground_truth"} & given.keys():
         raise InputError("a detector needs photographs: give --root DIR, or what it found with --detections FILE")

@@ -13,8 +13,7 @@ goes on when it is called again. Every core works on a photograph of its own. Cr
 Boxes come from selective search, from MultiBox (a network that looks at the whole photograph), or from both, as in the
 shipped detector: merged, near-duplicates left out, ordered by the score that the network gives each box.
 
-DIR holds, for coco: <split>.json or annotations/instances_<split>.json; voc: ImageSets/Main/<split>.txt; ilsvrc:
-ImageSets/DET/<split>.txt; folder: photographs in <split>/ or in DIR itself, perhaps with VOC's XML beside them.
+Where a data set's files lie is on the page docs/data.md; `inception-rcnn data PATH` says what it is understood to be.
 """
 
 from __future__ import annotations
@@ -34,7 +33,16 @@ import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, run_command
 from inception_rcnn.tools.image_arguments import find_pictures, say_pages
-from inception_rcnn.tools.scored_sets import named_set
+from inception_rcnn.tools.scored_sets import (
+    DataSet,
+    Format,
+    Root,
+    Split,
+    named_set,
+    part_named,
+    readable_photographs,
+)
+from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_part, reading_options
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inception_rcnn.datasets import DetectionDataset
+    from inception_rcnn.datasets.base import ReadingOptions
     from inception_rcnn.evaluation import ProposalRecall
     from inception_rcnn.proposals import Proposer
     from inception_rcnn.structures import GroundTruth, Proposals
@@ -55,12 +64,10 @@ def main(
         list[Path] | None, typer.Argument(help='Images, folders, or patterns such as "*.jpg".', show_default=False)
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders within folders too.")] = False,
-    data: Annotated[
-        str | None, typer.Option(help="Data set, [FORMAT:]DIR, with coco, voc, ilsvrc or folder; see above.")
-    ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Its format, where DIR stands alone.")] = None,
-    root: Annotated[Path | None, typer.Option(help="The same as --data, without a format.")] = None,
-    split: Annotated[str | None, typer.Option(help="Part of the data set; a plain folder may have none.")] = None,
+    data: DataSet = None,
+    dataset: Format = None,
+    root: Root = None,
+    split: Split = None,
     output: Annotated[
         Path | None, typer.Option(help="File for a data set's proposals, *.safetensors; folder for pictures.")
     ] = None,
@@ -94,9 +101,10 @@ def main(
     max_boxes: Annotated[int | None, typer.Option(min=1, help="Only the first N. Default: all; drawn: 100.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images of the data set.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: one a core.")] = None,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data set, and count it.")
-    ] = False,
+    skip_broken: SkipBroken = False,
+    strict: Strict = False,
+    origin: Origin = None,
+    exif: Exif = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
 ) -> None:
     """Parse, call, print."""
@@ -122,18 +130,17 @@ def main(
         "max_boxes": max_boxes,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    dataset, root = named_set(data, root, dataset)
-    if data is not None:
-        dataset = dataset or "coco"
-    if dataset is None:
-        if root is not None or split is not None:
-            raise typer.BadParameter("--root and --split need the format of the data set", param_hint="--dataset")
+    if data is None and dataset is None and root is None:
+        if split is not None:
+            raise typer.BadParameter("a part needs its data set, --data [FORMAT:]PATH", param_hint="--split")
         drawn = {"max_boxes": _DRAWN, **given}
         _draw_all(images, output, json_file, _proposer(drawn, device), recursive=recursive, quiet=quiet)
         return
-    if root is None or images:
-        raise typer.BadParameter("a data set needs --root, and no images beside it", param_hint="--dataset")
-    opened = _open(dataset, root, split, skip_broken=skip_broken)
+    form, path = named_set(data, root, dataset)
+    if form is None or path is None or images:
+        raise typer.BadParameter("a data set needs a path, --data [FORMAT:]PATH, and no images beside it")
+    reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
+    opened = readable_photographs(_open(form, path, part_named(form, path, split), reading), skip_broken=skip_broken)
     _cover_set(opened, output, json_file, _proposer(given, device), limit=limit, threads=threads, quiet=quiet)
 
 
@@ -181,14 +188,11 @@ def _cover_set(
     _print_coverage(whole, truths, proposals)
 
 
-def _open(form: str, root: Path, split: str | None, *, skip_broken: bool) -> DetectionDataset:
-    """Return the data set, with at least one image; report what is left out."""
-    from inception_rcnn.datasets import open_dataset
+def _open(form: str, root: Path, split: str | None, reading: ReadingOptions) -> DetectionDataset:
+    """Return the data set, with at least one image; what it was understood to be, and what is left out, is printed."""
     from inception_rcnn.structures import InputError
 
-    dataset = open_dataset(form, root, split, skip_broken=skip_broken)
-    for problem in dataset.problems:
-        typer.echo(f"left out: {problem}", err=True)
+    dataset = open_part(form, root, split, **reading)
     if len(dataset) == 0:
         raise InputError(f"no images in {root}" + (f", split {split!r}" if split else ""))
     return dataset

@@ -37,6 +37,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import (
     Exif,
     Origin,
@@ -257,7 +258,7 @@ def main(
     val = None if val_split is None else _val_part(sets[0], val_split, reading)
     try:
         made = trained_detector(
-            [one.dataset for one in sets],
+            [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets],
             output,
             pretrained=pretrained,
             regions=regions,

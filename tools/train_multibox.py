@@ -26,6 +26,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_sets, reading_options
 
 
@@ -89,7 +90,7 @@ def main(
     )
     reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
     sets = open_sets([*(data or []), *(part or [])], None, None, split or [], **reading)
-    opened = [one.dataset for one in sets]
+    opened = [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets]
     result = train_multibox(
         opened[: len(data or [])],
         output,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inception_rcnn.structures import GroundTruth, GroundTruthTable, InputError
+from inception_rcnn.structures import GroundTruth, GroundTruthTable, ImageError, InputError
 from inception_rcnn.structures.dataset import (
     DetectionDataset,
     ImageCache,
@@ -22,6 +22,7 @@ from inception_rcnn.structures.dataset import (
     as_datasets,
     dataset_checksum,
     dataset_name,
+    without_unreadable,
 )
 
 
@@ -205,3 +206,25 @@ def test_the_checksum_of_a_set_is_of_files_and_objects_and_of_no_name(tmp_path: 
     replaced = Files(tmp_path)
     replaced.path(2).write_text("another")
     assert len(sums | {dataset_checksum(replaced), one}) == 10
+
+
+def test_photographs_that_cannot_be_read_are_left_out_and_others_are_bugs() -> None:
+    class Odd(Album):
+        """Photographs 1 and 3 are damaged."""
+
+        def __len__(self) -> int:
+            return 5
+
+        def load_image(self, index: int) -> NDArray[np.uint8]:
+            if index in (1, 3):
+                raise ImageError(f"{index} is cut off")
+            return self.load(index)
+
+    dataset: Any = Odd()
+    kept, lines = without_unreadable(dataset, threads=2)
+    assert isinstance(kept, Subset) and kept.rows == (0, 2, 4) and lines == ["1 is cut off", "3 is cut off"]
+    whole, none = without_unreadable(kept)
+    assert whole is kept and none == []
+    dataset.load = {}.__getitem__
+    with pytest.raises(KeyError):
+        without_unreadable(dataset)

@@ -205,10 +205,10 @@ def write_set(folder: Path) -> None:
 
 
 def damage(folder: Path, form: str) -> None:
-    """Breaks image b: one object of ILSVRC's leaves the photograph, VOC's photograph is missing, COCO's box is none."""
+    """Breaks image b: one object of ILSVRC's has no area, VOC's photograph is missing, COCO's box is none."""
     if form == "ilsvrc":
         path = folder / "ilsvrc" / "Annotations" / "DET" / "val" / "b.xml"
-        path.write_text(path.read_text().replace("<xmax>40</xmax>", "<xmax>400</xmax>"))
+        path.write_text(path.read_text().replace("<xmax>40</xmax>", "<xmax>4</xmax>"))
     elif form == "voc":
         (folder / "voc" / "JPEGImages" / "b.png").unlink()
     else:
@@ -221,7 +221,7 @@ def damage(folder: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("form", "where", "left_out", "objects", "images"),
     [
-        ("ilsvrc", "b.xml, object 2 (n02691156): its box leaves the photograph", 1, 3, 2),
+        ("ilsvrc", "b.xml, object 2 (n02691156): its box has no area", 1, 3, 2),
         ("voc", "b.xml: its photograph is missing", 1, 2, 1),
         ("coco", "annotation 3: category_id 999 is none of", 2, 2, 2),
     ],
@@ -310,7 +310,7 @@ def test_nothing_to_find_is_said_before_anything_is_done(tmp_path: Path, capsys:
     assert "truth.jsonl has no objects to find" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", ["--dataset yolo", "--dataset voc --protocol voc"])
+@pytest.mark.parametrize("options", ["--dataset xml", "--dataset voc --protocol voc"])
 def test_unknown_names_are_wrong_usage(options: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*options.split(), "--root", "x") == 2
     assert f"'{options.split()[-1]}' is unknown; known: " in capsys.readouterr().err

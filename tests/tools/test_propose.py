@@ -192,12 +192,12 @@ def test_broken_truths_are_an_error_or_reported(root: Path, tmp_path: Path, caps
 @pytest.mark.parametrize(
     ("arguments", "status", "text"),
     [
-        (("--dataset", "yolo", "--root", "."), 1, "'yolo' is unknown; known: coco, voc, ilsvrc, folder"),
-        (("--dataset", "coco", "--root", "."), 1, "needs the name of a split"),
+        (("--dataset", "xml", "--root", "."), 2, "'xml' is unknown; known: coco, voc, ilsvrc, yolo, folder"),
+        (("--data", "nowhere"), 1, "nowhere does not exist"),
         (("--dataset", "folder", "--root", "nowhere"), 1, "nowhere is no folder"),
-        (("--dataset", "folder"), 2, "needs --root"),
+        (("--dataset", "folder"), 2, "needs a path"),
         (("--dataset", "folder", "--root", ".", "a.jpg"), 2, "no images beside it"),
-        (("--root", "."), 2, "need the format of the data set"),
+        (("--split", "val"), 2, "a part needs its data set"),
     ],
 )
 def test_wrong_arguments_are_named(

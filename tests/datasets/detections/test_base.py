@@ -50,7 +50,8 @@ def test_all_spellings(word: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["1 2\n3 4\n", "1 2\n3 4", "\n 1\t2 \r\n\r\n3   4\r\n\n", "1 2\n3 4\n   ", gzip.compress(b"1 2\n3 4\n", mtime=0)]
+    "content",
+    ["1 2\n3 4\n", "1 2\n3 4", "\n 1\t2 \r\n\r\n3   4\r\n\n", "1 2\n3 4\n   ", gzip.compress(b"1 2\n3 4\n", mtime=0)],
 )
 def test_spaces_blank_lines_line_ends_and_gzip(content: str | bytes, tmp_path: Path) -> None:
     assert read(tmp_path, content) == [[1, 2], [3, 4]]
