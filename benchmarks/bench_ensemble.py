@@ -176,7 +176,9 @@ def short_names(weights: Sequence[str]) -> list[str]:
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
     """The mean over several detectors, draw by draw."""
     return Resampled(
-        np.mean([one.ap for one in parts], axis=0), np.mean([one.estimate for one in parts], axis=0), parts[0].floor
+        np.mean([one.ap for one in parts], axis=0),
+        np.mean([one.estimate for one in parts], axis=0),
+        parts[0].is_difference,
     )
 
 

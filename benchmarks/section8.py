@@ -178,7 +178,7 @@ def without_guitars(evaluation: Evaluation) -> Resampled:
 
 def of_classes(drawn: Resampled, chosen: NDArray[np.bool_]) -> Resampled:
     """The mean over some classes only."""
-    return Resampled(drawn.ap[:, chosen], drawn.estimate[chosen], drawn.floor)
+    return Resampled(drawn.ap[:, chosen], drawn.estimate[chosen], drawn.is_difference)
 
 
 Line = tuple[str, str]

@@ -33,8 +33,8 @@ def decode_text(data: bytes, path: str | os.PathLike[str], say: Callable[[str], 
     Raises:
         DataFormatError: It is in none of them.
 
-    >>> decode_text("\ufeffcat".encode("utf-16-le"), "classes.txt"), decode_text("猫".encode("gb18030"), "classes.txt")
-    ('cat', '猫')
+    >>> decode_text("\ufeffcat".encode("utf-16-le"), "classes.txt"), decode_text("红".encode("gb18030"), "classes.txt")
+    ('cat', '红')
     """
     mark, encoding = next(((mark, name) for mark, name in _MARKS if data.startswith(mark)), (b"", "utf-8"))
     try:

@@ -99,7 +99,7 @@ def test_the_shipped_classifier_can_be_named(cpu: Runtime) -> None:
 def test_what_is_no_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no weights at .*missing\.safetensors"):
         pretrained_network(tmp_path / "missing.safetensors", ("cat",))
-    with pytest.raises(InputError, match=r"weights\.pth: weights should be coco, imagenet, a \.caffemodel"):
+    with pytest.raises(InputError, match=r"weights\.pth is a pickle, which may run programs"):
         pretrained_network(tmp_path / "weights.pth", ("cat",))
     other = tmp_path / "state.safetensors"
     write_checkpoint(other, "training-state", {}, {"x": torch.zeros(1)})
@@ -214,7 +214,7 @@ def test_of_googlenet_s_own_weights_the_trunk_is_taken_and_the_rest_is_the_seed_
 def test_what_is_no_weights_is_refused_for_pooled_regions_too(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no weights at .*missing\.safetensors"):
         pretrained_pooled(tmp_path / "missing.safetensors", ("cat",), PoolingSpec())
-    with pytest.raises(InputError, match=r"weights\.pth: weights should be coco, imagenet, a \.caffemodel"):
+    with pytest.raises(InputError, match=r"weights\.pth is a pickle, which may run programs"):
         pretrained_pooled(tmp_path / "weights.pth", ("cat",), PoolingSpec())
 
 
