@@ -99,9 +99,7 @@ def one_file(folder: Path) -> Callable[[], object]:
     truth, found = folder / "truth.jsonl", folder / "det_val_cat.txt"
     truth.write_text(json.dumps({"id": "a", "width": 90, "height": 80, "objects": [[1, "cat", 5, 5, 60, 70]]}) + "\n")
     found.write_text("a 0.9 6 6 61 71\na 0.4 1 1 20 30\n")
-    return lambda: eval_map.main(
-        dataset="voc", detections=found, ground_truth=truth, duplicate_iou=0.8, objectness=True, quiet=True
-    )
+    return lambda: eval_map.main(dataset="voc", detections=found, ground_truth=truth, quiet=True)
 
 
 class FirstUpdate(Exception):
