@@ -482,11 +482,9 @@ def _whole(value: Any) -> Any:
 
 def _number(value: Any) -> float | None:
     """Return the finite number that float32 can hold; JSON may say NaN, Infinity, 1e400, or a number as text."""
-    if isinstance(value, str):
+    if type(value) is str:
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST:
-        return value
-    return None
+    return value if type(value) in (int, float) and abs(value) < _LARGEST else None

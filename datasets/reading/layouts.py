@@ -80,22 +80,22 @@ def parts_of(format: str, path: str | os.PathLike[str]) -> tuple[str, ...]:
     return tuple(yolo_parts(place, files)) if format == "yolo" else folder_parts(place, files)
 
 
-def likely_part(format: str, path: str | os.PathLike[str], wanted: str) -> str | None:
-    """Return the part that is meant where none is named: the wanted one, or the only one; None for a set without.
+def likely_part(format: str, path: str | os.PathLike[str], *wanted: str) -> str | None:
+    """Return the part that is meant where none is named: a wanted one, or the only one; None for a set without.
 
     Args:
         format: Of the data set.
         path: Its folder.
-        wanted: Such as "train".
+        wanted: Such as "train"; of several the first that is there.
 
     Raises:
         InputError: There are several others.
     """
     parts = parts_of(format, path)
-    if wanted in parts:
-        return wanted
+    if found := next((name for name in wanted if name in parts), None):
+        return found
     if len(parts) > 1:
-        raise InputError(f"{path} has no part {wanted!r}; name one of {', '.join(parts)} with --split")
+        raise InputError(f"{path} has no part {wanted[0]!r}; name one of {', '.join(parts)} with --split")
     return parts[0] if parts else None
 
 

@@ -199,7 +199,7 @@ def test_every_format_can_be_trained_on(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--dataset", "yolo"), "'yolo' is unknown; known: coco, voc"),
+        (("--dataset", "pascal"), "'pascal' is unknown; known: coco, voc"),
         (("--split", "val", "--val-split", "val"), "'val' is trained on; name another part"),
     ],
 )
@@ -251,5 +251,5 @@ def test_stored_proposals_give_the_same_figures_as_a_live_call(
 
 
 def test_a_format_that_is_not_read_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("eval_map", "--dataset", "yolo", "--root", root) == 2
-    assert "'yolo' is unknown; known: coco, voc" in capsys.readouterr().err
+    assert run("eval_map", "--dataset", "pascal", "--root", root) == 2
+    assert "'pascal' is unknown; known: coco, voc" in capsys.readouterr().err

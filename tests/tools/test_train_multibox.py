@@ -222,8 +222,8 @@ def test_the_network_proposes(trained: Path) -> None:
     ("options", "status", "message"),
     [
         ([], 2, "name at least one data set, for example coco:coco"),
-        (["--data", "coco"], 1, "coco is no folder; give the one that holds"),
-        (["--data", "yolo:DIR"], 2, "'yolo' is unknown; known: coco"),
+        (["--data", "coco"], 1, "coco does not exist; give the folder of a data set"),
+        (["--data", "pascal:DIR"], 1, "absent does not exist; give the folder of a data set"),
         (["--data", "SET", "--data", "SET"], 2, "part train, is named twice"),
         (["--data", "SET", "--split", "a", "--split", "b"], 2, "2 given for 1 data set; give one, or one for each"),
         (["--data", "coco:DIR"], 1, "absent is no folder; give the one that holds"),

@@ -262,7 +262,7 @@ def test_what_does_not_go_together_is_refused_in_a_line(
     ("given", "message"),
     [
         ((), "name one data set with --root, or one or more with --data"),
-        (("--data", "yolo:here"), "'yolo' is unknown; known: coco, voc"),
+        (("--data", "{coco}", "--dataset", "pascal"), "'pascal' is unknown; known: coco, voc"),
         (("--data", "{coco}", "--data", "coco:{coco}"), "part train, is named twice"),
     ],
 )  # fmt: skip

@@ -48,6 +48,16 @@ def test_a_box_turns_as_the_pixels_do(tmp_path: Path, orientation: int) -> None:
     assert np.array_equal(bright, expected)
 
 
+@pytest.mark.parametrize("size", [(40, 20), (1, 700), (16383, 3)])
+def test_size_of_every_kind_of_webp(tmp_path: Path, size: tuple[int, int]) -> None:
+    for number, (mode, options) in enumerate(
+        (("RGB", {}), ("RGB", {"lossless": True}), ("RGBA", {"alpha_quality": 9}))
+    ):
+        path = tmp_path / f"{number}.webp"
+        Image.effect_noise(size, 50).convert(mode).save(path, **options)
+        assert read_header(path) == Header(*size)
+
+
 def test_a_long_header_and_a_damaged_one(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", None)
     plain = (tmp_path / "a.jpg").read_bytes()
