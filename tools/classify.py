@@ -5,9 +5,9 @@ Says what a photograph shows: prints the most likely classes, draws a sheet.
 --weights: GoogLeNet with outputs, such as the ImageNet weights ("imagenet" is the file that the variable
 INCEPTION_RCNN_IMAGENET names), Caffe's files, or a .safetensors file of this package or of torchvision's googlenet;
 several are averaged. Each photograph is looked at in --crops crops, as in the paper.
-Give images or folders (every file in a folder is tried, sub-folders are passed over). Without any, a photograph that
-scikit-image ships is used. The sheets go beside the images, those of a folder into its sub-folder `classes`, or all to
---output. An image that cannot be read or drawn is reported, the others are done, and the exit status is 1.
+Give images, folders or patterns; without any, a photograph that scikit-image ships is used. The sheets go beside the
+images, those of a folder into its sub-folder `classes`, or all to --output. An image that cannot be read or drawn is
+reported, the others are done, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def main(
     ] = None,
     crops: Annotated[str, typer.Option(help="Of each photograph: 1, 10 or 144.")] = "10",
     resize: Annotated[str, typer.Option(help="keep (the paper's) or stretch (to a square first, as BVLC's).")] = "keep",
+    recursive: Annotated[bool, typer.Option("--recursive", help="Folders within folders too.")] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes are named.")] = 5,
     output: Annotated[Path | None, typer.Option(help="Folder for the sheets.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -46,14 +47,14 @@ def main(
     from inception_rcnn.backbones.classification import Classifier
     from inception_rcnn.backbones.crops import CROP_COUNTS, RESIZES
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-    from inception_rcnn.structures import ImageError, draw_ranking, load_image, picture_files, write_picture
+    from inception_rcnn.structures import ImageError, draw_ranking, load_image, write_picture
+    from inception_rcnn.tools.image_arguments import find_pictures
 
     check_known("--crops", crops, [str(count) for count in CROP_COUNTS])
     check_known("--resize", resize, RESIZES)
-    if images:
-        jobs = picture_files(images, "classes", output)
-    else:
-        jobs = picture_files([bundled_photograph("chelsea.png")], "classes", output or Path("runs"))
+    if not images:
+        images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
+    jobs = find_pictures(images, "classes", output, recursive=recursive)
     keep_freed_memory()
     classifier = Classifier.load(weights or ["imagenet"], choose_runtime(device, precision=precision))
     names, failed = _names(classifier), False
