@@ -8,6 +8,8 @@ from inception_rcnn.backbones.checkpoints import (
     read_description,
     write_checkpoint,
 )
+from inception_rcnn.backbones.classification import Classifier, CropAccuracy, crop_accuracies, over_crops
+from inception_rcnn.backbones.crops import CROP_COUNTS, Crop, crop_plan, cut_crops
 from inception_rcnn.backbones.inception import (
     INCEPTION_TABLE,
     MAPS,
@@ -25,12 +27,16 @@ from inception_rcnn.backbones.weights import googlenet, network_of, read_state
 
 __all__ = [
     "CAFFE_INPUT",
+    "CROP_COUNTS",
     "INCEPTION_TABLE",
     "MAPS",
     "STAGES",
     "SYMMETRIC_INPUT",
     "VARIANTS",
     "Checkpoint",
+    "Classifier",
+    "Crop",
+    "CropAccuracy",
     "GoogLeNet",
     "GoogLeNetBody",
     "Inception",
@@ -38,10 +44,14 @@ __all__ = [
     "InputSpec",
     "LocalResponseNorm",
     "NaiveInception",
+    "crop_accuracies",
+    "crop_plan",
+    "cut_crops",
     "googlenet",
     "googlenet_body",
     "load_into",
     "network_of",
+    "over_crops",
     "read_checkpoint",
     "read_description",
     "read_state",

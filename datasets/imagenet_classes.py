@@ -39,6 +39,12 @@ def imagenet_synsets() -> tuple[str, ...]:
     return tuple(row["wnid"] for row in _rows())
 
 
+@cache
+def imagenet_names() -> tuple[str, ...]:
+    """Return the English names of the 1000 outputs, in their order; "crane" and "maillot" are there twice."""
+    return tuple(row["name"] for row in _rows())
+
+
 def _rows() -> tuple[dict[str, str], ...]:
     """Return a row for each of the 1000 outputs."""
     return class_table("imagenet_classes.tsv")

@@ -11,7 +11,14 @@ from inception_rcnn.structures.boxes import (
     pairwise_iou,
 )
 from inception_rcnn.structures.detections import Detection, DetectionRecord, Detections, DetectionTable
-from inception_rcnn.structures.drawing import class_colour, draw_boxes, draw_detections, picture_files, write_picture
+from inception_rcnn.structures.drawing import (
+    class_colour,
+    draw_boxes,
+    draw_detections,
+    draw_ranking,
+    picture_files,
+    write_picture,
+)
 from inception_rcnn.structures.errors import (
     CheckpointError,
     DataFormatError,
@@ -52,6 +59,7 @@ __all__ = [
     "clip_boxes",
     "draw_boxes",
     "draw_detections",
+    "draw_ranking",
     "load_image",
     "nms",
     "nms_per_class",

@@ -31,6 +31,8 @@ _HIGHLIGHT: Colour = (255, 196, 0)
 _SMALLEST_FONT = 9  # pixels
 _MARK = "drawn by inception-rcnn"  # a comment in the file, by which it is not taken for a photograph
 _MARKED_WITHIN = 1024  # bytes: comments come before the pixels
+# Of the sheet that `draw_ranking` makes, in pixels.
+_SHEET_PICTURE, _SHEET_PANEL, _SHEET_ROW, _SHEET_MARGIN = 480, 400, 60, 16
 _LONGEST_JPEG = 65_500  # pixels a side: what libjpeg writes
 
 
@@ -115,6 +117,47 @@ def draw_boxes(
             if (seen := _visible(box, canvas.size)) is not None:
                 _frame(pen, seen, colour, thickness)
     return np.array(canvas)
+
+
+def draw_ranking(image: NDArray[np.uint8], names: Sequence[str], scores: Sequence[float]) -> NDArray[np.uint8]:
+    """Return a sheet: the picture, at most 480 px large, and beside it a bar for each class, in the order given.
+
+    Args:
+        image: uint8 RGB (H, W, 3); it is not changed.
+        names: Of the classes; one that is too long for its line is cut.
+        scores: As many, in 0..1: shares of the bars' length.
+
+    Raises:
+        InputError: The picture is not uint8 (H, W, 3), or there are not as many names as scores, or a score is outside.
+    """
+    if len(names) != len(scores) or not all(0 <= score <= 1 for score in scores):
+        raise InputError(f"scores should be in 0..1, one for each of {len(names)} names, got {list(scores)}")
+    picture, _ = _canvas(image)
+    picture.thumbnail((_SHEET_PICTURE, _SHEET_PICTURE))
+    height = max(picture.height, _SHEET_ROW * len(names) + 2 * _SHEET_MARGIN)
+    sheet = Image.new("RGB", (picture.width + _SHEET_PANEL, height), "white")
+    sheet.paste(picture)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=18)
+    left, right = picture.width + _SHEET_MARGIN, sheet.width - _SHEET_MARGIN
+    for row, (name, score) in enumerate(zip(names, scores, strict=True)):
+        top, share = _SHEET_MARGIN + row * _SHEET_ROW, f"{100 * score:.1f} %"
+        room = right - left - pen.textlength(share, font) - _SHEET_MARGIN
+        pen.text((left, top), _shortened(name, font, room), fill="black", font=font)
+        pen.text((right, top), share, fill="black", font=font, anchor="ra")
+        pen.rectangle((left, top + 28, right, top + 40), fill=(232, 232, 232))
+        if (end := left + round(score * (right - left))) > left:
+            pen.rectangle((left, top + 28, end, top + 40), fill=_ORDINARY)
+    return np.array(sheet)
+
+
+def _shortened(name: str, font: Font, room: float) -> str:
+    """Return a name in one line, as much of it as there is room for."""
+    name = " ".join(name.split())
+    if font.getlength(name) <= room:
+        return name
+    while name and font.getlength(f"{name}...") > room:
+        name = name[:-1]
+    return f"{name.rstrip()}..."
 
 
 def class_colour(label: int) -> Colour:

@@ -18,6 +18,7 @@ from inception_rcnn.structures import (
     class_colour,
     draw_boxes,
     draw_detections,
+    draw_ranking,
     picture_files,
     write_picture,
 )
@@ -307,3 +308,25 @@ def test_what_is_no_picture_is_refused_and_nothing_is_written(tmp_path: Path) ->
     with pytest.raises(InputError, match="uint8"):
         write_picture(tmp_path / "a.png", np.zeros((4, 4), np.uint8))
     assert not (tmp_path / "a.png").exists()
+
+
+def test_a_ranking_is_drawn_beside_the_picture() -> None:
+    image = np.full((100, 200, 3), 50, np.uint8)
+    sheet = draw_ranking(image, ["first", "second " * 40, "third"], [1.0, 0.25, 0.0])
+    height, width = sheet.shape[:2]
+    assert (height, width) == (3 * 60 + 32, 600)
+    assert (sheet[:100, :200] == 50).all() and (sheet[100:, :200] == 255).all()
+    blue = (sheet == (66, 133, 244)).all(axis=2).sum(axis=1)
+    left, right = 216, 584
+    bars = [int(blue[16 + 60 * row + 34]) for row in range(3)]
+    assert bars == [right - left + 1, round(0.25 * (right - left)) + 1, 0]
+    assert (sheet[:, -10:] == 255).all(), "a long name stays inside"
+    assert draw_ranking(np.zeros((2000, 1000, 3), np.uint8), [], []).shape == (480, 640, 3)
+
+
+def test_a_ranking_that_does_not_fit_is_refused() -> None:
+    image = np.zeros((9, 9, 3), np.uint8)
+    with pytest.raises(InputError, match=r"scores should be in 0\.\.1, one for each of 1 names, got \[0\.5, 0\.5\]"):
+        draw_ranking(image, ["a"], [0.5, 0.5])
+    with pytest.raises(InputError, match=r"scores should be in 0\.\.1"):
+        draw_ranking(image, ["a"], [1.5])

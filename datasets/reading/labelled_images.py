@@ -1,0 +1,120 @@
+"""Photographs with one class each: a folder for each class, or a table of files."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from inception_rcnn.datasets.base import is_inside
+from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures.images import IMAGE_ENDINGS
+
+TABLE: Final = "labels.tsv"
+_COLUMNS: Final = ("file", "class_index")
+_LONGEST_NUMBER: Final = 10  # digits
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Photographs and their classes.
+
+    Attributes:
+        paths: Of the photographs.
+        labels: For each its class, in `classes`, or, where a table names them by number, the network's output.
+        classes: Names of the folders, in alphabetical order; None where a table names classes by number.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...] | None
+
+    def __len__(self) -> int:
+        """Return how many photographs there are."""
+        return len(self.paths)
+
+    def outputs(self, count: int, names: Sequence[str] | None) -> tuple[int, ...]:
+        """Return for each photograph the output of a network that should be the first.
+
+        Args:
+            count: Of its outputs.
+            names: By which its outputs are known, as the folders are called: names, or WordNet ids. None: they are
+                not known; then there should be as many folders as outputs, in the same, alphabetical order.
+
+        Raises:
+            InputError: A folder is no class of the network's, or a number is not below `count`.
+        """
+        if self.classes is None:
+            if wrong := [(path, label) for path, label in zip(self.paths, self.labels, strict=True) if label >= count]:
+                raise InputError(f"{wrong[0][0]} has class {wrong[0][1]}, and the network {count} outputs, from 0 on")
+            return self.labels
+        if names is None:
+            if len(self.classes) != count:
+                raise InputError(
+                    f"there are {len(self.classes)} folders and {count} outputs without names; give one for each"
+                )
+            return self.labels
+        known = {name: output for output, name in enumerate(names)}
+        if unknown := [name for name in self.classes if name not in known]:
+            raise InputError(f"folder {unknown[0]!r} is none of the network's {count} classes, {names[0]!r} ...")
+        return tuple(known[self.classes[label]] for label in self.labels)
+
+
+def open_labelled_images(path: str | os.PathLike[str]) -> LabelledImages:
+    """Return the photographs below a folder, or those of a table; none is opened.
+
+    Args:
+        path: A folder with a folder for each class, as torchvision's ImageFolder has them, images anywhere below; a
+            table with columns `file`, below the table's own folder, and `class_index`, from 0 on, separated by tabs; or
+            a folder with such a table, `labels.tsv`.
+
+    Raises:
+        InputError: There is no such file or folder, or it has no photographs.
+        DataFormatError: The table lacks a column, or a row names no file or class; the text has the line.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / TABLE).is_file():
+        path = path / TABLE
+    if path.is_file():
+        return _from_table(path)
+    if not path.is_dir():
+        raise InputError(f"no photographs at {path}; give a folder with a folder for each class, or a table, {TABLE}")
+    folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    found = [(file, label) for label, folder in enumerate(folders) for file in _images_below(folder)]
+    if not found:
+        raise InputError(f"{path} has no folders with photographs; give one for each class, or a table, {TABLE}")
+    names = tuple(folder.name for folder in folders)
+    return LabelledImages(tuple(file for file, _ in found), tuple(label for _, label in found), names)
+
+
+def _images_below(folder: Path) -> list[Path]:
+    files = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(one for one in files if one.suffix.lower() in IMAGE_ENDINGS and not one.name.startswith("."))
+
+
+def _from_table(path: Path) -> LabelledImages:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+                message = f"lacks the column {missing[0]!r}; its first line should name the columns"
+                raise DataFormatError(message, path=path)
+            entries = [_entry(row, path, rows.line_num) for row in rows]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFormatError(f"is no table in UTF-8: {error}", path=path) from error
+    if not entries:
+        raise InputError(f"{path} names no photographs")
+    return LabelledImages(tuple(one for one, _ in entries), tuple(label for _, label in entries), None)
+
+
+def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Path, int]:
+    """Return the photograph and the class of a row."""
+    name, number, place = row["file"] or "", row["class_index"] or "", f"line {line}"
+    if not is_inside(name):
+        raise DataFormatError(f"names no file below its folder: {name!r}", path=path, place=place)
+    if not (number.isascii() and number.isdigit() and len(number) < _LONGEST_NUMBER):
+        raise DataFormatError(f"class_index should be a number from 0 on, got {number!r}", path=path, place=place)
+    return path.parent / name, int(number)
