@@ -167,13 +167,9 @@ class YoloDataset(AnnotatedDataset):
         beside = self._files.child(os.path.dirname(path), f"{inner[-1]}.txt")
         if beside is not None:
             return os.path.join(os.path.dirname(path), beside)
-        tail = inner[-1:] if len(inner) == 1 else inner[-2:]
-        for top in ("labels",):
-            found = self._files.follow(self.root, (top, *tail[:-1], f"{tail[-1]}.txt"))
-            found = found or self._files.follow(self.root, (top, f"{tail[-1]}.txt"))
-            if found is not None:
-                return found
-        return None
+        name = f"{inner[-1]}.txt"
+        in_folder = self._files.follow(self.root, ("labels", *inner[-2:-1], name))
+        return in_folder or self._files.follow(self.root, ("labels", name))
 
     def _objects(
         self, path: Path, names: tuple[str, ...], size: tuple[int, int], *, keypoints: bool
@@ -387,7 +383,7 @@ def _parts_with(folder: Path, split: str, names: tuple[str, ...]) -> dict[str, s
 
 
 def _yaml(parts: dict[str, str], names: Sequence[str]) -> str:
-    """Return the text of data.yaml; trainers want both train and val, so what is missing is the other."""
+    """Return the text of data.yaml."""
     quoted = ("'" + name.replace("'", "''") + "'" for name in names)
     lines = [f"{part}: {place}" for part, place in parts.items()]
     classes = [f"  {number}: {name}" for number, name in enumerate(quoted)]

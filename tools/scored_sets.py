@@ -53,7 +53,7 @@ def part_named(format: str, path: Path | None, split: str | None) -> str | None:
     """Return the part that is meant: the one that is named, or else val, or the only one."""
     from inception_rcnn.datasets import likely_part
 
-    return split if split is not None or path is None else likely_part(format, path, "val")
+    return split if split is not None or path is None else likely_part(format, path, "val", "valid", "validation")
 
 
 def say_what_was_read(scored_set: EvaluationSet) -> None:
