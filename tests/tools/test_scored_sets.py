@@ -114,7 +114,7 @@ def test_a_training_leaves_out_what_cannot_be_read(
     def asked(datasets: list[DetectionDataset], *rest: object, **options: object) -> None:
         raise Asked(" ".join(dataset.path(i).name for dataset in datasets for i in range(len(dataset))))
 
-    monkeypatch.setattr(f"inception_rcnn.detector.training.{trains}", asked)
+    monkeypatch.setattr(trains, asked)
     truth = json.loads((root / "val.json").read_text())
     truth["images"] += [{"id": 2, "file_name": "b.png"}, {"id": 3, "file_name": "c.png"}]
     (root / "train.json").write_text(json.dumps(truth))
