@@ -384,7 +384,7 @@ def _parts_with(folder: Path, split: str, names: tuple[str, ...]) -> dict[str, s
 
 def _yaml(parts: dict[str, str], names: Sequence[str]) -> str:
     """Return the text of data.yaml."""
-    quoted = ("'" + name.replace("'", "''") + "'" for name in names)
-    lines = [f"{part}: {place}" for part, place in parts.items()]
-    classes = [f"  {number}: {name}" for number, name in enumerate(quoted)]
-    return "\n".join(["path: .", *lines, "names:", *classes, ""])
+    import yaml  # as in `read_data_yaml`
+
+    content = {"path": ".", **parts, "names": dict(enumerate(names))}
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

@@ -11,11 +11,7 @@ from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.structures.ground_truth import ImageSize
 from inception_rcnn.structures.images import readable_formats
 
-_BEGINNING: Final = 1024  # bytes: in nearly all photographs without EXIF these show that there is none
 _ORIENTATION: Final = 0x0112  # the EXIF tag
-_WEBP_METADATA: Final = 0x08 | 0x04  # flags: EXIF, XMP
-_SOI, _APP1 = b"\xff\xd8", 0xE1
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers that size stands behind
 
 Box = tuple[float, float, float, float]
 
@@ -104,17 +100,8 @@ class Turns:
 
 
 def read_header(path: str | os.PathLike[str]) -> Header | None:
-    """Return size and orientation of a photograph; None where the file is none, or damaged: who opens it will say.
-
-    Pillow opens files that could have an orientation; of a JPEG or WebP whose first bytes show that it has none, these
-    bytes are all that is read.
-    """
+    """Return size and orientation of a photograph; None where the file is none, or damaged: who opens it will say."""
     try:
-        with open(path, "rb") as file:
-            start = file.read(_BEGINNING)
-        found = _of_plain_webp(start) if start[:4] == b"RIFF" else _of_plain_jpeg(start)
-        if found is not None:
-            return found
         with Image.open(path, formats=readable_formats()) as image:
             width, height = image.size
             # The orientation of a PNG may stand behind its pixels, which are not worth reading for it.
@@ -144,34 +131,3 @@ def upright_box(box: Box, stored: Header) -> Box:
     if orientation in (3, 4, 6, 7):
         y1, y2 = height - y2, height - y1
     return (y1, x1, y2, x2) if orientation >= 5 else (x1, y1, x2, y2)
-
-
-def _of_plain_jpeg(start: bytes) -> Header | None:
-    """Return the header of a JPEG that has no metadata before its frame; None where more must be read to know."""
-    if not start.startswith(_SOI):
-        return None
-    place = 2
-    while place + 9 <= len(start) and start[place] == 0xFF:
-        marker, length = start[place + 1], int.from_bytes(start[place + 2 : place + 4])
-        if marker == _APP1 or marker < 0xC0:
-            return None
-        if marker in _FRAMES:
-            height, width = (int.from_bytes(start[place + k : place + k + 2]) for k in (5, 7))
-            return Header(width, height) if width and height else None
-        place += 2 + length
-    return None
-
-
-def _of_plain_webp(start: bytes) -> Header | None:
-    """Return the header of a WebP without metadata; None where more must be read to know."""
-    kind = start[8:16]
-    if kind == b"WEBPVP8X" and not start[20] & _WEBP_METADATA:
-        width, height = (1 + int.from_bytes(start[k : k + 3], "little") for k in (24, 27))
-    elif kind == b"WEBPVP8 " and start[23:26] == b"\x9d\x01\x2a":
-        width, height = (int.from_bytes(start[k : k + 2], "little") & 0x3FFF for k in (26, 28))
-    elif kind == b"WEBPVP8L" and start[20:21] == b"\x2f":
-        bits = int.from_bytes(start[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        return None
-    return Header(width, height)

@@ -1,11 +1,10 @@
-"""Small text files as people's tools write them: in another encoding than UTF-8, or in the little of YAML they need."""
+"""Small text files as people's tools write them: in another encoding than UTF-8, or in YAML."""
 
 from __future__ import annotations
 
 import codecs
 import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,6 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_ITEM = re.compile(r"""\s*(?:'((?:[^']|'')*)'|"((?:[^"\\]|\\.)*)"|([^,'"\s][^,]*))\s*""")
 
 
 def decode_text(data: bytes, path: str | os.PathLike[str], say: Callable[[str], None] | None = None) -> str:
@@ -54,27 +52,30 @@ def decode_text(data: bytes, path: str | os.PathLike[str], say: Callable[[str], 
 
 
 def read_data_yaml(path: Path, say: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """Return what a YOLO data set's YAML says: texts, lists of texts, and mappings of whole numbers to texts.
+    """Return what a YOLO data set's YAML says: texts, lists of texts, and mappings of texts to texts.
 
-    That is all of YAML which such files use: keys at the left, values behind them in a line or indented below them.
+    Numbers and words such as `no` are texts as well, since classes are called so. What is nested deeper says nothing of
+    a data set, and is left out.
 
     Raises:
         InputError: There is no such file.
-        DataFormatError: It is more than that; the text names the line.
+        DataFormatError: It is no YAML, or no mapping; the text names the line.
     """
-    values: dict[str, Any] = {}
-    key: str | None = None
-    for number, line in _whole_lines(decode_text(read_bytes(path), path, say)):
-        text = line.strip()
-        if line[0] not in " \t-":
-            key, colon, rest = text.partition(":")
-            key = key.strip().strip("'\"")
-            if not colon:
-                raise DataFormatError(f"should be 'key: value', got {text!r:.60}", path=path, place=f"line {number}")
-            values[key] = _value(rest.strip(), path, number)
-        elif key is not None:
-            values[key] = _with_line(values[key], text, path, number)
-    return values
+    import yaml  # here because few data sets have one
+
+    text = decode_text(read_bytes(path), path, say)
+    try:
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # which makes nothing but texts and containers
+    except yaml.MarkedYAMLError as error:
+        mark = error.context_mark or error.problem_mark
+        line = None if mark is None else f"line {mark.line + 1}"
+        why = ": ".join(filter(None, (error.context, error.problem)))
+        raise DataFormatError(f"cannot be understood as YAML, {why}", path=path, place=line) from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DataFormatError(f"cannot be understood as YAML: {error!s:.200}", path=path) from error
+    if not isinstance(content, dict):
+        raise DataFormatError(f"should be 'key: value', got {text.strip()!r:.60}", path=path, place="line 1")
+    return {key: value or None for key, value in content.items() if isinstance(key, str) and _is_of_texts(value)}
 
 
 def number_of(count: int, word: str) -> str:
@@ -86,61 +87,7 @@ def number_of(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}{'es' if word.endswith('s') else 's'}"
 
 
-def _whole_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines that say something, with their numbers; a list in brackets over several lines is one."""
-    begun, first = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#") or line.strip() in ("---", "..."):
-            continue
-        begun, first = (f"{begun} {line.strip()}", first) if begun else (line, number)
-        if any(begun.count(opened) > begun.count(closed) for opened, closed in ("[]", "{}")):
-            continue
-        yield first, begun
-        begun = ""
-    if begun:
-        yield first, begun
-
-
-def _with_line(value: Any, text: str, path: Path, number: int) -> Any:
-    """Return the value of a key after one more of the lines below it."""
-    if text.startswith("-") and (value is None or isinstance(value, list)):
-        return [*(value or []), _scalar(text[1:])]
-    name, colon, rest = text.partition(":")
-    if colon and (value is None or isinstance(value, dict)):
-        return {**(value or {}), _scalar(name): _scalar(rest)}
-    raise DataFormatError(f"cannot be understood: {text!r:.60}", path=path, place=f"line {number}")
-
-
-def _value(text: str, path: Path, number: int) -> Any:
-    """Return the value behind a key; None where it stands in the lines below."""
-    if not text or text.startswith("#"):
-        return None
-    if text[0] not in "[{":
-        return _scalar(text)
-    closing = {"[": "]", "{": "}"}[text[0]]
-    if closing not in text:
-        raise DataFormatError(f"the {text[0]} is never closed", path=path, place=f"line {number}")
-    items = _items(text[1 : text.rindex(closing)])
-    if closing == "]":
-        return items
-    return {_scalar(name): _scalar(rest) for name, _, rest in (item.partition(":") for item in items)}
-
-
-def _items(body: str) -> list[str]:
-    """Return the parts of a list in a line; commas between quotation marks divide nothing."""
-    found = (match for match in _ITEM.finditer(body) if match[0].strip())
-    return [_unquoted(match) for match in found]
-
-
-def _scalar(text: str) -> str:
-    """Return a text without its quotation marks, or the comment behind it."""
-    text = text.strip()
-    match = _ITEM.match(text) if text[:1] in ("'", '"') else None
-    return text.partition(" #")[0].rstrip() if match is None else _unquoted(match)
-
-
-def _unquoted(match: re.Match[str]) -> str:
-    single, double, plain = match.groups()
-    if single is not None:
-        return str(single).replace("''", "'")
-    return re.sub(r"\\(.)", r"\1", double) if double is not None else str(plain).strip()
+def _is_of_texts(value: object) -> bool:
+    """Return whether a value is a text, a list of texts or a mapping of texts to texts."""
+    each = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return all(isinstance(one, str) for one in each)

@@ -54,9 +54,22 @@ def test_mappings_lists_of_folders_and_keys_without_values(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("just words\n", "line 1: should be 'key: value'"), ("names: [a\n", "line 1: the .* never closed")],
+    [
+        ("just words\n", "line 1: should be 'key: value'"),
+        ("names: [a\n", r"line 1: .* expected ',' or '\]'"),
+        ("train: a\nval: b: c\n", "line 2: .* mapping values are not allowed"),
+        ("names: " + "[" * 100_000, "cannot be understood as YAML"),
+        ("names: \x00", "cannot be understood as YAML"),
+    ],
 )
 def test_what_is_no_such_yaml_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(DataFormatError, match=rf"data\.yaml, {said}"):
+    with pytest.raises(DataFormatError, match=rf"data\.yaml(, |: ){said}"):
         read_data_yaml(tmp_path / "data.yaml")
+
+
+def test_words_that_yaml_has_other_uses_for_are_texts_and_nothing_is_made_of_tags(tmp_path: Path) -> None:
+    lines = ["names: [no, 1e3, ~, 2020-01-01]", "download: |", "  wget a", "  unzip b", "deep: {a: [b]}"]
+    (tmp_path / "data.yaml").write_text("\n".join([*lines, "train: !!python/name:os.system", ""]))
+    found = read_data_yaml(tmp_path / "data.yaml")
+    assert found == {"names": ["no", "1e3", "~", "2020-01-01"], "download": "wget a\nunzip b\n", "train": None}
