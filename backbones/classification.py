@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -15,13 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.crops import Crop, crop_plan, cut_crops
 from inception_rcnn.backbones.inception import ConvReLU, GoogLeNet
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
-from inception_rcnn.backbones.weight_formats.torchvision import is_plain
-from inception_rcnn.backbones.weights import WeightSource, network_of, weights_file
+from inception_rcnn.backbones.weights import WeightSource, description_of, network_of
 from inception_rcnn.structures import InputError
 
 # Table 3: top-5 error in percent on ILSVRC 2014's validation set, by models and crops.
@@ -245,8 +242,5 @@ def _groups(
 
 def _class_names(weights: WeightSource) -> tuple[str, ...] | None:
     """Return the names of the outputs that a file of this package has; None: it has none, or is of another kind."""
-    path = weights_file(weights) if isinstance(weights, str | Path) else None
-    if path is None or path.suffix != ".safetensors" or is_plain(path):
-        return None
-    names = read_description(path).get("class_names")
+    names = (description_of(weights) or {}).get("class_names")
     return tuple(map(str, names)) if isinstance(names, list) else None

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor, nn
 
@@ -164,6 +164,16 @@ def weights_file(weights: str | Path) -> Path:
     return shipped_detector() if str(weights) == COCO else Path(weights)
 
 
+def description_of(weights: WeightSource) -> dict[str, Any] | None:
+    """Return what a checkpoint of this package says of itself; None: the weights are of another kind.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    path = weights_file(weights) if isinstance(weights, str | Path) else None
+    return None if path is None or path.suffix != ".safetensors" or is_plain(path) else read_description(path)
+
+
 def shipped_detector() -> Path:
     """Return the file of the detector that comes with the package.
 
@@ -197,10 +207,7 @@ def _check_normalisation(weights: WeightSource, *, lrn: bool) -> None:
 
 def _trained_without_lrn(weights: WeightSource) -> bool | None:
     """Return whether a detector's file says that its trunk has no response normalisation; None: nothing says it."""
-    path = weights_file(weights) if isinstance(weights, str | Path) else None
-    if path is None or path.suffix != ".safetensors" or is_plain(path):
-        return None
-    architecture = read_description(path).get("architecture")
+    architecture = (description_of(weights) or {}).get("architecture")
     return architecture.get("variant") == "no-lrn" if isinstance(architecture, dict) else None
 
 
