@@ -1,7 +1,11 @@
-"""Hypothesis without a stop-watch: a slow machine is no failure. OpenVINO only where a test asks for it."""
+"""Hypothesis without a stop-watch: a slow machine is no failure. OpenVINO only where a test asks for it.
+
+Run by several processes (`pytest -n auto`), each computes on its share of the cores.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -9,6 +13,9 @@ from types import ModuleType
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # read by OpenMP when torch is first imported, after this file
+    _share = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(_share))
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
 

@@ -29,7 +29,7 @@ from inception_rcnn.tools.cli import run_command
 # their own.
 _LIBRARIES = (
     *("numpy", "numba", "scipy", "scikit-image", "pillow", "selectivesearch", "pycocotools", "safetensors", "msgspec"),
-    *("defusedxml", "jinja2", "rich", "typer"),
+    *("defusedxml", "pyyaml", "jinja2", "rich", "typer"),
 )
 # The rooms whose folder `weights` is shipped: the region classifiers, and MultiBox, without which no detector starts.
 _ROOMS_WITH_WEIGHTS = ("detector", "proposals")
