@@ -34,9 +34,9 @@ from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed
 from inception_rcnn.backbones.runtimes.gpu_graphs import captured
 from inception_rcnn.detector import Ensemble, RegionClassifier, StageClock, load_detector
 from inception_rcnn.detector.checkpoints import load_region_classifier
-from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.detector.region_classifier import PooledClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.device_warp import DeviceWarp
 from inception_rcnn.proposals import selective_search
 from inception_rcnn.proposals.network.checkpoints import load_multibox
 

@@ -29,9 +29,9 @@ from inception_rcnn.backbones.runtime import Runtime, keep_freed_memory
 from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
 from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS, load_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
-from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, pooled_compute, trunk_part
 from inception_rcnn.detector.region_classifier import PooledClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.pooled_parts import HEAD, TRUNK, head_part, pooled_compute, trunk_part
 from inception_rcnn.proposals.network.checkpoints import load_multibox
 
 CPU = torch.device("cpu")

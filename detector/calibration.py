@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inception_rcnn.backbones.runtimes.recording import Ranges
-from inception_rcnn.detector.checkpoints import with_calibrated_scores, with_score_threshold
-from inception_rcnn.detector.pooled_parts import HEAD, TRUNK
+from inception_rcnn.detector.checkpoints import is_ensemble_file, with_calibrated_scores, with_score_threshold
+from inception_rcnn.detector.ensemble_file import with_calibrated_ensemble, with_ensemble_threshold
 from inception_rcnn.detector.region_classifier import PooledClassifier
+from inception_rcnn.detector.runtimes.pooled_parts import HEAD, TRUNK
 from inception_rcnn.evaluation.results import Matches
 from inception_rcnn.evaluation.score_calibration import CalibratedThreshold, calibrated_threshold
 from inception_rcnn.structures import InputError
@@ -33,14 +34,17 @@ def store_best_threshold(checkpoint: str | Path, matches: Matches) -> float:
     """Write the score with the best mean F1 into a checkpoint as its threshold, and return it.
 
     Args:
-        checkpoint: One of one's own.
+        checkpoint: One of one's own, or the file of an ensemble.
         matches: Of the detections that it alone gave.
 
     Raises:
         CheckpointError: See `with_score_threshold`.
     """
     threshold = matches.best_f1().threshold
-    with_score_threshold(checkpoint, threshold)
+    if is_ensemble_file(checkpoint):
+        with_ensemble_threshold(checkpoint, threshold)
+    else:
+        with_score_threshold(checkpoint, threshold)
     return threshold
 
 
@@ -50,7 +54,7 @@ def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThr
     The threshold is the lowest from which on `SHOWN_PRECISION` of the detections are right.
 
     Args:
-        checkpoint: One of one's own.
+        checkpoint: One of one's own, or the file of an ensemble.
         matches: Of the detections that it alone gave.
 
     Raises:
@@ -58,7 +62,10 @@ def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThr
         InputError: The detections do not say enough; see `fit_calibration`.
     """
     measured = calibrated_threshold(matches, SHOWN_PRECISION)
-    with_calibrated_scores(checkpoint, measured.calibration, measured.threshold)
+    if is_ensemble_file(checkpoint):
+        with_calibrated_ensemble(checkpoint, measured.calibration, measured.threshold)
+    else:
+        with_calibrated_scores(checkpoint, measured.calibration, measured.threshold)
     return measured
 
 

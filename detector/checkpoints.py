@@ -41,6 +41,8 @@ KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
 SHIPPED: Final = {"coco": "coco.safetensors", "coco-mini": "coco-mini.safetensors"}
 DEFAULT_WEIGHTS: Final = "coco"
+# Short names of the ensembles that travel in the wheel; see `ensemble_file`.
+ENSEMBLES: Final = {"six": "six.toml"}
 _WITHOUT_LRN: Final = "no-lrn"  # the variant of a network that does not normalise across channels
 
 
@@ -246,15 +248,28 @@ def weights_path(weights: str | Path) -> Path:
     """Return the file behind a path or a shipped name.
 
     Raises:
-        CheckpointError: Neither.
+        CheckpointError: Neither, or an ensemble.
     """
+    if is_ensemble_file(weights):
+        raise CheckpointError(f"{weights} is an ensemble, and one network is needed here; name one of its members")
     return weights_file(weights, "inception_rcnn.detector", SHIPPED)
+
+
+def shipped_folder() -> Path:
+    """Return where the shipped files lie."""
+    return weights_path(DEFAULT_WEIGHTS).parent
+
+
+def is_ensemble_file(weights: str | Path) -> bool:
+    """Return whether weights are the short name of an ensemble or its file, told by the name alone."""
+    return str(weights) in ENSEMBLES or Path(weights).suffix.lower() == ".toml"
 
 
 def is_shipped(weights: str | Path) -> bool:
     """Return whether weights are a shipped name, or a path that leads to a shipped file."""
-    shipped = {weights_path(name).resolve() for name in SHIPPED}
-    return str(weights) in SHIPPED or Path(weights).resolve() in shipped
+    folder = shipped_folder()
+    shipped = {(folder / name).resolve() for name in (*SHIPPED.values(), *ENSEMBLES.values())}
+    return str(weights) in (*SHIPPED, *ENSEMBLES) or Path(weights).resolve() in shipped
 
 
 def _to_json(description: ClassifierDescription) -> dict[str, Any]:

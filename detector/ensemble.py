@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.backbones.inception import stage_of
-from inception_rcnn.detector.device_chain import WarpedChain
 from inception_rcnn.detector.region_classifier import AnyClassifier, Look, PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.device_chain import WarpedChain
 from inception_rcnn.structures import InputError, Proposals
 from inception_rcnn.structures.progress import StageClock
 

@@ -8,7 +8,7 @@ checkpoints --load_region_classifier--> members --> Ensemble \
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +21,14 @@ from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.detector.checkpoints import (
     DEFAULT_WEIGHTS,
     SHIPPED,
+    is_ensemble_file,
     load_region_classifier,
     read_classifier_description,
     read_proposal_settings,
     weights_path,
 )
 from inception_rcnn.detector.ensemble import Ensemble
+from inception_rcnn.detector.ensemble_file import EnsembleFile, read_ensemble_file
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import WAYS, ClassifierDescription
@@ -60,7 +62,8 @@ def load_detector(
 
     Args:
         weights: A checkpoint file, a shipped name ("coco", "coco-mini"), or a list of them: an ensemble whose
-            probabilities are averaged region by region. None: the shipped model.
+            probabilities are averaged region by region. The name "six" and a file *.toml (`detector.ensemble_file`)
+            stand for several with their settings. None: the shipped model.
         device: "auto" (CUDA where there is one, else the CPU), "cpu", "cuda" or "cuda:N".
         score_threshold: Lowest score of a detection, in [0, 1]; None: the first checkpoint's own, as for the next
             five. Where members of an ensemble differ in these, a warning names them.
@@ -99,7 +102,9 @@ def load_detector(
     as_declared("multibox", multibox, str | Path | None)
     if proposals is not None and not isinstance(proposals, str) and not callable(proposals):
         raise InputError(f"proposals should be {', '.join(SOURCES)} or a function of images, got {proposals!r:.200}")
-    names = chosen_weights(weights, regions)
+    if isinstance(weights, Iterator):
+        weights = list(weights)
+    names, together = chosen_weights(weights, regions), ensemble_of(weights)
     where = choose_runtime(device, runtime, precision)
     ensemble = Ensemble([load_region_classifier(name, where) for name in names])
     first = ensemble.members[0].description
@@ -107,11 +112,14 @@ def load_detector(
     if chosen is None:
         if max_proposals == 0 and max_proposals is not False:
             changes["max_proposals"] = None
+        changes = {**(together.settings if together else {}), **changes}
         chosen = replace(settings_of(first), **changes)
         _warn_of_differing_members(names, [one.description for one in ensemble.members], set(changes))
     proposing = [
         read_proposal_settings(name, one.description) for name, one in zip(names, ensemble.members, strict=True)
     ]
+    if together is not None:
+        proposing = proposing[:1]  # whoever made its file knew that members were trained on others
     propose, objectness_by = _proposer(names, proposing, where, proposals, multibox)
     files = [_wherever(name, SHIPPED) for name in names]
     network = None if multibox is None else _wherever(multibox, SHIPPED_MULTIBOX)
@@ -169,7 +177,7 @@ def _warn_of_other_proposals(
     """Say which members of an ensemble were trained on other proposals than the first; all get the first one's."""
     if multibox is not None:  # for all, whichever they name
         proposing = [replace(one, multibox="", multibox_sha256=None) for one in proposing]
-    found = [(name, one.difference(proposing[0])) for name, one in zip(names, proposing, strict=True)]
+    found = [(name, one.difference(proposing[0])) for name, one in zip(names, proposing, strict=False)]
     others = [f"{name} has {apart[0]} = {apart[1]!r}, not {apart[2]!r}" for name, apart in found if apart is not None]
     if others:
         warnings.warn(
@@ -203,11 +211,28 @@ def settings_of(description: ClassifierDescription) -> DetectionSettings:
     )
 
 
+def ensemble_of(weights: Weights | None) -> EnsembleFile | None:
+    """Return what the file of an ensemble says, if weights are one, alone or the only one of a list.
+
+    Raises:
+        CheckpointError: See `read_ensemble_file`.
+        InputError: It stands beside other weights.
+    """
+    given = [weights] if isinstance(weights, str | Path) else weights if isinstance(weights, list | tuple) else []
+    found = [one for one in given if isinstance(one, str | Path) and is_ensemble_file(one)]
+    if not found:
+        return None
+    if len(given) > 1:
+        members = ", ".join(map(str, read_ensemble_file(found[0]).members))
+        raise InputError(f"{found[0]} is an ensemble already; name its members beside the others: {members}")
+    return read_ensemble_file(found[0])
+
+
 def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[str | Path]:
     """Return the weights to load, as given, or else the shipped ones that do with regions what is asked for.
 
     Args:
-        weights: One, several or None; see `load_detector`.
+        weights: One, several or None; see `load_detector`. In place of an ensemble's file stand its members.
         regions: "pool", "warp" or None: as the weights do.
 
     Raises:
@@ -223,6 +248,8 @@ def chosen_weights(weights: Weights | None, regions: str | None = None) -> list[
         raise InputError(f"no model that travels with the package has regions={regions}; name weights that have")
     given = [weights] if isinstance(weights, str | Path) or not isinstance(weights, Iterable) else list(weights)
     names = list(as_declared("weights", given, Sequence[str | Path]))
+    if (together := ensemble_of(names)) is not None:
+        names = list(together.members)
     for name in names:
         if regions is not None and (found := read_classifier_description(name).regions) != regions:
             raise InputError(

@@ -19,7 +19,6 @@ from inception_rcnn.backbones.inference import with_inference_trunk
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.backbones.runtimes.recording import Ranges
 from inception_rcnn.detector.imagenet_head import GroupedLinear, check_groups
-from inception_rcnn.detector.pooled_parts import pooled_compute
 from inception_rcnn.detector.region_pooling import (
     PooledMaps,
     PooledNetwork,
@@ -27,6 +26,7 @@ from inception_rcnn.detector.region_pooling import (
     enlarged_boxes,
     pooled_input,
 )
+from inception_rcnn.detector.runtimes.pooled_parts import pooled_compute
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.structures import InputError, as_boxes
 from inception_rcnn.structures.boxes import check_area, check_near

@@ -311,7 +311,8 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
     for line in seen_warnings(names, given.get("multibox"), stored.checksums):
         typer.echo(f"warning: {line}; the figures are too good", err=True)
     known = known_classes(stored.class_names, scored_set.truth)
-    evaluations = inference.evaluate_stored(stored, scored_set, _protocol(given), pairs, given.get("weights", []))
+    named = list(map(str, names)) if "weights" in given else []
+    evaluations = inference.evaluate_stored(stored, scored_set, _protocol(given), pairs, named)
     return _Scored(evaluations, known, journal=None if "output" in given else path)
 
 
@@ -340,10 +341,13 @@ def _store(given: Mapping[str, Any], scored: _Scored) -> None:
     if not {"store_threshold", "store_calibration"} & given.keys():
         return
     from inception_rcnn.detector.calibration import store_best_threshold, store_calibration
+    from inception_rcnn.detector.checkpoints import is_ensemble_file
     from inception_rcnn.evaluation.report.text import calibration_lines, score
 
     weights = given["weights"]
-    for checkpoint, one in zip(weights, list(scored.evaluations.values())[-len(weights) :], strict=True):
+    # Those of the networks alone come after that of all together, which an ensemble's file is about.
+    ones = [scored.first] if is_ensemble_file(weights[0]) else list(scored.evaluations.values())[-len(weights) :]
+    for checkpoint, one in zip(weights, ones, strict=True):
         if "store_threshold" in given:
             threshold = store_best_threshold(checkpoint, one.matches)
             typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")

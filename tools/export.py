@@ -24,7 +24,7 @@ from inception_rcnn.tools.cli import bundled_photograph, check_known, run_comman
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones.runtimes.export import ExportedPart
-    from inception_rcnn.detector.export import Exportable
+    from inception_rcnn.detector.runtimes.export import Exportable
 
 
 def main(
@@ -44,7 +44,7 @@ def main(
     check_known("--precision", precision, ("fp32", "int8"))
     from inception_rcnn.backbones.runtimes.export import FORMATS, export_part
     from inception_rcnn.detector.checkpoints import DEFAULT_WEIGHTS
-    from inception_rcnn.detector.export import exportable_parts
+    from inception_rcnn.detector.runtimes.export import exportable_parts
     from inception_rcnn.structures import load_image, write_json
 
     image = load_image(photograph or bundled_photograph("astronaut.png"))

@@ -95,9 +95,19 @@ def main(
             raise InceptionError(
                 f"member {member.name} ended with status {status}; mend what it says, and give the same command again"
             )
-    if not dry_run:
-        weights = " ".join(str(output / one.name / "model.safetensors") for one in members)
-        typer.echo(f"try them together with: inception-rcnn detect --weights {weights} image.jpg")
+    weights = [output / one.name / "model.safetensors" for one in members]
+    if not dry_run and all(one.is_file() for one in weights):
+        _write_ensemble(output / "ensemble.toml", weights)
+
+
+def _write_ensemble(path: Path, weights: list[Path]) -> None:
+    """Write the file that names them all, unless it is there: what was measured of them may have been added to it."""
+    from inception_rcnn.detector.ensemble_file import read_ensemble_file, write_ensemble_file
+
+    members = [one.resolve() for one in weights]
+    if not path.is_file() or [Path(one).resolve() for one in read_ensemble_file(path).members] != members:
+        write_ensemble_file(path, weights, {})
+    typer.echo(f"wrote {path}; try them together with: inception-rcnn detect --weights {path} image.jpg")
 
 
 def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None = None) -> list[Member]:

@@ -31,10 +31,10 @@ from inception_rcnn.detector import (
     load_detector,
     load_region_classifier,
 )
-from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.detector.region_classifier import PooledClassifier
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.device_warp import DeviceWarp
 from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.warped.step import FineTuning
 from inception_rcnn.proposals import load_multibox

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from inception_rcnn.backbones import InputSpec
-from inception_rcnn.detector.device_warp import DeviceWarp
 from inception_rcnn.detector.region_warp import RegionWarp, context_window, warp_regions
+from inception_rcnn.detector.runtimes.device_warp import DeviceWarp
 from inception_rcnn.structures import InputError
 from reference.slow_warp import slow_context, slow_halved, slow_warp
 

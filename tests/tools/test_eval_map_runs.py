@@ -30,6 +30,7 @@ from inception_rcnn.detector import (
 )
 from inception_rcnn.detector.checkpoints import weights_path
 from inception_rcnn.detector.dataset_inference import describe_run
+from inception_rcnn.detector.ensemble_file import write_ensemble_file
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.structures import load_image, sha256_of
 from inception_rcnn.structures.provenance import SeenPart, seen_to_json
@@ -277,6 +278,19 @@ def test_a_calibration_is_stored_in_each_checkpoint_and_changes_no_order(
     theirs = raw.with_settings(score_threshold=0.0)(image)
     np.testing.assert_array_equal(ours.boxes, theirs.boxes)
     np.testing.assert_allclose(ours.scores, calibration.apply(theirs.scores), rtol=1e-5, atol=1e-7)
+
+
+def test_what_an_ensemble_reaches_is_stored_in_its_file(
+    root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not what its last member reaches, which is printed after it."""
+    path = tmp_path / "both.toml"
+    write_ensemble_file(path, [model, model], {})
+    assert run(root, path, "--each", "--store-threshold") == 0
+    printed = capsys.readouterr().out
+    scores = re.findall(r"at score (0\.\d+) ", printed)
+    assert len(scores) == 3 and f"stored score threshold {scores[0]} in {path}" in printed
+    assert load_detector(path, "cpu").settings.score_threshold == pytest.approx(float(scores[0]), abs=6e-4)
 
 
 @pytest.mark.parametrize("named", [(), ("coco-mini",), ("file",)], ids=["nothing", "shipped name", "shipped file"])

@@ -17,9 +17,9 @@ from skimage import data
 from inception_rcnn.backbones import googlenet, read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.detector import ClassifierDescription, load_detector, save_region_classifier
 from inception_rcnn.detector.checkpoints import with_activation_ranges
-from inception_rcnn.detector.export import exportable_parts
 from inception_rcnn.detector.region_classifier import REGION_INPUT
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.detector.runtimes.export import exportable_parts
 from inception_rcnn.proposals import ProposalSettings
 from inception_rcnn.structures import CheckpointError, InputError
 from inception_rcnn.tools import cli

@@ -11,6 +11,7 @@ from PIL import Image
 from skimage import data
 
 from inception_rcnn.backbones import googlenet, write_checkpoint
+from inception_rcnn.detector.ensemble_file import read_ensemble_file
 from inception_rcnn.structures import InputError
 from inception_rcnn.tools import cli
 from inception_rcnn.tools.train_ensemble import Member, read_plan
@@ -132,7 +133,8 @@ def test_members_are_trained_one_after_the_other_and_a_second_call_changes_nothi
     files = [output / name / "model.safetensors" for name in ("first", "second")]
     before = [one.read_bytes() for one in files]
     assert before[0] != before[1]
-    assert "detect --weights" in capsys.readouterr().out
+    assert f"detect --weights {output / 'ensemble.toml'}" in capsys.readouterr().out
+    assert [Path(one) for one in read_ensemble_file(output / "ensemble.toml").members] == files
     assert run(*command) == 0
     assert [one.read_bytes() for one in files] == before
 

@@ -18,9 +18,9 @@ from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.runtimes.export import backbone_part
 from inception_rcnn.backbones.runtimes.recording import Part
 from inception_rcnn.detector.checkpoints import KIND, load_region_classifier, weights_path
-from inception_rcnn.detector.pooled_parts import HEAD, TRUNK, head_part, trunk_part
 from inception_rcnn.detector.region_classifier import PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.pooled_parts import HEAD, TRUNK, head_part, trunk_part
 from inception_rcnn.proposals.network.checkpoints import KIND as MULTIBOX_KIND
 from inception_rcnn.proposals.network.checkpoints import SHIPPED as SHIPPED_MULTIBOX
 from inception_rcnn.proposals.network.checkpoints import load_multibox, multibox_path

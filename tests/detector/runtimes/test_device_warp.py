@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from skimage import data
 
 from inception_rcnn.backbones import InputSpec
-from inception_rcnn.detector.device_warp import DeviceWarp, halved
 from inception_rcnn.detector.region_warp import RegionWarp
+from inception_rcnn.detector.runtimes.device_warp import DeviceWarp, halved
 from inception_rcnn.structures import InputError
 
 SPEC = InputSpec(side=64, context=5)
@@ -81,7 +81,7 @@ def test_regions_do_not_depend_on_their_company(monkeypatch: pytest.MonkeyPatch)
     image = photographs()["l"]
     boxes = boxes_on(image, 12, seed=2)
     together = DeviceWarp(image, SPEC, CPU).cut(boxes)
-    monkeypatch.setattr("inception_rcnn.detector.device_warp._BUDGET", 1)  # one region at a time
+    monkeypatch.setattr("inception_rcnn.detector.runtimes.device_warp._BUDGET", 1)  # one region at a time
     warp = DeviceWarp(image, SPEC, CPU)
     for rows in (slice(3, 4), slice(0, 9)):
         apart = (warp.cut(boxes[rows]) - together[rows]).abs()

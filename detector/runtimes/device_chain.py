@@ -26,7 +26,7 @@ from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.backbones.runtimes.gpu_graphs import captured, memory_pool
 from inception_rcnn.backbones.runtimes.openvino_runtime import compile_part
 from inception_rcnn.backbones.runtimes.recording import Part, Port
-from inception_rcnn.detector.device_warp import DeviceWarp
+from inception_rcnn.detector.runtimes.device_warp import DeviceWarp
 from inception_rcnn.structures import InputError, check_rgb
 
 # A batch is filled up to the next of these: little is computed for nothing, and few graphs are kept.

@@ -16,9 +16,9 @@ from skimage import data
 
 from inception_rcnn.detector import ClassifierDescription, Runtime
 from inception_rcnn.detector.calibration import activation_ranges
-from inception_rcnn.detector.pooled_parts import HEAD, TRUNK
 from inception_rcnn.detector.region_classifier import REGION_INPUT, PooledClassifier
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
+from inception_rcnn.detector.runtimes.pooled_parts import HEAD, TRUNK
 from inception_rcnn.structures import InputError
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.detector import Ensemble, RegionClassifier, Runtime
-from inception_rcnn.detector.device_chain import WarpedChain
+from inception_rcnn.detector.runtimes.device_chain import WarpedChain
 from inception_rcnn.structures import InputError
 
 
