@@ -39,7 +39,10 @@ from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_fro
 
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
-SHIPPED: Final = {"coco": "coco.safetensors", "coco-mini": "coco-mini.safetensors"}
+SHIPPED: Final = {
+    name: f"{name}.safetensors"
+    for name in ("coco", "coco-mini", "coco-second", "coco-large", "coco-coarse", "coco-nolrn")
+}
 DEFAULT_WEIGHTS: Final = "coco"
 # Short names of the ensembles that travel in the wheel; see `ensemble_file`.
 ENSEMBLES: Final = {"six": "six.toml"}

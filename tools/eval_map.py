@@ -287,9 +287,10 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
     keep_freed_memory()
     pairs, share = _blacklist(given, scored_set), Share.from_environment(os.environ)
     device = share.device(given["device"], 0 if given["runtime"] == "openvino" else torch.cuda.device_count())
-    names = chosen_weights(given.get("weights"), given.get("regions"))
+    weights = given.get("weights")
+    names = chosen_weights(weights, given.get("regions"))
     where = {name: given[name] for name in ("runtime", "precision", "multibox") if name in given}
-    detector = inference.counting(load_detector(names, device, **where), **_settings(given))
+    detector = inference.counting(load_detector(weights or names, device, **where), **_settings(given))
     # Every photograph is read by one process for its checksum, not by all; each reads its share again to find objects.
     run = inference.set_run(
         detector,
@@ -311,7 +312,7 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
     for line in seen_warnings(names, given.get("multibox"), stored.checksums):
         typer.echo(f"warning: {line}; the figures are too good", err=True)
     known = known_classes(stored.class_names, scored_set.truth)
-    named = list(map(str, names)) if "weights" in given else []
+    named = list(map(str, names)) if weights else []
     evaluations = inference.evaluate_stored(stored, scored_set, _protocol(given), pairs, named)
     return _Scored(evaluations, known, journal=None if "output" in given else path)
 
