@@ -86,7 +86,7 @@ def expected_names() -> set[str]:
             continue
         names.update(f"inception_rcnn/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py"))
     for room in ("detector", "proposals"):
-        for pattern in ("*.safetensors", "*.md"):
+        for pattern in ("*.safetensors", "*.toml", "*.md"):
             found = (ROOT / room / "weights").glob(pattern)
             names.update(f"inception_rcnn/{room}/weights/{path.name}" for path in found)
     names.update(

@@ -284,8 +284,9 @@ def test_what_an_ensemble_reaches_is_stored_in_its_file(
     root: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Not what its last member reaches, which is printed after it."""
-    path = tmp_path / "both.toml"
-    write_ensemble_file(path, [model, model], {})
+    path, second = tmp_path / "both.toml", tmp_path / "second.safetensors"
+    second.write_bytes(model.read_bytes())
+    write_ensemble_file(path, [model, second], {})
     assert run(root, path, "--each", "--store-threshold") == 0
     printed = capsys.readouterr().out
     scores = re.findall(r"at score (0\.\d+) ", printed)
