@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.datasets.evaluation_set import EvaluationSet, evaluation_set_of
-from inception_rcnn.detector.checkpoints import SHIPPED
+from inception_rcnn.detector.checkpoints import ENSEMBLES, SHIPPED, is_ensemble_file
 from inception_rcnn.evaluation import Evaluation, evaluate_coco
 from inception_rcnn.evaluation.bootstrap import Resampled, resample_images
 from inception_rcnn.evaluation.protocols import evaluate_by
@@ -109,7 +109,7 @@ class Bench:
 
     def files(self, model: str) -> list[str] | None:
         """The checkpoints of a model, None if there are none."""
-        return self.weights.get(model) or ([model] if model in SHIPPED else None)
+        return self.weights.get(model) or ([model] if model in (*SHIPPED, *ENSEMBLES) else None)
 
     def part(self, part: Part) -> EvaluationSet:
         """Its photographs and objects."""
@@ -141,7 +141,7 @@ class Bench:
         words += ["--protocol", part.protocol, "--output", path, "--device", self.device, *options]
         for file in files:
             words += ["--weights", file]
-        words += ["--each"] if len(files) > 1 else []
+        words += ["--each"] if len(files) > 1 or is_ensemble_file(files[0]) else []
         words += [] if self.limit is None else ["--limit", self.limit]
         print(f"$ inception-rcnn eval_map {' '.join(map(str, words))}", file=sys.stderr, flush=True)
         line = [sys.executable, str(TOOLS / "eval_map.py"), *map(str, words)]
