@@ -19,6 +19,7 @@ from inception_rcnn.datasets.reading.headers import Box, Turns, read_header, upr
 from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
 from inception_rcnn.structures.dataset import dataset_name
+from inception_rcnn.structures.drawing import is_own_picture
 from inception_rcnn.structures.ground_truth import GroundTruthTable, ImageSize
 
 _NAMED: Final = 10  # classes in a line
@@ -96,6 +97,7 @@ class AnnotatedDataset:
         self._turns = Turns(self._exif)
         self._repeated, self._first_again = 0, ""
         self._guessed: list[str] = []  # files whose encoding was
+        self._drawn: list[str] = []
         self._ids: list[int | str] = []
         self._paths: list[str] = []
         self._truth_paths: list[str | None] = []
@@ -268,6 +270,13 @@ class AnnotatedDataset:
         self._sizes.extend((width or 0, height or 0))
         self._ends.append(len(self._labels))
 
+    def _is_drawn(self, path: str) -> bool:
+        """Return whether an image without annotation is a picture that a command drew; such are counted and said."""
+        drawn = is_own_picture(path)
+        if drawn:
+            self._drawn.append(path)
+        return drawn
+
     def _note(self, text: str) -> None:
         """Say something odd that was read all the same; once for each text."""
         if text not in self.notes:
@@ -297,6 +306,9 @@ class AnnotatedDataset:
                 self._boxes[4 * row : 4 * row + 4] = array("d", upright_box((x1, y1, x2, y2), header))
         for text in [*self._rules.notes(self.root), *self._turns.notes(), *alike(self.class_names)]:
             self._note(text)
+        if self._drawn:
+            count = number_of(len(self._drawn), "picture")
+            self._note(f"{count} that commands drew left out, the first: {self._drawn[0]}")
         if self._guessed:
             count = number_of(len(self._guessed), "file")
             self._note(f"{count} not in UTF-8, read as GB18030, which suits Chinese; the first: {self._guessed[0]}")

@@ -74,6 +74,7 @@ class FolderDataset(AnnotatedDataset):
         base, images = _images_below(self.folder, self._files, apart)
         truths = _truths_below([base, *_annotation_folders(top, self.folder, base, self._files)], self._files, apart)
         pairs = self._pairs(images, truths, base)
+        images = [path for path in images if path in pairs or not self._is_drawn(path)]
         stems = Counter(folded(_inner(path, base, ending=False)) for path in images)
         for path in images:
             name, whole = _inner(path, base, ending=False), _inner(path, base)

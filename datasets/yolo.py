@@ -136,8 +136,10 @@ class YoloDataset(AnnotatedDataset):
         return found[0]
 
     def _read(self, path: str, names: tuple[str, ...], *, keypoints: bool) -> bool:
-        """Append an image with its objects; return whether it has no file of labels."""
+        """Append an image with its objects, unless a command drew it; return whether it lacks a file of labels."""
         labels = self._labels_of(path)
+        if labels is None and self._is_drawn(path):
+            return False
         inner = os.path.relpath(path, self.root).replace(os.sep, "/")
         stem = inner[: -len(image_ending(inner))]
         parts = [part for part in stem.split("/") if folded(part) not in ("images", folded(self.split or "images"))]

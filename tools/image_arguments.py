@@ -74,13 +74,12 @@ def _expanded(argument: Path, word: str) -> list[Path]:
 
 def _sub_folders(folder: Path, word: str) -> list[Path]:
     """Return the folders within a folder that have images, in order; hidden ones and those of pictures left out."""
-    from inception_rcnn.structures.drawing import is_own_picture
-    from inception_rcnn.structures.images import image_files
+    from inception_rcnn.structures.drawing import photographs_in
 
     found = []
     for path, inside, _ in os.walk(folder):
         inside[:] = sorted(name for name in inside if not name.startswith(".") and name != word)
-        if Path(path) != folder and any(not is_own_picture(image) for image in image_files(path)):
+        if Path(path) != folder and photographs_in(path):
             found.append(Path(path))
     return found
 
