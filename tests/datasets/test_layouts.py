@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from inception_rcnn.datasets import (
     tell_format,
     write_dataset,
 )
-from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures import DataFormatError, InputError, write_picture
 
 SIZE = (40, 20)
 BOXES = {"a": ("cat", (4, 2, 14, 8)), "b": ("dog", (10, 5, 40, 20))}
@@ -320,3 +321,28 @@ def test_photographs_without_annotation_are_counted(tmp_path: Path) -> None:
     photograph(tmp_path / "JPEGImages" / "c.jpg")
     with pytest.warns(UserWarning, match=r"1 photograph without annotation left out, the first: .*c\.jpg"):
         assert len(VocDataset(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("format", ["folder", "yolo", "voc"])
+def test_pictures_that_commands_drew_are_no_photographs(tmp_path: Path, format: str) -> None:
+    """As `detect` leaves them in a folder beneath the photographs; a photograph without annotation stays one."""
+    for stem in BOXES:
+        photograph(tmp_path / "train" / f"{stem}.jpg")
+        write(tmp_path / "train" / f"{stem}.xml", xml(stem))
+    root = tmp_path
+    if format != "folder":
+        root = tmp_path / format
+        write_dataset(format, FolderDataset(tmp_path / "train"), root, "train")
+    place = {"folder": root / "train", "yolo": root / "images" / "train", "voc": root / "JPEGImages"}[format]
+    bare = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    Image.fromarray(bare).save(place / "c.jpg")
+    (root / "ImageSets" / "Main" / "train.txt").unlink(missing_ok=True)  # of VOC all annotations are read then
+    write_picture(place / "detections" / "a-detections.jpg", bare)
+    write_picture(place / "b-detections.jpg", bare)
+    said = "1 photograph without annotation" if format == "voc" else "2 pictures that commands drew left out"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = open_dataset(format, root, None if format == "voc" else "train")
+    assert any(note.startswith(said) for note in dataset.notes)
+    assert [dataset.path(i).name for i in range(len(dataset))] == ["a.jpg", "b.jpg", "c.jpg"][: 2 + (format != "voc")]
+    assert len(dataset.ground_truths()) == 2
