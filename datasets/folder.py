@@ -142,8 +142,8 @@ class FolderDataset(AnnotatedDataset):
         """Say what was not looked at: the folders of parts, and annotations of other formats."""
         if apart and len(self):
             self._note(f"photographs in {', '.join(apart)} not looked at: these are parts; name one as the split")
-        if not self.has_truth:
-            for line in foreign_annotations(self.folder, self._files):
+        if None in self._truth_paths or not len(self):
+            for line in foreign_annotations(self.folder, self._files, own="voc"):
                 self._note(line)
 
 

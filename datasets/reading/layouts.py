@@ -58,6 +58,7 @@ def tell_format(path: str | os.PathLike[str]) -> str:
         return "voc"
     if coco_truths(place, files):
         return "coco"
+    _check_not_deeper(place, files)
     if has_yolo_labels(place, files):
         return "yolo"
     if any(image_ending(one) for one in files.walk(place)):
@@ -97,6 +98,18 @@ def likely_part(format: str, path: str | os.PathLike[str], *wanted: str) -> str 
     if len(parts) > 1:
         raise InputError(f"{path} has no part {wanted[0]!r}; name one of {', '.join(parts)} with --split")
     return parts[0] if parts else None
+
+
+def _check_not_deeper(place: Path, files: Finder) -> None:
+    """Refuse a folder whose photographs are all in data sets that folders in it hold, as unpacked downloads have it.
+
+    Raises:
+        InputError: So it is.
+    """
+    inner = [name for name, is_folder in files.entries(place).items() if is_folder and not name.startswith((".", "__"))]
+    found = [name for name in inner if yolo_yaml(place / name, files) or coco_truths(place / name, files)]
+    if found and not any(image_ending(path) for path in files.walk(place, splits=found)):
+        raise InputError(f"{place} is no data set, but holds {', '.join(found)}; name {place / found[0]}")
 
 
 def _format_of_file(path: Path) -> str:

@@ -346,3 +346,36 @@ def test_pictures_that_commands_drew_are_no_photographs(tmp_path: Path, format: 
     assert any(note.startswith(said) for note in dataset.notes)
     assert [dataset.path(i).name for i in range(len(dataset))] == ["a.jpg", "b.jpg", "c.jpg"][: 2 + (format != "voc")]
     assert len(dataset.ground_truths()) == 2
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo"])
+def test_a_data_set_one_folder_deeper_is_named(tmp_path: Path, format: str) -> None:
+    photograph(tmp_path / "plain" / "a.jpg")
+    write(tmp_path / "plain" / "a.xml", xml("a"))
+    write_dataset(format, FolderDataset(tmp_path / "plain"), tmp_path / "download" / "pets 2", "train")
+    with pytest.raises(InputError, match=r"download is no data set, but holds pets 2; name .*download/pets 2"):
+        tell_format(tmp_path / "download")
+    photograph(tmp_path / "download" / "b.jpg")  # photographs of its own: a folder like any other
+    assert tell_format(tmp_path / "download") in ("folder", "yolo")
+
+
+def test_a_second_truth_of_the_same_part_is_named(tmp_path: Path) -> None:
+    for stem in BOXES:
+        photograph(tmp_path / "train" / f"{stem}.jpg")
+    write(tmp_path / "train.json", coco())
+    write(tmp_path / "annotations" / "instances_train.json", coco().replace('"cat"', '"lion"'))
+    with pytest.warns(UserWarning, match=r"there is .*instances_train\.json too, which is not read"):
+        assert CocoDataset(tmp_path, "train").class_names == ("cat", "dog")
+    alone = CocoDataset(tmp_path / "annotations" / "instances_train.json")
+    assert alone.class_names == ("lion", "dog") and alone.notes == []
+
+
+@pytest.mark.parametrize(
+    "line", ["JPEGImages/{0}.jpg Annotations/{0}.xml", "./Annotations/{0}.xml", "{0}.jpg\t{0}.xml"]
+)
+def test_lists_name_annotations_or_both(tmp_path: Path, line: str) -> None:
+    for stem in BOXES:
+        photograph(tmp_path / "JPEGImages" / f"{stem}.jpg")
+        write(tmp_path / "Annotations" / f"{stem}.xml", xml(stem))
+    write(tmp_path / "ImageSets" / "Main" / "train.txt", "".join(f"{line.format(stem)}\n" for stem in BOXES))
+    assert VocDataset(tmp_path, "train").image_ids == ("a", "b")
