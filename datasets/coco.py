@@ -76,7 +76,9 @@ class CocoDataset(AnnotatedDataset):
         self._files = Finder()
         truths = coco_truths(folder, self._files)
         if given is not None:
-            split = next((name for name, path in truths.items() if path == given), given.stem)
+            split = next(
+                (name for name, path in truths.items() if path == given), given.stem.removeprefix("instances_")
+            )
         elif split is None:
             split = _only_split(folder, truths)
         super().__init__(folder, split, format="coco", box_words="x y width height", has_areas=True, **options)

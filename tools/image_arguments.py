@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 _NAMED = 3  # of what is passed over
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs):/", re.IGNORECASE)
 
 
 def find_pictures(
@@ -25,7 +27,7 @@ def find_pictures(
         recursive: Whether folders within folders are taken too.
 
     Raises:
-        InputError: There is no image, no file fits a pattern, or `output` is a file.
+        InputError: There is no image, no file fits a pattern, one is an address, or `output` is a file.
     """
     from inception_rcnn.structures import InputError, picture_files
     from inception_rcnn.structures.files import check_folder
@@ -63,6 +65,9 @@ def _expanded(argument: Path, word: str) -> list[Path]:
     from inception_rcnn.structures.images import IMAGE_ENDINGS
 
     text = os.fspath(argument)
+    if _ADDRESS.match(text):  # a path has lost one of its slashes
+        address = text if "://" in text else text.replace(":/", "://", 1)
+        raise InputError(f"{address} is an address, and nothing is fetched; save the picture, and name the file")
     if argument.exists() or not glob.has_magic(text):
         return [argument]
     found = [Path(one) for one in sorted(glob.glob(text, recursive=True))]

@@ -79,7 +79,7 @@ def voc_lists(text: str = "a\nb\n") -> Callable[[Path], None]:
     return lambda root: write(root / "ImageSets" / "Main" / "train.txt", text)
 
 
-YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
+YAML = "train: images/train\nnames: [cat, dog]\n"
 LAYOUTS: dict[str, tuple[str, str | None, Callable[[Path], None]]] = {
     "coco": ("coco", "train", lambda r: lay_out(r, "train/{}.jpg", {"train.json": coco()})),
     "coco 2017": ("coco", "train", lambda r: lay_out(r, "train/{}.jpg", {"annotations/instances_train.json": coco()})),
@@ -159,7 +159,7 @@ LAYOUTS: dict[str, tuple[str, str | None, Callable[[Path], None]]] = {
         "train",
         lambda r: (
             lay_out(r, "train/images/{}.jpg", lambda s: ("train/labels/{}.txt", yolo(s))),
-            write(r / "data.yaml", "train: ../train/images\nval: ../valid/images\n\nnc: 2\nnames: ['cat', 'dog']\n"),
+            write(r / "data.yaml", "train: ../train/images\n\nnc: 2\nnames: ['cat', 'dog']\n"),
         )[1],
     ),
     "Label Studio's yolo": (

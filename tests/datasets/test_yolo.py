@@ -27,15 +27,15 @@ def one(root: Path, image: str, label: str, text: str = LINE) -> None:
 
 
 LAYOUTS = {
-    "images/train": ("images/train/a.png", "labels/train/a.txt", YAML.format(train="images/train", val="images/val")),
-    "train/images": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="train/images", val="val/images")),
-    "Roboflow": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="../train/images", val="../x/images")),
+    "images/train": ("images/train/a.png", "labels/train/a.txt", YAML.format(train="images/train", val="")),
+    "train/images": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="train/images", val="")),
+    "Roboflow": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="../train/images", val="")),
     "path": (
         "images/train/a.png",
         "labels/train/a.txt",
         "path: /home/me/set\n" + YAML.format(train="images/train", val=""),
     ),
-    "beside": ("train/a.png", "train/a.txt", YAML.format(train="train", val="val")),
+    "beside": ("train/a.png", "train/a.txt", YAML.format(train="train", val="")),
     "capitals": ("Images/Train/a.PNG", "Labels/train/a.TXT", YAML.format(train="images/train", val="")),
 }
 
