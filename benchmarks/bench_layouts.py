@@ -20,8 +20,11 @@ from pathlib import Path
 
 import numpy as np
 from machine import machine_line
+from numpy.typing import NDArray
 
 from inception_rcnn.datasets import open_dataset
+
+Objects = dict[str, tuple[list[str], NDArray[np.float32]]]
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 LARGEST_BOX, LARGEST_LOSS = 0.01, 1e-3  # differences: pixels, and in any loss
@@ -62,15 +65,18 @@ def layouts_of(source: Path, work: Path) -> dict[str, Path]:
     }
 
 
-def boxes_of(folder: Path) -> tuple[int, dict[str, list[tuple[str, tuple[float, ...]]]]]:
-    """Return how many objects the part train has, and those of each photograph by its name."""
+def objects_of(folder: Path) -> Objects:
+    """Return the objects of the part train, by the names of photographs: classes, and boxes (N, 4)."""
     dataset = open_dataset(folder, split="train")
-    found = {}
-    for i in range(len(dataset)):
-        truth = dataset.ground_truth(i)
-        rows = zip(truth.labels.tolist(), truth.boxes.tolist(), strict=True)
-        found[dataset.path(i).name] = [(dataset.class_names[label], tuple(box)) for label, box in rows]
-    return sum(map(len, found.values())), found
+    truths = {dataset.path(i).name: dataset.ground_truth(i) for i in range(len(dataset))}
+    return {name: ([truth.class_names[k] for k in truth.labels], truth.boxes) for name, truth in truths.items()}
+
+
+def boxes_apart(ones: Objects, others: Objects) -> float:
+    """Return by how many pixels boxes differ at most; infinity where photographs or classes do."""
+    if {name: classes for name, (classes, _) in ones.items()} != {name: one for name, (one, _) in others.items()}:
+        return float("inf")
+    return max(float(np.abs(boxes - others[name][1]).max(initial=0)) for name, (_, boxes) in ones.items())
 
 
 def losses_of(folder: Path, output: Path, iterations: int) -> list[float]:
@@ -91,31 +97,22 @@ def main() -> None:
     asked.work.mkdir(parents=True)
     print(machine_line("numpy", "torch"), flush=True)
     folders = layouts_of(asked.source, asked.work)
-    first_boxes: dict[str, list[tuple[str, tuple[float, ...]]]] = {}
-    first_losses: list[float] = []
-    rows = []
-    for place, (name, folder) in enumerate(folders.items()):
-        count, boxes = boxes_of(folder)
-        losses = losses_of(folder, asked.work / f"run-{place}", asked.iterations)
-        first_boxes, first_losses = first_boxes or boxes, first_losses or losses
-        same = {key: [label for label, _ in one] for key, one in boxes.items()} == {
-            key: [label for label, _ in one] for key, one in first_boxes.items()
-        }
-        apart = max(
-            float(np.abs(np.subtract(box, other)).max())
-            for key, one in boxes.items()
-            for (_, box), (_, other) in zip(one, first_boxes[key], strict=True)
-        )
-        off = float(np.abs(np.subtract(losses, first_losses)).max())
-        rows.append(
-            (name, len(boxes), count, apart, losses, off, same and apart <= LARGEST_BOX and off <= LARGEST_LOSS)
-        )
+    objects = {name: objects_of(folder) for name, folder in folders.items()}
+    losses = {
+        name: losses_of(folder, asked.work / f"run of {name}", asked.iterations) for name, folder in folders.items()
+    }
+    (first, *_), good = folders, True
     print("\n| layout | photographs | objects | boxes differ by, px | losses | differ by |\n|---|---|---|---|---|---|")
-    for name, photographs, count, apart, losses, off, _ in rows:
-        print(
-            f"| {name} | {photographs} | {count} | {apart:.1e} | {' '.join(f'{x:.4f}' for x in losses)} | {off:.1e} |"
+    for name, own in objects.items():
+        apart = boxes_apart(own, objects[first])
+        off = float(np.abs(np.subtract(losses[name], losses[first])).max())
+        good &= apart <= LARGEST_BOX and off <= LARGEST_LOSS
+        count, shown = (
+            sum(len(classes) for classes, _ in own.values()),
+            " ".join(f"{loss:.4f}" for loss in losses[name]),
         )
-    if not all(good for *_, good in rows):
+        print(f"| {name} | {len(own)} | {count} | {apart:.1e} | {shown} | {off:.1e} |")
+    if not good:
         raise SystemExit(
             f"a layout differs: boxes by more than {LARGEST_BOX} px, or losses by more than {LARGEST_LOSS}"
         )
