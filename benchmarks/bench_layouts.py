@@ -99,7 +99,8 @@ def main() -> None:
     folders = layouts_of(asked.source, asked.work)
     objects = {name: objects_of(folder) for name, folder in folders.items()}
     losses = {
-        name: losses_of(folder, asked.work / f"run of {name}", asked.iterations) for name, folder in folders.items()
+        name: losses_of(folder, asked.work / f"run-{place}", asked.iterations)
+        for place, (name, folder) in enumerate(folders.items())
     }
     (first, *_), good = folders, True
     print("\n| layout | photographs | objects | boxes differ by, px | losses | differ by |\n|---|---|---|---|---|---|")

@@ -108,7 +108,9 @@ def _passed_over(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         own = [one.name for one in image_files(folder) if is_own_picture(one)]
         if own:
-            lines.append(f"passed over in {folder}: {len(own)} pictures drawn before ({_some(own)})")
+            lines.append(
+                f"passed over in {folder}: {len(own)} picture{'s' if len(own) > 1 else ''} drawn before ({_some(own)})"
+            )
         others = sorted(one.name for one in folder.iterdir() if _is_foreign_picture(one))
         if others:
             lines.append(
