@@ -95,7 +95,9 @@ class YoloDataset(AnnotatedDataset):
         )
 
     def _say_missing(self, table: Path | None, content: dict[str, Any]) -> None:
-        """Say which parts the YAML names that are not there."""
+        """Say which parts the YAML names that are not there, and another number of classes than it has names."""
+        if (count := content.get("nc")) not in (None, str(len(self.class_names))):
+            self._note(f"{table} says nc: {count}, and has {number_of(len(self.class_names), 'name')} of classes")
         for name, given in content.items():
             if given and is_split_name(name) and name not in self.splits:
                 self._note(f"{table} names {name}: {given}, which is not there")

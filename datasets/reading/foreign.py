@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -87,8 +88,7 @@ def _kind(path: str, stems: set[str], *, tables: bool = False) -> str:
 
 def is_yolo_label(path: str | os.PathLike[str]) -> bool:
     """Return whether a text file has YOLO's lines: a class and four shares of the photograph, or more corners."""
-    lines = _beginning(path).decode("utf-8", "replace").splitlines()[:3]
-    words = [line.split() for line in lines if line.strip()]
+    words = [line.split() for line in _first_lines(path)]
     try:
         return bool(words) and all(
             len(line) >= 5 and line[0].isdecimal() and all(-0.5 <= float(word) <= 1.5 for word in line[1:])
@@ -100,8 +100,7 @@ def is_yolo_label(path: str | os.PathLike[str]) -> bool:
 
 def _is_text_of_boxes(path: str) -> bool:
     """Return whether a text file's first lines have four numbers or more each, and words around them or commas."""
-    lines = _beginning(path).decode("utf-8", "replace").splitlines()[:3]
-    words = [line.replace(",", " ").split() for line in lines if line.strip()]
+    words = [line.replace(",", " ").split() for line in _first_lines(path)]
     return bool(words) and all(sum(bool(_NUMBER.fullmatch(word)) for word in line) >= 4 for line in words)
 
 
@@ -147,11 +146,18 @@ def _kind_of_json(path: str) -> str:
 
 def _is_table_of_boxes(path: str) -> bool:
     """Return whether the first line of a CSV names the corners of boxes, or is a line with them."""
-    first = _beginning(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    first = next(iter(_first_lines(path)), "")
     words = [word.strip(" \"'\r") for word in first.replace(";", ",").replace("\t", ",").split(",")]
     columns = {folded(word) for word in words}
     numbers = sum(word.replace(".", "", 1).isdecimal() for word in words)
     return any(corners <= columns for corners in _CORNERS) or (numbers >= 4 and any(map(image_ending, words)))
+
+
+def _first_lines(path: str | os.PathLike[str]) -> list[str]:
+    """Return those of the first three lines that are not empty."""
+    start = _beginning(path)
+    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return [line for line in start.decode(encoding, "replace").splitlines()[:3] if line.strip()]
 
 
 def _beginning(path: str | os.PathLike[str]) -> bytes:

@@ -22,6 +22,7 @@ _READ: Final = (
     "COCO (a JSON of images, annotations and categories), PASCAL VOC (Annotations), YOLO (data.yaml, or labels), "
     "ILSVRC DET (ImageSets/DET), or a folder of photographs, with VOC's XML beside them or without"
 )
+_PACKED: Final = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 
 
 def named_format(data: str | os.PathLike[str]) -> tuple[str | None, Path]:
@@ -63,8 +64,10 @@ def tell_format(path: str | os.PathLike[str]) -> str:
         return "yolo"
     if any(image_ending(one) for one in files.walk(place)):
         return "folder"
-    foreign = "; ".join(foreign_annotations(place, files))
-    raise InputError(f"{place} holds no data set that is read: {foreign or f'neither photographs nor {_READ}'}")
+    said = foreign_annotations(place, files)
+    said += [f"unpack {name} first" for name in files.entries(place) if name.lower().endswith(_PACKED)][:1]
+    said = said or [f"neither photographs nor {_READ}"]
+    raise InputError(f"{place} holds no data set that is read: {'; '.join(said)}")
 
 
 def parts_of(format: str, path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -123,5 +126,5 @@ def _format_of_file(path: Path) -> str:
         return "yolo"
     if ending == ".json" and is_coco_truth(path):
         return "coco"
-    hint = "; unpack it first" if ending in (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z") else ""
+    hint = "; unpack it first" if ending in _PACKED else ""
     raise InputError(f"{path} is no data set: give a folder, COCO's JSON or YOLO's YAML{hint}; read are {_READ}")

@@ -379,3 +379,17 @@ def test_lists_name_annotations_or_both(tmp_path: Path, line: str) -> None:
         write(tmp_path / "Annotations" / f"{stem}.xml", xml(stem))
     write(tmp_path / "ImageSets" / "Main" / "train.txt", "".join(f"{line.format(stem)}\n" for stem in BOXES))
     assert VocDataset(tmp_path, "train").image_ids == ("a", "b")
+
+
+def test_a_download_that_is_still_packed_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "pets.zip", "PK")
+    with pytest.raises(InputError, match=r"holds no data set that is read: unpack pets\.zip first"):
+        tell_format(tmp_path)
+
+
+def test_labels_in_utf_16_tell_the_format(tmp_path: Path) -> None:
+    photograph(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_bytes("0 0.5 0.25 0.5 0.1\r\n".encode("utf-16"))
+    write(tmp_path / "classes.txt", "cat\n")
+    assert tell_format(tmp_path) == "yolo" and len(open_dataset(tmp_path).ground_truths()) == 1

@@ -124,6 +124,13 @@ def test_a_part_of_the_yaml_that_is_not_there_is_named(tmp_path: Path) -> None:
         YoloDataset(tmp_path, "train")
 
 
+def test_another_number_of_classes_than_names_is_said(tmp_path: Path) -> None:
+    one(tmp_path, "train/images/a.png", "train/labels/a.txt")
+    (tmp_path / "data.yaml").write_text("nc: 3\n" + YAML.format(train="train/images", val=""))
+    with pytest.warns(UserWarning, match=r"data\.yaml says nc: 3, and has 2 names of classes"):
+        YoloDataset(tmp_path)
+
+
 def test_corners_in_the_place_of_centre_and_sides_are_told(tmp_path: Path) -> None:
     for stem, x in (("a", 0.3), ("b", 0.4), ("c", 0.45)):
         one(tmp_path, f"images/{stem}.png", f"labels/{stem}.txt", f"0 {x} 0.3 0.9 0.9\n")
