@@ -137,7 +137,7 @@ def main(
         _draw_all(images, output, json_file, _proposer(drawn, device), recursive=recursive, quiet=quiet)
         return
     if images:
-        raise typer.BadParameter("names a data set; leave it or the images out", param_hint="--data")
+        raise typer.BadParameter("names a data set, and no images go beside it", param_hint="--data")
     form, path = wanted_set(data, root, dataset)
     reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
     opened = readable_photographs(_open(form, path, part_named(form, path, split), reading), skip_broken=skip_broken)
