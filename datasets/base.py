@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from inception_rcnn.datasets.reading.box_rules import AnnotatedObject, BoxRules
 from inception_rcnn.datasets.reading.finding import folded
 from inception_rcnn.datasets.reading.headers import Box, Turns, read_header, upright_box
-from inception_rcnn.datasets.reading.texts import number_of, shown_name
+from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
+from inception_rcnn.structures.columns import shown_name
 from inception_rcnn.structures.dataset import dataset_name
 from inception_rcnn.structures.drawing import is_own_picture
 from inception_rcnn.structures.ground_truth import GroundTruthTable, ImageSize

@@ -439,7 +439,7 @@ def _read_json(path: Path, say: Callable[[str], None]) -> dict[str, list[Any]]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list)
     ]
     if missing and (kind := json_kind(content)) not in ("", "coco"):
-        raise DataFormatError(f"should be a COCO truth, but it and others like it {not_read(kind)}", path=path)
+        raise DataFormatError(f"should be a COCO truth, and seems to be something else: {not_read(kind)}", path=path)
     if missing:
         raise DataFormatError(
             f"should be a COCO truth: an object with the lists images, annotations, categories; no {missing[0]} here",

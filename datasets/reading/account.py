@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.reading.texts import shown_name
 from inception_rcnn.structures import GroundTruth, ImageError
+from inception_rcnn.structures.columns import shown_name
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.drawing import draw_detections
 from inception_rcnn.structures.images import resize_image

@@ -20,19 +20,19 @@ _CORNERS: Final = (
     {"region_shape_attributes"},
 )
 _SAID: Final = {
-    "yolo": "look like YOLO's labels and are read with the format yolo alone (--data yolo:DIR)",
-    "coco": "look like COCO's annotations and are read with the format coco alone (--data coco:DIR)",
-    "voc": "look like PASCAL VOC's annotations and are read with the format folder alone (--data folder:DIR)",
-    "labelme": "are LabelMe's own JSON, which is not read: convert with labelme2voc or labelme2coco",
-    "label studio": "are Label Studio's own JSON, which is not read: export as COCO, Pascal VOC XML or YOLO",
-    "via": "are VGG Image Annotator's own JSON, which is not read: export annotations as COCO",
-    "createml": "are CreateML's JSON, which is not read: export as COCO, Pascal VOC XML or YOLO",
-    "supervisely": "are Supervisely's own JSON, which is not read: export as COCO, Pascal VOC or YOLO",
-    "datumaro": "are Datumaro's own JSON, which is not read: export as COCO, Pascal VOC or YOLO",
-    "text": "look like annotations in a text that is not read (YOLO's lines are a class number and x y width height): "
+    "yolo": "what looks like YOLO's labels is read with the format yolo alone (--data yolo:DIR)",
+    "coco": "what looks like COCO's annotations is read with the format coco alone (--data coco:DIR)",
+    "voc": "what looks like PASCAL VOC's annotations is read with the format folder alone (--data folder:DIR)",
+    "labelme": "LabelMe's own JSON is not read: convert with labelme2voc or labelme2coco",
+    "label studio": "Label Studio's own JSON is not read: export as COCO, Pascal VOC XML or YOLO",
+    "via": "VGG Image Annotator's own JSON is not read: export annotations as COCO",
+    "createml": "CreateML's JSON is not read: export as COCO, Pascal VOC XML or YOLO",
+    "supervisely": "Supervisely's own JSON is not read: export as COCO, Pascal VOC or YOLO",
+    "datumaro": "Datumaro's own JSON is not read: export as COCO, Pascal VOC or YOLO",
+    "text": "what looks like annotations in a text is not read (YOLO's lines are a class number and x y width height): "
     "convert to COCO, PASCAL VOC or YOLO",
-    "csv": "look like annotations in CSV, which is not read: convert to COCO, PASCAL VOC or YOLO",
-    "cvat": "are CVAT's own XML, which is not read: export the task as 'COCO 1.0', 'PASCAL VOC 1.1' or YOLO",
+    "csv": "what looks like annotations in CSV is not read: convert to COCO, PASCAL VOC or YOLO",
+    "cvat": "CVAT's own XML is not read: export the task as 'COCO 1.0', 'PASCAL VOC 1.1' or YOLO",
 }
 
 
@@ -58,7 +58,7 @@ def foreign_annotations(folder: str | os.PathLike[str], files: Finder, *, own: s
         if not is_folder and (kind := _kind(path, set(), tables=True)) and kind != own:
             found.setdefault(kind, []).append(path)
     return [
-        f"{number_of(len(paths), 'file')} passed over, such as {paths[0]}, {_SAID[kind]}"
+        f"{number_of(len(paths), 'file')} passed over, such as {paths[0]}: {_SAID[kind]}"
         for kind, paths in found.items()
     ]
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 from inception_rcnn.structures import DataFormatError
 from inception_rcnn.structures.files import read_bytes
 
-_LONGEST_SHOWN: Final = 40  # characters of a name in a line
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -86,16 +85,6 @@ def number_of(count: int, word: str) -> str:
     ('1 photograph', '2 classes')
     """
     return f"{count} {word}" if count == 1 else f"{count} {word}{'es' if word.endswith('s') else 's'}"
-
-
-def shown_name(name: str) -> str:
-    """Return the name of a class in a line: short, and without what would move a terminal's cursor.
-
-    >>> shown_name("traffic light"), shown_name("a\\n\\x1b[2Jb"), len(shown_name("x" * 5000))
-    ('traffic light', 'a??[2Jb', 40)
-    """
-    name = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return name if len(name) <= _LONGEST_SHOWN else f"{name[: _LONGEST_SHOWN - 3]}..."
 
 
 def _is_of_texts(value: object) -> bool:

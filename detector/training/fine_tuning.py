@@ -358,7 +358,7 @@ def _way(described: ClassifierDescription | None, regions: str | None, given: Ma
         )
     way = "warp" if paper else regions or ("pool" if described is None else described.regions)
     for name in _OF_POOL if way == "warp" else _OF_WARP:
-        if name in given:
+        if name in given and not (name == "linear_batches" and given[name] == 0):  # none, as there
             meant, here = ("pooled", "warped") if way == "warp" else ("warped", "pooled")
             raise OptionError(name, f"is for regions that are {meant}, and here they are {here}; leave it out")
     if given.get("head_only") and (others := sorted({"train_from", "frozen"} & set(given))):

@@ -246,16 +246,16 @@ def test_a_prefix_is_a_format_only_if_it_is_one() -> None:
 FOREIGN = {
     "a.json": (
         '{"shapes": [], "imagePath": "a.jpg"}',
-        "LabelMe's own JSON, which is not read: convert with labelme2voc",
+        "LabelMe's own JSON is not read: convert with labelme2voc",
     ),
-    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT's own XML, .* export the task as"),
+    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT's own XML .* export the task as"),
     "project.json": (
         '[{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]',
-        "Label Studio's own JSON, .* export as",
+        "Label Studio's own JSON .* export as",
     ),
-    "via.json": ('{"a.jpg1": {"filename": "a.jpg", "regions": []}}', "VGG Image Annotator's own JSON, .* export"),
-    "labels.csv": ("filename,xmin,ymin,xmax,ymax,class\n", "annotations in CSV, which is not read: convert to COCO"),
-    "a.txt": ("0 0.5 0.5 0.1 0.1\n", r"YOLO's labels and are read with the format yolo alone \(--data yolo:DIR\)"),
+    "via.json": ('{"a.jpg1": {"filename": "a.jpg", "regions": []}}', "VGG Image Annotator's own JSON .* export"),
+    "labels.csv": ("filename,xmin,ymin,xmax,ymax,class\n", "annotations in CSV is not read: convert to COCO"),
+    "a.txt": ("0 0.5 0.5 0.1 0.1\n", r"YOLO's labels is read with the format yolo alone \(--data yolo:DIR\)"),
 }
 
 
@@ -268,14 +268,14 @@ def test_annotations_of_another_format_are_named_not_passed_over(tmp_path: Path,
         with pytest.raises(DataFormatError, match=r"CVAT's own XML; export the task as 'PASCAL VOC 1\.1'"):
             FolderDataset(tmp_path)
         return
-    with pytest.warns(UserWarning, match=f"1 file passed over, such as .*{name}, .*{said}"):
+    with pytest.warns(UserWarning, match=f"1 file passed over, such as .*{name}: .*{said}"):
         assert len(FolderDataset(tmp_path)) == 1
 
 
 def test_another_tools_json_in_cocos_place_is_named(tmp_path: Path) -> None:
     write(tmp_path / "train.json", FOREIGN["project.json"][0])
     with pytest.raises(
-        DataFormatError, match=r"train\.json: should be a COCO truth, but .* are Label Studio's own JSON"
+        DataFormatError, match=r"train\.json: should be a COCO truth, and .*: Label Studio's own JSON is not read"
     ):
         CocoDataset(tmp_path, "train")
 

@@ -42,7 +42,7 @@ def test_each_tool_s_files_are_named(tmp_path: Path, kind: str) -> None:
     (tmp_path / name).write_text(text)
     (line,) = foreign_annotations(tmp_path, Finder())
     said = SAID.get(kind, "in a text" if kind.startswith("text") else kind)
-    assert line.startswith(f"1 file passed over, such as {tmp_path / name}, ") and said in line
+    assert line.startswith(f"1 file passed over, such as {tmp_path / name}: ") and said in line
 
 
 @pytest.mark.parametrize(
