@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.detector.training.distributed import Part
+from inception_rcnn.backbones.training.distributed import Part
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.warped.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
