@@ -22,6 +22,7 @@ from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
 from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
 from inception_rcnn.backbones.training.loop import AveragedTraining, seeded
+from inception_rcnn.backbones.training.patches import recoloured
 from inception_rcnn.backbones.training.sgd import frozen_parts, part_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.pooled.sampling import INTERPOLATIONS, PooledBatch, canvas_shape
@@ -231,10 +232,9 @@ def _enlarged(x: Tensor, size: list[int], interpolation: NDArray[np.int64], spec
 
 def _recoloured(x: Tensor, colour: Tensor, sizes: Tensor) -> Tensor:
     """Return RGB (B, H, W, 3) with a colour matrix and addition for each photograph, the padding as it was."""
-    changed = torch.einsum("bhwc,bdc->bhwd", x, colour[:, :, :3]) + colour[:, None, None, :, 3]
     rows, columns = (torch.arange(length, device=x.device) for length in x.shape[1:3])
     inside = (rows[None, :, None] < sizes[:, :1, None]) & (columns[None, None, :] < sizes[:, 1:, None])
-    return torch.where(inside[..., None], changed.clamp(0, 255), x)
+    return torch.where(inside[..., None], recoloured(x, colour), x)
 
 
 def region_losses(
