@@ -43,7 +43,7 @@ LONG_SIDE = 500
 
 
 class DecodedAnew(LabelledPhotographs):
-    """JPEG files of scikit-image's photographs, none of which is kept in memory, as of a set that does not fit there."""
+    """JPEG files of scikit-image's photographs, none kept in memory, as of a set that does not fit there."""
 
     def __init__(self, folder: Path, copies: int = 16) -> None:
         self._paths = []

@@ -207,8 +207,10 @@ def _network(
     from inception_rcnn.backbones.weights import read_state
 
     torch.manual_seed(settings.training.seed)  # fresh layers are the same when a killed run goes on
-    count, heads = _outputs(images), settings.auxiliary > 0
-    network = googlenet(variant, weights=None if start == _SCRATCH else start, num_classes=count, aux_heads=heads)
+    count = _outputs(images)
+    network = googlenet(variant, weights=None if start == _SCRATCH else start, num_classes=count, aux_heads=True)
+    if not settings.auxiliary:  # taken off again, so that all else is the same with them and without
+        network.aux_4a = network.aux_4d = None
     state = {} if start == _SCRATCH else read_state(start)[0]
     outputs = {"": "classifier", "aux_4a.": "aux_4a", "aux_4d.": "aux_4d"}
     found = {name: state.get(f"{before}classifier.weight") for before, name in outputs.items()}

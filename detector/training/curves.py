@@ -40,6 +40,16 @@ def write_curves(log: Path, path: Path, scores: Mapping[str, str] = _OF_DETECTOR
     for name, title in scores.items():
         if scored := _points(table, name):
             charts.append(curve_chart(title, {name: scored}))
+    write_charts(path, charts)
+
+
+def write_charts(path: Path, charts: Sequence[tuple[Chart, tuple[str, ...]]]) -> None:
+    """Write charts below each other.
+
+    Args:
+        path: The SVG file.
+        charts: From `curve_chart`, one or more.
+    """
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(charts)}">',
         f'<style>{_STYLE}</style><rect width="100%" height="100%"/>',

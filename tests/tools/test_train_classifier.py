@@ -14,8 +14,10 @@ from PIL import Image
 from skimage import data
 
 from inception_rcnn.backbones import read_checkpoint
+from inception_rcnn.backbones.training.classification import ClassifierTrainingSettings
 from inception_rcnn.backbones.training.log import read_log
-from inception_rcnn.tools import cli
+from inception_rcnn.datasets import open_labelled_part
+from inception_rcnn.tools import cli, train_classifier
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPTIONS = ("--iterations", "4", "--batch", "4", "--log-every", "1", "--save-every", "2", "--warm-up", "1", "--quiet")
@@ -98,6 +100,17 @@ def test_two_processes_learn_what_one_does(photographs: Path, tmp_path: Path) ->
     logs = [read_log(tmp_path / name / "log.csv") for name in ("one", "two")]
     assert np.allclose(*[np.array(log["loss"], np.float64) for log in logs], rtol=1e-4)
     assert logs[0]["top1"] == logs[1]["top1"]
+
+
+def test_a_seed_gives_the_same_fresh_trunk_with_auxiliary_heads_and_without(photographs: Path) -> None:
+    images = open_labelled_part(photographs, "train")
+    with_heads, without = (
+        train_classifier._network("batchnorm", "scratch", images, ClassifierTrainingSettings(auxiliary=weight))[0]
+        for weight in (0.3, 0.0)
+    )
+    left_out = {name for name in with_heads.state_dict() if name.startswith("aux_")}
+    assert left_out and set(with_heads.state_dict()) - left_out == set(without.state_dict())
+    assert all(bool((one == with_heads.state_dict()[name]).all()) for name, one in without.state_dict().items())
 
 
 def test_the_other_commands_read_the_result(
