@@ -36,7 +36,7 @@ from inception_rcnn.structures import GroundTruth, load_image, progress_bar
 
 LEAST_SIDE = 32
 SIDE = 224
-DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+DECAYS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 HELD_OUT = 0.1
 DRAWS = 2000
 
