@@ -144,7 +144,7 @@ def averaged(network: FasterRCNN, settings: SgdSettings) -> AveragedTraining:
     """What trains a network."""
     return AveragedTraining(
         network,
-        settings.optimizer(network, ()),
+        settings.optimizer(network, ("rpn", "roi_heads")),
         memory=("momentum_buffer",),
         averaging=settings.averaging,
         clip=settings.clip,
@@ -155,7 +155,12 @@ def train(asked: argparse.Namespace, network: FasterRCNN, photographs: Photograp
     """Train within the time, from the state if there is one; the network then has its averaged weights."""
     state = asked.output / "state.safetensors"
     settings = SgdSettings(
-        learning_rate=asked.learning_rate, warm_up=200, weight_decay=1e-4, averaging=0.999, seed=asked.seed
+        learning_rate=asked.learning_rate,
+        new_layer_factor=2.0,
+        warm_up=asked.warm_up,
+        weight_decay=1e-4,
+        averaging=0.999,
+        seed=asked.seed,
     )
     schedule = asdict(settings)
     del schedule["iterations"]
@@ -221,7 +226,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=115.0, help="for the training")
     parser.add_argument("--side", type=int, default=320, help="short side of photographs, in pixels")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--learning-rate", type=float, default=0.005, help="of the heads: twice that")
+    parser.add_argument("--warm-up", type=int, default=200, help="batches in which the rate rises")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--val-split", default="val_unseen")
     parser.add_argument("--limit", type=int, help="only the first photographs of each part")
