@@ -18,11 +18,12 @@ from torch import nn
 
 from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
+from inception_rcnn.backbones.training.distributed import Team
+from inception_rcnn.backbones.training.sgd import parts_of
 from inception_rcnn.detector.checkpoints import read_region_network
 from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.initial_weights import (
     classifier_behind,
     pretrained_network,
@@ -33,7 +34,7 @@ from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSetti
 from inception_rcnn.detector.training.pooled.trainer import PooledTrainingSettings, train_pooled
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask
-from inception_rcnn.detector.training.settings import TrainingSettings, parts_of
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train, stored_names
 from inception_rcnn.detector.training.warped.sampling import SamplingSettings
 from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
