@@ -26,7 +26,7 @@ def set_multibox(weights: Path, output: Path, multibox: str, power: float | None
     name = multibox if multibox in SHIPPED else Path(multibox).name  # a file is looked for beside the checkpoint
     proposing = replace(read_proposal_settings(weights, described), multibox=name, multibox_sha256=checksum)
     seen = joined_seen([part for part in described.seen if part.network == CLASSIFIER], multibox_seen(multibox))
-    checkpoint = read_checkpoint(weights, KIND)
+    checkpoint = read_checkpoint(weights, KIND, as_stored=True)
     header = {**checkpoint.description, "proposal_settings": proposing.to_dict(), "seen": seen_to_json(seen)}
     header |= {} if power is None else {"objectness_power": power}
     write_checkpoint(output, KIND, header, checkpoint.tensors)
