@@ -111,8 +111,8 @@ def coco_classes() -> tuple[str, ...]:
 
 @cache
 def class_table(name: str) -> tuple[dict[str, str], ...]:
-    """Return the rows of a table of classes beside this module, by the names of its columns."""
-    with open(Path(__file__).with_name(name), encoding="utf-8", newline="") as file:
+    """Return the rows of a table of classes, one of `tables/`, by the names of its columns."""
+    with open(Path(__file__).with_name("tables") / name, encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 

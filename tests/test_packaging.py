@@ -80,7 +80,7 @@ def names_in(wheel: Path) -> set[str]:
 def expected_names() -> set[str]:
     """Returns what the wheel has to hold, from the folders: modules, marker of types, weights, tables, templates."""
     names = {"inception_rcnn/__init__.py", "inception_rcnn/py.typed"}
-    names |= {f"inception_rcnn/datasets/{path.name}" for path in (ROOT / "datasets").glob("*.tsv")}
+    names |= {f"inception_rcnn/datasets/tables/{path.name}" for path in (ROOT / "datasets" / "tables").glob("*.tsv")}
     for folder in ROOMS.values():
         if folder.startswith("src/"):
             continue
