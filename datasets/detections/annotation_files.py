@@ -19,6 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 from xml.etree import ElementTree
 
+from inception_rcnn.datasets.class_matching import coco_classes
 from inception_rcnn.datasets.reading.box_rules import AnnotatedObject
 from inception_rcnn.datasets.voc_xml import annotation_text
 from inception_rcnn.structures import InputError
@@ -27,7 +28,6 @@ from inception_rcnn.structures.files import write_json, write_packed, write_whol
 # COCO numbers its 80 classes up to 90.
 _GAPS: Final = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _COCO_IDS: Final = tuple(number for number in range(1, 91) if number not in _GAPS)
-_COCO_ENDS: Final = ("person", "toothbrush")
 
 Entries = Sequence[Mapping[str, Any]]
 
@@ -38,8 +38,7 @@ def coco_category_ids(class_names: Sequence[str]) -> tuple[int, ...]:
     >>> coco_category_ids(("cat", "dog"))
     (1, 2)
     """
-    ends = (class_names[0], class_names[-1]) if class_names else ()
-    return _COCO_IDS if len(class_names) == 80 and ends == _COCO_ENDS else tuple(range(1, len(class_names) + 1))
+    return _COCO_IDS if tuple(class_names) == coco_classes() else tuple(range(1, len(class_names) + 1))
 
 
 def write_coco_results(path: Path, entries: Entries, class_names: Sequence[str]) -> None:

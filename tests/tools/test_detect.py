@@ -278,8 +278,8 @@ def test_pages_lists_and_standard_input(
         def __init__(self, data: bytes) -> None:
             self.buffer = io.BytesIO(data)
 
-    for data in (photograph.read_bytes(), f"{photograph}\n".encode()):
-        monkeypatch.setattr("sys.stdin", Piped(data))
+    for piped in (photograph.read_bytes(), f"{photograph}\n".encode()):
+        monkeypatch.setattr("sys.stdin", Piped(piped))
         assert detect("-", "--json", out, "--no-pictures", "--score-threshold", "0.05", "--tile", "0") == 0
         (entry,) = json.loads(out.read_text())
         assert entry["image"] in ("-", str(photograph)) and entry["detections"] == entries[2]["detections"]

@@ -14,6 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from inception_rcnn.datasets import open_dataset
+from inception_rcnn.datasets.class_matching import coco_classes
 from inception_rcnn.datasets.detections.annotation_files import (
     coco_category_ids,
     write_coco_results,
@@ -59,8 +60,7 @@ def test_cocos_results_have_cocos_numbers(tmp_path: Path) -> None:
     assert record == {"image_id": 139, "category_id": 1, "bbox": [1, 2, 10, 20], "score": 0.9}
     write_coco_results(tmp_path / "found.json", ENTRIES, NAMES)
     assert [one["image_id"] for one in json.loads((tmp_path / "found.json").read_text())] == [1, 1, 2]
-    every = ("person", *map(str, range(78)), "toothbrush")
-    ids = coco_category_ids(every)
+    ids = coco_category_ids(coco_classes())
     assert len(ids) == 80 and (ids[0], ids[11], ids[-1]) == (1, 13, 90) and len(set(ids)) == 80
 
 
