@@ -230,7 +230,7 @@ def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
         await asyncio.sleep(60)
 
     request = Request({"type": "http", "headers": [], "method": "POST"}, never)
-    with pytest.raises(RefusedError, match="did not come within 0.05 s"):
+    with pytest.raises(RefusedError, match=r"did not come within 0\.05 s"):
         asyncio.run(_body(request, ServerSettings(read_seconds=0.05)))
 
 
