@@ -94,7 +94,7 @@ def main(
     models = _models(weights or [], against or [], options)
     limits = ServerSettings(token=token, max_bytes=max_bytes, max_pixels=max_pixels, queue=queue)
     samples = {name: path for name in _SAMPLES if (path := bundled_photograph(name)).is_file()}
-    app = create_app(models, samples, limits)
+    app = create_app(models, samples, limits, warm_up=True)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     typer.echo(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""))
     level = "warning" if quiet else "info"

@@ -133,6 +133,13 @@ class Service:
                 self._loaded[name] = self._load[name]()
             return self._loaded[name]
 
+    def warm_up(self) -> None:
+        """Look at the photograph that the page begins with: twice, since the first time kernels are compiled."""
+        for path in list(self.samples.values())[:1]:
+            for _ in range(2):
+                self._walks.clear()
+                self.walk(path.read_bytes(), self.names[0])
+
     def detect(self, data: bytes, name: str) -> dict[str, Any]:
         """Return what is on a photograph, as `detect --json` has it."""
         image = load_image(data, max_pixels=self.settings.max_pixels, max_bytes=self.settings.max_bytes)
@@ -166,6 +173,8 @@ def create_app(
     models: Mapping[str, Callable[[], Detector]],
     samples: Mapping[str, Path] | None = None,
     settings: ServerSettings | None = None,
+    *,
+    warm_up: bool = False,
 ) -> FastAPI:
     """Return the application, for any server of ASGI's such as uvicorn.
 
@@ -173,6 +182,7 @@ def create_app(
         models: By name, what loads a detector; see `Service`.
         samples: Photographs that the page offers, by name.
         settings: What is let in.
+        warm_up: Whether the first of these is looked at as the server starts, so that the page need not wait for it.
 
     Raises:
         InputError: There is no model.
@@ -181,7 +191,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        ready = asyncio.create_task(service.admission.run(service.warm_up)) if warm_up else None
         yield
+        if ready is not None:
+            ready.cancel()
         service.admission.close()
 
     # FastAPI's own pages load their scripts from another machine.

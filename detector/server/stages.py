@@ -86,8 +86,8 @@ def walk_through(
         proposals = detector.propose(image)
     scored = StageClock()
     scores = detector.score(image, proposals, clock=scored)
-    for name, seconds in scored.seconds.items():
-        clock.seconds["selection" if name == "proposals" else name] = seconds
+    for name in sorted(scored.seconds.keys() - {"decode"}):  # the image is read already
+        clock.seconds["selection" if name == "proposals" else name] = scored.seconds[name]
     with clock.stage("suppression"):
         boxes, values = candidates(scores, detector.settings)
         found = detector.postprocess(scores)

@@ -34,6 +34,7 @@ async function look(photograph) {
   state.photograph = photograph;
   at("error").hidden = true;
   at("status").textContent = `Looking at ${photograph.name} …`;
+  preview(photograph, turn);
   const names = [at("model").value, at("other").value].filter(Boolean);
   try {
     const walks = [];
@@ -56,6 +57,21 @@ async function look(photograph) {
     at("status").textContent = "";
     at("error").hidden = false;
     at("error").textContent = error.message;
+  }
+}
+
+/** Show a photograph at once, as far as the browser can, while the server looks at it. */
+async function preview(photograph, turn) {
+  const url = URL.createObjectURL(photograph.data);
+  try {
+    const image = await picture(url);
+    if (turn !== state.turn || at("status").textContent.startsWith(`${photograph.name}:`)) return;
+    image.alt = "The photograph, not yet looked at";
+    at("views").replaceChildren(image);
+  } catch {
+    // A format that this browser does not know; the server may.
+  } finally {
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
   }
 }
 
@@ -203,7 +219,7 @@ function bars(walk) {
     bar.style.width = `${100 * Math.min(value, 1)}%`;
     body.append(make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { className: "number", textContent: value.toFixed(3) }), make("td", {}, bar)));
   }
-  const table = make("table", {}, body);
+  const table = make("table", { className: "bars" }, body);
   table.setAttribute("aria-label", "Scores of the region");
   return table;
 }
@@ -268,7 +284,7 @@ function times() {
       bar.style.width = `${100 * seconds / most}%`;
       body.append(make("tr", {}, make("th", { scope: "row", textContent: name }), make("td", { className: "number", textContent: `${(1000 * seconds).toFixed(0)} ms` }), make("td", {}, bar)));
     }
-    return make("table", {}, make("caption", { textContent: `${walk.model}, ${walk.network.computed}` }), body);
+    return make("table", { className: "bars" }, make("caption", { textContent: `${walk.model}, ${walk.network.computed}` }), body);
   }));
 }
 

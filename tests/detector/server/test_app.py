@@ -207,6 +207,23 @@ def test_figures_are_prometheus_text(client: Any, jpeg: bytes) -> None:
     assert float(values['inception_rcnn_request_seconds_bucket{path="/detect",le="+Inf"}']) == count
 
 
+def test_the_first_sample_is_looked_at_before_anybody_asks(
+    model: Detector, jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastapi.testclient import TestClient
+
+    from inception_rcnn.detector.server.app import create_app
+
+    (tmp_path / "cat.jpg").write_bytes(jpeg)
+    with TestClient(create_app({"coco": lambda: model}, {"cat.jpg": tmp_path / "cat.jpg"}, warm_up=True)) as client:
+        for _ in range(600):
+            if client.get("/health").json()["waiting"] == 0:
+                break
+            threading.Event().wait(0.05)
+        monkeypatch.setattr(Detector, "score", None)
+        assert client.post("/walk", content=jpeg).status_code == 200
+
+
 def test_settings_out_of_range_are_refused() -> None:
     from inception_rcnn.detector.server.app import ServerSettings, create_app
 
