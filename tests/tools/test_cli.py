@@ -29,6 +29,7 @@ NO_COMMANDS = {
     "cli",
     "json_results",
     "image_arguments",
+    "own_classes",
     "detect_outputs",
     "detect_run",
     "detect_sources",
