@@ -16,7 +16,7 @@ On an address that other machines reach, every request needs a token: --token, o
 adds, whoever can listen on the network can read it.
 
 Examples:
-  inception-rcnn serve --against coco-mini
+  inception-rcnn serve --against coco-mini --against runs/mine/model.safetensors
   inception-rcnn serve --host 0.0.0.0 --port 80 --weights runs/mine/model.safetensors
 """
 
@@ -50,7 +50,9 @@ def main(
     ] = None,
     against: Annotated[
         list[str] | None,
-        typer.Option(help="A model to be shown beside it; each is loaded when it is first asked for."),
+        typer.Option(
+            help="Model to be shown beside it, loaded when it is first asked for. Default: six, the ensemble."
+        ),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
@@ -91,7 +93,7 @@ def main(
         "score_threshold": score_threshold,
         "max_proposals": max_proposals,
     }
-    models = _models(weights or [], against or [], options)
+    models = _models(weights or [], ["six"] if against is None else against, options)
     limits = ServerSettings(token=token, max_bytes=max_bytes, max_pixels=max_pixels, queue=queue)
     samples = {name: path for name in _SAMPLES if (path := bundled_photograph(name)).is_file()}
     app = create_app(models, samples, limits, warm_up=True)
