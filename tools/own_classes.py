@@ -37,6 +37,35 @@ class Plan:
     lines: tuple[str, ...]
 
 
+def is_to_be_fitted(given: Mapping[str, Any]) -> bool:
+    """Return whether the settings of a training on one data set are to be fitted to it.
+
+    Args:
+        given: Options of `train`. One that says how long to train, when to validate, or that regions are warped leaves
+            all to the options.
+    """
+    if given.get("paper") or {"iterations", "minutes", "validate_every", "teacher"} & given.keys():
+        return False
+    return _start(given.get("pretrained"), given.get("regions"))[1] in (None, "pool") and given.get("regions") != "warp"
+
+
+def _start(pretrained: str | None, regions: str | None = None) -> tuple[tuple[str, ...], str | None]:
+    """Return the classes of the weights that are started from, and what they do with regions; None of GoogLeNet's."""
+    from inception_rcnn.detector.loading import chosen_weights
+    from inception_rcnn.detector.training.initial_weights import classifier_behind
+
+    described = classifier_behind(pretrained or chosen_weights(None, regions)[0])
+    return ((), None) if described is None else (described.class_names, described.regions)
+
+
+def part_to_validate_on(set_: TrainingSet) -> str | None:
+    """Return the part of a data set that is meant for it by its name; None if there is none, or it is learned from."""
+    from inception_rcnn.datasets import parts_of
+
+    parts = [part for part in parts_of(set_.format, set_.root) if part != set_.part]
+    return next((name for name in ("val", "valid", "validation", "dev") if name in parts), None)
+
+
 def plan_for(
     dataset: DetectionDataset,
     val: DetectionDataset | None,
@@ -61,15 +90,19 @@ def plan_for(
     learned = dataset
     if val is None:
         learned, val = split_for_validation(dataset, seed)
-    fitted = fitted_settings(len(learned), 0 if val is None else len(val))
+    fitted = fitted_settings(len(learned), 0 if val is None else min(len(val), RecordSettings().validate_on))
     record = RecordSettings(**{**asdict(fitted.record), **recorded})
-    return Plan(learned, val, {**fitted.options, **given}, record, fitted.reason)
+    options: dict[str, Any] = {**fitted.options, **given}
+    if given.get("head_only"):
+        del options["train_from"]
+    return Plan(learned, val, options, record, fitted.reason)
 
 
-def say_plan(set_: TrainingSet, plan: Plan, output: Path) -> None:
+def say_plan(set_: TrainingSet, plan: Plan, pretrained: str | None, output: Path) -> None:
     """Print what was understood of a data set, and what will be done."""
     import numpy as np
 
+    from inception_rcnn.datasets.class_matching import class_positions
     from inception_rcnn.datasets.reading.account import account_lines
 
     for line in account_lines([(set_.part or "all", set_.dataset)]):
@@ -88,6 +121,13 @@ def say_plan(set_: TrainingSet, plan: Plan, output: Path) -> None:
             f"of so few holds for photographs much like these; from {_FEW_OBJECTS} on it begins to hold for others",
             err=True,
         )
+    names = set_.dataset.class_names
+    same = class_positions(_start(pretrained)[0], names, set_.dataset.display_names)
+    known = [names[label] for label in sorted(set(same[same >= 0].tolist()))]
+    typer.echo(
+        f"- starts from {pretrained or 'the shipped model'}, which knows "
+        + (f"{', '.join(known[:8])}{' ...' if len(known) > 8 else ''}" if known else "none of these classes")
+    )
     for line in plan.lines:
         typer.echo(f"- {line}")
     typer.echo(f"- all goes into {output}")

@@ -43,7 +43,14 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
-from inception_rcnn.tools.own_classes import draw_plan, plan_for, say_plan, say_result
+from inception_rcnn.tools.own_classes import (
+    draw_plan,
+    is_to_be_fitted,
+    part_to_validate_on,
+    plan_for,
+    say_plan,
+    say_result,
+)
 from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import (
     Exif,
@@ -268,8 +275,7 @@ def main(
         check_known("--schedule", schedule, ("cosine", "paper-step"))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
-    is_fitted = iterations is None and minutes is None and not paper and regions != "warp"
-    is_fitted = is_fitted and len(data or [root]) == 1 and validate_every is None and teacher is None
+    is_fitted = len(data or [root]) == 1 and is_to_be_fitted(given)
     for name, value in (("--validate-on", validate_on), ("--patience", patience)):
         if value is not None and validate_every is None and not is_fitted:
             raise typer.BadParameter("goes with --validate-every, which says when", param_hint=name)
@@ -278,6 +284,7 @@ def main(
             given[name] = _numbers(name, given[name], kind)
     reading = reading_options(**given)
     sets = open_sets(data or [], root, dataset, split or [], **reading)
+    val_split = val_split or (part_to_validate_on(sets[0]) if is_fitted else None)
     val = None if val_split is None else _val_part(sets[0], val_split, reading)
     output = output or Path("runs", "-".join(dict.fromkeys(one.root.resolve().name for one in sets)))
     learned = [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets]
@@ -288,7 +295,7 @@ def main(
     if plan is not None:
         learned, val, options = [plan.learned], plan.val, dict(plan.options)
         if leads:
-            say_plan(sets[0], plan, output)
+            say_plan(sets[0], plan, pretrained, output)
     if dry_run:
         draw_plan(sets[0], output)
         return
