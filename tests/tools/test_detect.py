@@ -300,3 +300,32 @@ def test_what_cannot_be_written_or_read_is_refused_before_the_weights_are_read(
         assert text in " ".join(capsys.readouterr().err.split())
     assert detect(tmp_path / "absent.mp4", "--no-pictures") == 1
     assert "there is no video" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from inception_rcnn.tools.detect_run import DetectRun
+
+    folder, out, table = tmp_path / "images", tmp_path / "out.json", tmp_path / "out.csv"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(photograph.read_bytes())
+    options = (folder, "--json", out, "--write", f"csv:{table}", "--score-threshold", "0.05")
+    detect_one, calls = DetectRun._detect, []
+
+    def stopped(run: DetectRun, prepared: Any) -> Any:
+        calls.append(prepared)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return detect_one(run, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectRun, "_detect", stopped)
+        assert detect(*options) == 130
+    assert "interrupted" in capsys.readouterr().err and not out.exists()
+    assert {Path(line.split(",")[0]).name for line in table.read_text().splitlines()[1:]} == {"a.jpg"}
+    assert detect(*options) == 0
+    assert "1 of 2 images are in" in capsys.readouterr().out
+    assert [Path(one["image"]).name for one in json.loads(out.read_text())] == ["a.jpg", "b.jpg"]
+    assert {Path(line.split(",")[0]).name for line in table.read_text().splitlines()[1:]} == {"a.jpg", "b.jpg"}
