@@ -78,7 +78,7 @@ def names_in(wheel: Path) -> set[str]:
 
 
 def expected_names() -> set[str]:
-    """Returns what the wheel has to hold, from the folders: modules, marker of types, weights, tables, templates, page."""
+    """Returns what the wheel has to hold, by the folders: modules, types marker, weights, tables, templates, page."""
     names = {"inception_rcnn/__init__.py", "inception_rcnn/py.typed"}
     names |= {f"inception_rcnn/datasets/tables/{path.name}" for path in (ROOT / "datasets" / "tables").glob("*.tsv")}
     for folder in ROOMS.values():
