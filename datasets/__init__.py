@@ -19,7 +19,7 @@ from inception_rcnn.datasets.detections.voc import read_voc_detections, write_vo
 from inception_rcnn.datasets.folder import FolderDataset, write_folder
 from inception_rcnn.datasets.ground_truth_file import read_ground_truth, write_ground_truth
 from inception_rcnn.datasets.ilsvrc import IlsvrcDetDataset, write_ilsvrc
-from inception_rcnn.datasets.reading.labelled_images import LabelledImages, open_labelled_images
+from inception_rcnn.datasets.reading.labelled_images import LabelledImages, open_labelled_images, open_labelled_part
 from inception_rcnn.datasets.reading.layouts import FORMATS, likely_part, named_format, parts_of, tell_format
 from inception_rcnn.datasets.voc import VOC_CLASSES, VocDataset, write_voc
 from inception_rcnn.datasets.yolo import YoloDataset, write_yolo
@@ -41,6 +41,7 @@ __all__ = [
     "named_format",
     "open_dataset",
     "open_labelled_images",
+    "open_labelled_part",
     "parts_of",
     "read_blacklist",
     "read_coco_detections",

@@ -18,7 +18,9 @@ from inception_rcnn.datasets.reading.finding import folded
 from inception_rcnn.datasets.reading.headers import Box, Turns, read_header, upright_box
 from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.structures import DataFormatError, GroundTruth, InputError, load_image
+from inception_rcnn.structures.columns import shown_name
 from inception_rcnn.structures.dataset import dataset_name
+from inception_rcnn.structures.drawing import is_own_picture
 from inception_rcnn.structures.ground_truth import GroundTruthTable, ImageSize
 
 _NAMED: Final = 10  # classes in a line
@@ -54,6 +56,7 @@ class AnnotatedDataset:
         box_words: What the format calls the four numbers of a box.
         first_pixel: What it calls the first column and row.
         has_areas: It has an area for each object.
+        shares: Its numbers are shares of the photograph, not pixels.
         options: See `ReadingOptions`.
 
     Attributes:
@@ -75,6 +78,7 @@ class AnnotatedDataset:
         box_words: str,
         first_pixel: int = 0,
         has_areas: bool = False,
+        shares: bool = False,
         **options: Unpack[ReadingOptions],
     ) -> None:
         origin, self._exif = options.get("origin"), options.get("exif")
@@ -92,10 +96,11 @@ class AnnotatedDataset:
         self._has_areas = has_areas
         counted_from = first_pixel if origin is None else origin
         strict = options.get("strict", False)
-        self._rules = BoxRules(box_words, counted_from, given=origin is not None, strict=strict)
+        self._rules = BoxRules(box_words, counted_from, given=origin is not None, strict=strict, shares=shares)
         self._turns = Turns(self._exif)
         self._repeated, self._first_again = 0, ""
         self._guessed: list[str] = []  # files whose encoding was
+        self._drawn: list[str] = []
         self._ids: list[int | str] = []
         self._paths: list[str] = []
         self._truth_paths: list[str | None] = []
@@ -115,7 +120,8 @@ class AnnotatedDataset:
     def summary(self) -> str:
         """What was understood, in a line: format, part, photographs, objects, classes, the other parts."""
         counts = np.bincount(np.array(self._labels, np.int64), minlength=len(self.class_names))
-        named = ", ".join(self.display_names[:_NAMED]) + (", ..." if len(self.display_names) > _NAMED else "")
+        named = ", ".join(map(shown_name, self.display_names[:_NAMED]))
+        named += ", ..." if len(self.display_names) > _NAMED else ""
         count = len(self.class_names)
         text = f"{dataset_name(self)} ({self.format}): {number_of(len(self), 'photograph')}, "
         text += f"{number_of(len(self._labels), 'object')} of {number_of(count, 'class')}" + (
@@ -123,7 +129,11 @@ class AnnotatedDataset:
         )
         bare = [name for name, found in zip(self.display_names, counts, strict=True) if not found]
         if bare and len(bare) < count:
-            text += f"; no objects: {', '.join(bare)}" if len(bare) <= _NAMED else f"; {len(bare)} without objects"
+            text += (
+                f"; no objects: {', '.join(map(shown_name, bare))}"
+                if len(bare) <= _NAMED
+                else f"; {len(bare)} without objects"
+            )
         empty = int((np.diff(np.array(self._ends)) == 0).sum())
         text += f"; {number_of(empty, 'photograph')} without objects" if empty and len(self._labels) else ""
         return text + (f"; parts: {', '.join(self.splits)}" if len(self.splits) > 1 else "")
@@ -268,6 +278,13 @@ class AnnotatedDataset:
         self._sizes.extend((width or 0, height or 0))
         self._ends.append(len(self._labels))
 
+    def _is_drawn(self, path: str) -> bool:
+        """Return whether an image without annotation is a picture that a command drew; such are counted and said."""
+        drawn = is_own_picture(path)
+        if drawn:
+            self._drawn.append(path)
+        return drawn
+
     def _note(self, text: str) -> None:
         """Say something odd that was read all the same; once for each text."""
         if text not in self.notes:
@@ -297,6 +314,9 @@ class AnnotatedDataset:
                 self._boxes[4 * row : 4 * row + 4] = array("d", upright_box((x1, y1, x2, y2), header))
         for text in [*self._rules.notes(self.root), *self._turns.notes(), *alike(self.class_names)]:
             self._note(text)
+        if self._drawn:
+            count = number_of(len(self._drawn), "picture")
+            self._note(f"{count} that commands drew left out, the first: {self._drawn[0]}")
         if self._guessed:
             count = number_of(len(self._guessed), "file")
             self._note(f"{count} not in UTF-8, read as GB18030, which suits Chinese; the first: {self._guessed[0]}")

@@ -76,12 +76,16 @@ class CocoDataset(AnnotatedDataset):
         self._files = Finder()
         truths = coco_truths(folder, self._files)
         if given is not None:
-            split = next((name for name, path in truths.items() if path == given), given.stem)
+            split = next(
+                (name for name, path in truths.items() if path == given), given.stem.removeprefix("instances_")
+            )
         elif split is None:
             split = _only_split(folder, truths)
         super().__init__(folder, split, format="coco", box_words="x y width height", has_areas=True, **options)
         self.splits = tuple(truths)
-        self.truth_path = given or _find_truth(folder, split, truths, self._files)
+        self.truth_path, *others = [given] if given is not None else _find_truths(folder, split, truths, self._files)
+        if others:
+            self._note(f"there is {others[0]} too, which is not read; name the file itself to read it")
         content = _read_json(self.truth_path, self._guessed.append)
         categories = self._read_categories(content["categories"], content["annotations"])
         folders = _image_folders(folder, split, self.truth_path, self._files)
@@ -382,19 +386,19 @@ def _only_split(root: Path, truths: dict[str, Path]) -> str:
     )
 
 
-def _find_truth(root: Path, split: str, truths: dict[str, Path], files: Finder) -> Path:
-    """Return the truth file of the split."""
+def _find_truths(root: Path, split: str, truths: dict[str, Path], files: Finder) -> list[Path]:
+    """Return the truth files that may be meant by a split, the likeliest first."""
     tried = [root / f"{split}.json", root / "annotations" / f"instances_{split}.json"]
     tried += [root / "annotations" / f"{split}.json", *(root / split / name for name in _TRUTHS_INSIDE)]
-    for path in tried:
-        found = files.follow(root, path_parts(os.path.relpath(path, root)))
-        if found is not None and os.path.isfile(found):
-            return Path(found)
+    found = [files.follow(root, path_parts(os.path.relpath(path, root))) for path in tried]
+    there = [Path(path) for path in dict.fromkeys(found) if path is not None and os.path.isfile(path)]
+    if there:
+        return there
     if split in truths:
-        return truths[split]
-    there = f"; there are {', '.join(truths)}{did_you_mean(split, list(truths))}" if truths else ""
+        return [truths[split]]
+    known = f"; there are {', '.join(truths)}{did_you_mean(split, list(truths))}" if truths else ""
     raise InputError(
-        f"no truth file for split {split!r}: neither {tried[0]} nor {tried[1]} nor {tried[3]} exists{there}"
+        f"no truth file for split {split!r}: neither {tried[0]} nor {tried[1]} nor {tried[3]} exists{known}"
     )
 
 
@@ -435,7 +439,7 @@ def _read_json(path: Path, say: Callable[[str], None]) -> dict[str, list[Any]]:
         if not isinstance(content, dict) or not isinstance(content.get(key), list)
     ]
     if missing and (kind := json_kind(content)) not in ("", "coco"):
-        raise DataFormatError(f"should be a COCO truth, but it and others like it {not_read(kind)}", path=path)
+        raise DataFormatError(f"should be a COCO truth, and seems to be something else: {not_read(kind)}", path=path)
     if missing:
         raise DataFormatError(
             f"should be a COCO truth: an object with the lists images, annotations, categories; no {missing[0]} here",

@@ -74,6 +74,7 @@ class FolderDataset(AnnotatedDataset):
         base, images = _images_below(self.folder, self._files, apart)
         truths = _truths_below([base, *_annotation_folders(top, self.folder, base, self._files)], self._files, apart)
         pairs = self._pairs(images, truths, base)
+        images = [path for path in images if path in pairs or not self._is_drawn(path)]
         stems = Counter(folded(_inner(path, base, ending=False)) for path in images)
         for path in images:
             name, whole = _inner(path, base, ending=False), _inner(path, base)
@@ -141,8 +142,8 @@ class FolderDataset(AnnotatedDataset):
         """Say what was not looked at: the folders of parts, and annotations of other formats."""
         if apart and len(self):
             self._note(f"photographs in {', '.join(apart)} not looked at: these are parts; name one as the split")
-        if not self.has_truth:
-            for line in foreign_annotations(self.folder, self._files):
+        if None in self._truth_paths or not len(self):
+            for line in foreign_annotations(self.folder, self._files, own="voc"):
                 self._note(line)
 
 

@@ -21,6 +21,7 @@ from inception_rcnn.datasets.voc_xml import SIDES, Annotation
 from inception_rcnn.datasets.writing import new_file, put, text_ids, write_class_list, xml_of
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
+from inception_rcnn.structures.drawing import is_own_picture
 from inception_rcnn.structures.files import decode_json
 
 VOC_CLASSES: Final = (
@@ -127,6 +128,7 @@ class VocDataset(AnnotatedDataset):
         used = set(self._paths)
         places = [path for path in layout.images if path != os.fspath(layout.top)] or layout.images
         bare = [path for place in places for path in self._files.walk(place) if image_ending(path) and path not in used]
+        bare = [path for path in bare if not is_own_picture(path)]
         if bare and not layout.lists:
             self._note(f"{number_of(len(bare), 'photograph')} without annotation left out, the first: {bare[0]}")
         for line in foreign_annotations(layout.top, self._files) if len(self) == 0 else ():

@@ -75,6 +75,9 @@ class Annotation:
             named_by: The file that has the classes, for the error.
         """
         objects = []
+        if self._root.find("object") is None and self._root.find(".//bndbox") is not None:
+            with problems.skipping():
+                raise self._broken("has a bndbox that is in no <object> of the <annotation>", "line 1")
         for number, element in enumerate(self._root.findall("object"), 1):
             if _text(element, "deleted") == "1":  # LabelMe keeps what was erased
                 continue

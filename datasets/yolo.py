@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Unpack
@@ -22,7 +23,7 @@ from inception_rcnn.datasets.reading.finding import (
     is_split_name,
     path_parts,
 )
-from inception_rcnn.datasets.reading.foreign import is_yolo_label
+from inception_rcnn.datasets.reading.foreign import foreign_annotations, is_yolo_label
 from inception_rcnn.datasets.reading.headers import read_header
 from inception_rcnn.datasets.reading.texts import decode_text, number_of, read_data_yaml
 from inception_rcnn.datasets.writing import check_class_names, file_names, image_size, new_file, put
@@ -67,17 +68,55 @@ class YoloDataset(AnnotatedDataset):
         content = read_data_yaml(table, guessed.append) if table is not None else {}
         parts = yolo_parts(folder, self._files, content)
         split = _chosen(folder, split, parts)
-        super().__init__(folder, split, format="yolo", box_words="x1 y1 x2 y2", **options)
+        super().__init__(folder, split, format="yolo", box_words="x y width height", shares=True, **options)
         self._guessed += guessed
         self.splits = tuple(parts)
         self._by_name: dict[str, int] = {}
         names = self._class_names(table, content)
         images = self._images(parts.get(split or "", [os.fspath(folder)]))
-        bare = [path for path in images if self._read(path, names, keypoints="kpt_shape" in content)]
+        labels = {path: self._labels_of(path) for path in images}
+        owners = Counter(labels.values())
+        for path in images:
+            with self._broken.skipping():
+                if labels[path] is not None and owners[labels[path]] > 1:
+                    raise self._shared(labels, path)
+                self._read(path, labels[path], names, keypoints="kpt_shape" in content)
         self._complete(names)
+        self._say_missing(table, content)
+        self._say_unpaired(labels)
+
+    def _shared(self, labels: dict[str, str | None], path: str) -> DataFormatError:
+        """Return the error that a file of labels is of several photographs."""
+        own = [os.path.basename(one) for one, found in labels.items() if found == labels[path]]
+        return DataFormatError(
+            f"{len(own)} photographs may be meant: {', '.join(own[:3])}; keep one of the name, or call the labels "
+            f"{os.path.basename(path)}.txt",
+            path=labels[path] or path,
+        )
+
+    def _say_missing(self, table: Path | None, content: dict[str, Any]) -> None:
+        """Say which parts the YAML names that are not there, and another number of classes than it has names."""
+        if (count := content.get("nc")) not in (None, str(len(self.class_names))):
+            self._note(f"{table} says nc: {count}, and has {number_of(len(self.class_names), 'name')} of classes")
+        for name, given in content.items():
+            if given and is_split_name(name) and name not in self.splits:
+                self._note(f"{table} names {name}: {given}, which is not there")
+
+    def _say_unpaired(self, labels: dict[str, str | None]) -> None:
+        """Say which photographs have no labels and which labels no photograph, and what else lies there."""
+        bare = [path for path in self._paths if labels[path] is None]
         if bare and self.has_truth:
             count = f"{len(bare)} of {number_of(len(self), 'photograph')}"
             self._note(f"{count} without a file of labels, the first: {bare[0]}; they count as without objects")
+        for line in foreign_annotations(self.root, self._files, own="yolo") if bare else ():
+            self._note(line)
+        inner = self._files.child(self.root, "labels")
+        used = {path for path in labels.values() if path is not None}
+        places = {os.path.dirname(path) for path in used} or {os.path.join(self.root, inner or "")}
+        stems = {folded(_stem(path)) for path in self._files.walk(self.root) if image_ending(path)}
+        beside = [os.path.join(place, name) for place in sorted(places) for name in self._files.entries(place)]
+        if alone := [path for path in beside if folded(_stem(path)) not in stems and _is_label(path)]:
+            self._note(f"{number_of(len(alone), 'file')} of labels without a photograph, the first: {alone[0]}")
 
     def _class_names(self, table: Path | None, content: dict[str, Any]) -> tuple[str, ...]:
         """Return the names of the classes.
@@ -135,24 +174,23 @@ class YoloDataset(AnnotatedDataset):
             raise DataFormatError(f"the photograph {line!r} {what}", path=place, place=f"line {number}")
         return found[0]
 
-    def _read(self, path: str, names: tuple[str, ...], *, keypoints: bool) -> bool:
-        """Append an image with its objects; return whether it has no file of labels."""
-        labels = self._labels_of(path)
+    def _read(self, path: str, labels: str | None, names: tuple[str, ...], *, keypoints: bool) -> None:
+        """Append an image with its objects, unless a command drew it."""
+        if labels is None and self._is_drawn(path):
+            return
         inner = os.path.relpath(path, self.root).replace(os.sep, "/")
         stem = inner[: -len(image_ending(inner))]
         parts = [part for part in stem.split("/") if folded(part) not in ("images", folded(self.split or "images"))]
         image_id = "/".join(parts)
         if self._by_name.setdefault(image_id, len(self)) != len(self):
             image_id = inner
-        with self._broken.skipping():
-            header = read_header(path)
-            if labels is None or header is None:
-                self._add(image_id, path, (), None if labels is None else Path(labels))
-                return labels is None
-            size = (header.width, header.height) if self._exif == "stored" else header.upright
-            objects = list(self._objects(Path(labels), names, size, keypoints=keypoints))
-            self._add(image_id, path, objects, Path(labels))
-        return False
+        header = read_header(path)
+        if labels is None or header is None:
+            self._add(image_id, path, (), None if labels is None else Path(labels))
+            return
+        size = (header.width, header.height) if self._exif == "stored" else header.upright
+        objects = list(self._objects(Path(labels), names, size, keypoints=keypoints))
+        self._add(image_id, path, objects, Path(labels))
 
     def _labels_of(self, path: str) -> str | None:
         """Return the file of labels of an image: in the folder labels for images, or beside it."""
@@ -219,7 +257,7 @@ class YoloDataset(AnnotatedDataset):
                 place=f"{place} ({names[label]})",
             )
         box = _corners(shares, size)
-        return AnnotatedObject(names[label], box, place=f"{place} ({names[label]})")
+        return AnnotatedObject(names[label], box, place=f"{place} ({names[label]})", numbers=shares)
 
 
 def write_yolo(dataset: DetectionDataset, root: str | os.PathLike[str], split: str) -> None:
@@ -342,6 +380,18 @@ def has_yolo_labels(folder: Path, files: Finder) -> bool:
             if tried > 20:
                 break
     return False
+
+
+def _stem(path: str) -> str:
+    """Return what an image and its labels, a.txt or a.jpg.txt, have in common."""
+    stem = os.path.splitext(os.path.basename(path))[0]
+    return stem.removesuffix(image_ending(stem))
+
+
+def _is_label(path: str) -> bool:
+    """Return whether a file has YOLO's labels, and not the names of classes or a list of images."""
+    stem, ending = os.path.splitext(os.path.basename(path))
+    return ending.lower() == ".txt" and folded(stem) not in _NOT_LABELS and is_yolo_label(path)
 
 
 def _corners(shares: Sequence[float], size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -44,8 +44,9 @@ from inception_rcnn.structures import (
 )
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.columns import html_table
+from inception_rcnn.structures.drawing import photographs_in
 from inception_rcnn.structures.errors import as_declared
-from inception_rcnn.structures.images import image_files, is_one_image
+from inception_rcnn.structures.images import is_one_image
 from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.progress import StageClock
 
@@ -267,8 +268,8 @@ class Detector:
 
         Args:
             images: As for a call, perhaps without end; or a folder, of which the images are taken in the order of their
-                names. The caller's thread asks for them, a few ahead of their turn; an array has to stay as it is until
-                then.
+                names, without the pictures that were drawn there. The caller's thread asks for them, a few ahead of
+                their turn; an array has to stay as it is until then.
             workers: Threads, each with an image at a time; about two images more are in memory. 0: none, every image
                 is asked for when it is its turn. None: as many as suit this machine.
             on_error: What becomes of an image that cannot be read. "raise": the stream ends there. "skip": a warning
@@ -439,7 +440,7 @@ def _in_turn(
         InputError: A folder has none, or it is nothing to go through.
     """
     if isinstance(images, str | os.PathLike) and os.path.isdir(images):
-        found = image_files(images)
+        found = photographs_in(images)
         if not found:
             raise InputError(f"there are no images in the folder {os.fspath(images)}, by how the names of files end")
         return found

@@ -28,6 +28,7 @@ Entry = TypeVar("Entry")
 _LARGEST = np.iinfo(np.int32).max
 _MOST_NAMED = 6  # entries in a repr
 _MOST_ROWS = 20  # in a notebook's table
+_LONGEST_NAME = 40  # characters of a class's in a line
 
 
 class Columns(ABC, Generic[Entry]):
@@ -121,6 +122,16 @@ def named(texts: Sequence[str], count: int) -> str:
     shown = [text if text.isprintable() else repr(text) for text in texts[:_MOST_NAMED]]
     more = f" and {count - len(shown)} more" if count > len(shown) else ""
     return f": {', '.join(shown)}{more}" if shown else ""
+
+
+def shown_name(name: str) -> str:
+    """Return the name of a class in a line: short, and without what would move a terminal's cursor.
+
+    >>> shown_name("traffic light"), shown_name("a\\n\\x1b[2Jb"), len(shown_name("x" * 5000))
+    ('traffic light', 'a??[2Jb', 40)
+    """
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def first_rows(columns: Columns[Entry]) -> list[Entry]:

@@ -191,6 +191,31 @@ class Subset:
         return self.dataset.ground_truths().of_images(self.rows)
 
 
+@dataclass(frozen=True, eq=False)
+class WithRemedy(Subset):
+    """Some photographs of a data set, whose errors say what helps where one cannot be read.
+
+    Args:
+        remedy: To be put behind what is wrong, such as "--skip-broken leaves it out".
+    """
+
+    remedy: str
+
+    def load_image(self, i: int, /) -> NDArray[np.uint8]:
+        """Return photograph `i` of the part as uint8 RGB (H, W, 3).
+
+        Raises:
+            ImageError, DataFormatError: As the set does, with the remedy.
+        """
+        try:
+            return super().load_image(i)
+        except ImageError as error:
+            raise ImageError(f"{error} ({self.remedy})") from error
+        except DataFormatError as error:
+            message = f"{error.message} ({self.remedy})"
+            raise DataFormatError(message, path=error.path, place=error.place) from error
+
+
 def without_unreadable(dataset: DetectionDataset, threads: int | None = None) -> tuple[DetectionDataset, list[str]]:
     """Return a data set without the photographs that cannot be read, and of each of these what is wrong with it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -272,7 +273,7 @@ def picture_files(images: Sequence[Path], word: str, output: Path | None = None)
     """
     named: dict[Path, Path] = {}  # picture: image
     for path in images:
-        sources = [one for one in image_files(path) if not is_own_picture(one)] if path.is_dir() else [path]
+        sources = photographs_in(path) if path.is_dir() else [path]
         folder = output or (path / word if path.is_dir() else path.parent)
         for source in sources:
             suffix = ".png" if source.suffix.lower() == ".png" else ".jpg"
@@ -313,7 +314,16 @@ def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def is_own_picture(path: Path) -> bool:
+def photographs_in(folder: str | os.PathLike[str]) -> list[Path]:
+    """Return the images in a folder, as `image_files` does, without the pictures that `write_picture` wrote.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    return [path for path in image_files(folder) if not is_own_picture(path)]
+
+
+def is_own_picture(path: str | os.PathLike[str]) -> bool:
     """Return whether a file is a picture that `write_picture` wrote; false for one that cannot be read."""
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""inception-rcnn calibrate --weights my.safetensors --root coco
+"""inception-rcnn calibrate --weights my.safetensors --data coco:coco
 
 Makes a pooled detector's weights fit for int8: looks at what its layers read in photographs, and notes the ranges.
 
@@ -20,7 +20,9 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.scored_sets import DataSet, Format, Root, readable_photographs, wanted_set
+from inception_rcnn.tools.training_sets import SkipBroken, open_part
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,27 +34,27 @@ if TYPE_CHECKING:
 
 def main(
     weights: Annotated[Path, typer.Option(help="Checkpoint of a pooled detector; it is rewritten.")],
-    root: Annotated[Path, typer.Option(help="Folder of the data set; see `propose --help`.")],
-    dataset: Annotated[str, typer.Option(help="Format: coco, voc, ilsvrc or folder.")] = "coco",
-    split: Annotated[str | None, typer.Option(help="Part of it. Default: train; a plain folder may have none.")] = None,
+    data: DataSet = None,
+    dataset: Format = None,
+    root: Root = None,
+    split: Annotated[str | None, typer.Option(help="Part of it. Default: train, or the only one.")] = None,
     multibox: Annotated[
         str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
     ] = None,
     photographs: Annotated[int, typer.Option(min=1, help="How many, evenly spread over the set.")] = 64,
-    skip_broken: Annotated[
-        bool, typer.Option("--skip-broken", help="Leave out what is broken in the data set, and count it.")
-    ] = False,
+    skip_broken: SkipBroken = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""
-    from inception_rcnn.datasets import FORMATS, open_dataset
+    from inception_rcnn.datasets import likely_part
     from inception_rcnn.detector import keep_freed_memory, load_detector
     from inception_rcnn.detector.calibration import activation_ranges
     from inception_rcnn.detector.checkpoints import is_shipped, with_activation_ranges
     from inception_rcnn.detector.region_classifier import PooledClassifier
     from inception_rcnn.structures import InputError
+    from inception_rcnn.structures.dataset import Subset
 
-    check_known("--dataset", dataset, FORMATS)
+    format, place = wanted_set(data, root, dataset)
     keep_freed_memory()
     if is_shipped(weights):
         raise InputError(f"{weights} came with the package and is not rewritten; copy the file and name the copy")
@@ -60,25 +62,27 @@ def main(
     classifier = detector.ensemble.members[0]
     if not isinstance(classifier, PooledClassifier):
         raise InputError(f"{weights} warps its regions; int8 is for pooled detectors")
-    images = open_dataset(dataset, root, split or (None if dataset == "folder" else "train"), skip_broken=skip_broken)
-    print_problems(images.problems)
+    part = split or likely_part(format, place, "train")
+    images = open_part(format, place, part, skip_broken=skip_broken)
     if not len(images):
-        raise InputError(f"no images in {root}")
-    ranges = activation_ranges(classifier, _proposed(detector, images, photographs, quiet=quiet))
+        raise InputError(f"no images in {place}")
+    count = min(photographs, len(images))
+    chosen = Subset(images, [number * len(images) // count for number in range(count)])
+    shown = _proposed(detector, readable_photographs(chosen, skip_broken=skip_broken), quiet=quiet)
+    ranges = activation_ranges(classifier, shown)
     with_activation_ranges(weights, ranges)
     typer.echo(f"{weights}: ranges of {', '.join(f'{len(one)} layers of the {name}' for name, one in ranges.items())}")
 
 
 def _proposed(
-    detector: Detector, images: DetectionDataset, most: int, *, quiet: bool
+    detector: Detector, images: DetectionDataset, *, quiet: bool
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     """Yield photographs with the boxes that the detector would classify in them."""
     from inception_rcnn.structures import progress_bar
 
-    count = min(most, len(images))
-    with progress_bar(count, "photographs", quiet=quiet) as bar:
-        for number in range(count):
-            image = images.load_image(number * len(images) // count)
+    with progress_bar(len(images), "photographs", quiet=quiet) as bar:
+        for number in range(len(images)):
+            image = images.load_image(number)
             boxes = detector.select(detector.propose(image)).boxes
             if len(boxes):
                 yield image, boxes

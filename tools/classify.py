@@ -76,11 +76,15 @@ def main(
 
 
 def _names(classifier: Classifier) -> tuple[str, ...]:
-    """What the outputs are called: as the weights say, as ImageNet's if there are so many, else by number."""
-    from inception_rcnn.datasets.imagenet_classes import imagenet_names
+    """What the outputs are called: as the weights say, as ImageNet's if there are so many, else by number.
+
+    Weights that were trained on ImageNet's folders call them by WordNet ids, which English is better than.
+    """
+    from inception_rcnn.datasets.imagenet_classes import imagenet_names, imagenet_synsets
 
     if classifier.class_names is not None:
-        return classifier.class_names
+        english = dict(zip(imagenet_synsets(), imagenet_names(), strict=True))
+        return tuple(english.get(name, name) for name in classifier.class_names)
     known = imagenet_names()
     return known if len(known) == classifier.num_classes else tuple(map(str, range(classifier.num_classes)))
 

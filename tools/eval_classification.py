@@ -3,7 +3,8 @@
 Measures a classifier as the paper does: top-1 and top-5 by models and crops.
 
 The data: a folder with a folder for each class (torchvision's ImageFolder; for the ImageNet weights they are called by
-WordNet ids, and may be some of the 1000), or a table, labels.tsv, with columns `file` and `class_index`.
+WordNet ids, and may be some of the 1000), or a table, labels.tsv, with columns `file` and `class_index`. --split names
+a part of a folder that has several, such as val; ILSVRC's own, Data/CLS-LOC/val, is one.
 --weights once or more, up to the paper's seven: the table has the first alone and all together. --crops 144 looks at
 each photograph once, and has the rows for 1 and 10, which are among the 144, as well. The cost is forward passes for a
 photograph. Beside the mean over the crops stands the maximum, which the paper tried and found worse.
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with a folder for each class, or a table, labels.tsv.")],
+    split: Annotated[
+        str | None, typer.Option(help="Part of the folder, such as val; also of ILSVRC's task. Default: all of it.")
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(help="GoogLeNet with outputs, or several. Default: imagenet.", show_default=False),
@@ -49,11 +53,11 @@ def main(
     from inception_rcnn.backbones.classification import Classifier, crop_accuracies
     from inception_rcnn.backbones.crops import CROP_COUNTS, RESIZES
     from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
-    from inception_rcnn.datasets import open_labelled_images
+    from inception_rcnn.datasets import open_labelled_images, open_labelled_part
 
     check_known("--crops", crops, [str(count) for count in CROP_COUNTS])
     check_known("--resize", resize, RESIZES)
-    photographs = open_labelled_images(data)
+    photographs = open_labelled_images(data) if split is None else open_labelled_part(data, split)
     keep_freed_memory()
     runtime = choose_runtime(device, precision=precision)
     classifier = Classifier.load(weights or ["imagenet"], runtime)

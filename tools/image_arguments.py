@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
 
 _NAMED = 3  # of what is passed over
+_ADDRESS = re.compile(r"(https?|ftp|s3|gs):/", re.IGNORECASE)
 
 
 def find_pictures(
@@ -25,7 +27,7 @@ def find_pictures(
         recursive: Whether folders within folders are taken too.
 
     Raises:
-        InputError: There is no image, no file fits a pattern, or `output` is a file.
+        InputError: There is no image, no file fits a pattern, one is an address, or `output` is a file.
     """
     from inception_rcnn.structures import InputError, picture_files
     from inception_rcnn.structures.files import check_folder
@@ -63,6 +65,9 @@ def _expanded(argument: Path, word: str) -> list[Path]:
     from inception_rcnn.structures.images import IMAGE_ENDINGS
 
     text = os.fspath(argument)
+    if _ADDRESS.match(text):  # a path has lost one of its slashes
+        address = text if "://" in text else text.replace(":/", "://", 1)
+        raise InputError(f"{address} is an address, and nothing is fetched; save the picture, and name the file")
     if argument.exists() or not glob.has_magic(text):
         return [argument]
     found = [Path(one) for one in sorted(glob.glob(text, recursive=True))]
@@ -74,13 +79,12 @@ def _expanded(argument: Path, word: str) -> list[Path]:
 
 def _sub_folders(folder: Path, word: str) -> list[Path]:
     """Return the folders within a folder that have images, in order; hidden ones and those of pictures left out."""
-    from inception_rcnn.structures.drawing import is_own_picture
-    from inception_rcnn.structures.images import image_files
+    from inception_rcnn.structures.drawing import photographs_in
 
     found = []
     for path, inside, _ in os.walk(folder):
         inside[:] = sorted(name for name in inside if not name.startswith(".") and name != word)
-        if Path(path) != folder and any(not is_own_picture(image) for image in image_files(path)):
+        if Path(path) != folder and photographs_in(path):
             found.append(Path(path))
     return found
 
@@ -105,11 +109,14 @@ def _passed_over(folders: Sequence[Path]) -> list[str]:
     for folder in folders:
         own = [one.name for one in image_files(folder) if is_own_picture(one)]
         if own:
-            lines.append(f"passed over in {folder}: {len(own)} pictures drawn before ({_some(own)})")
+            lines.append(
+                f"passed over in {folder}: {len(own)} picture{'s' if len(own) > 1 else ''} drawn before ({_some(own)})"
+            )
         films = sorted(one.name for one in folder.iterdir() if is_video(one) and not one.name.startswith("."))
         if films:
             lines.append(
-                f"passed over in {folder}: {len(films)} videos ({_some(films)}); detect takes one that is named"
+                f"passed over in {folder}: {len(films)} video{'s' if len(films) > 1 else ''} ({_some(films)}); "
+                "detect takes one that is named"
             )
         others = sorted(one.name for one in folder.iterdir() if _is_foreign_picture(one))
         if others:

@@ -38,9 +38,9 @@ from inception_rcnn.tools.scored_sets import (
     Format,
     Root,
     Split,
-    named_set,
     part_named,
     readable_photographs,
+    wanted_set,
 )
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_part, reading_options
 
@@ -138,9 +138,9 @@ def main(
         drawn = {"max_boxes": _DRAWN, **given}
         _draw_all(images, output, json_file, _proposer(drawn, device), recursive=recursive, quiet=quiet)
         return
-    form, path = named_set(data, root, dataset)
-    if form is None or path is None or images:
-        raise typer.BadParameter("a data set needs a path, --data [FORMAT:]PATH, and no images beside it")
+    if images:
+        raise typer.BadParameter("names a data set, and no images go beside it", param_hint="--data")
+    form, path = wanted_set(data, root, dataset)
     reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
     opened = readable_photographs(_open(form, path, part_named(form, path, split), reading), skip_broken=skip_broken)
     _cover_set(opened, output, json_file, _proposer(given, device), limit=limit, threads=threads, quiet=quiet)

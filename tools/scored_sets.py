@@ -44,9 +44,19 @@ def named_set(data: str | None, root: Path | None, dataset: str | None) -> tuple
     if format is not None and dataset not in (None, format):
         raise typer.BadParameter(f"says {dataset}, but --data begins with {format}", param_hint="--dataset")
     format = format or dataset
-    if path is None:
-        return format, None
-    return format or tell_format(path), path
+    return (format, None) if path is None else (format or tell_format(path), path)
+
+
+def wanted_set(data: str | None, root: Path | None, dataset: str | None) -> tuple[str, Path]:
+    """Return format and path as `named_set` does, for a command that cannot do without.
+
+    Raises:
+        typer.BadParameter, InputError: As there, or none is named.
+    """
+    format, path = named_set(data, root, dataset)
+    if format is None or path is None:
+        raise typer.BadParameter("name a data set, --data [FORMAT:]PATH", param_hint="--data")
+    return format, path
 
 
 def part_named(format: str, path: Path | None, split: str | None) -> str | None:
@@ -77,16 +87,16 @@ def readable_photographs(dataset: DetectionDataset, *, skip_broken: bool) -> Det
 
     Args:
         dataset: For work that needs all of its photographs.
-        skip_broken: Whether to do so; if not, the work stops at the first.
+        skip_broken: Whether to do so; if not, the work stops at the first, and the error names --skip-broken.
 
     Raises:
         InputError: None is left.
     """
     from inception_rcnn.structures import InputError
-    from inception_rcnn.structures.dataset import without_unreadable
+    from inception_rcnn.structures.dataset import WithRemedy, without_unreadable
 
     if not skip_broken:
-        return dataset
+        return WithRemedy(dataset, range(len(dataset)), "--skip-broken leaves it out")
     kept, lines = without_unreadable(dataset)
     print_problems(lines)
     if lines and not len(kept):

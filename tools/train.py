@@ -339,7 +339,8 @@ def _val_part(first: TrainingSet, part: str, reading: ReadingOptions) -> Detecti
     """
     if part == first.part:
         raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
-    return open_part(first.format, first.root, part, **reading)
+    opened = open_part(first.format, first.root, part, **reading)
+    return readable_photographs(opened, skip_broken=reading.get("skip_broken", False))
 
 
 def _numbers(name: str, text: str, kind: Callable[[str], float]) -> tuple[float, ...]:

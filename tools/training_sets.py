@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, Unpack, cast
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems
+from inception_rcnn.tools.scored_sets import wanted_set
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets.base import ReadingOptions
@@ -77,11 +78,12 @@ def open_sets(
     Raises:
         typer.BadParameter: None or too many are named, one twice, or a format is unknown.
     """
-    from inception_rcnn.datasets import likely_part
+    from inception_rcnn.datasets import likely_part, named_format
 
     if bool(data) == (root is not None):
         raise typer.BadParameter("name one data set with --root, or one or more with --data", param_hint="--data")
-    pairs = [_format_and_path(text, dataset) for text in ([str(root)] if root is not None else data)]
+    pairs = [wanted_set(one, None, None if named_format(one)[0] else dataset) for one in data]
+    pairs = pairs if root is None else [wanted_set(None, root, dataset)]
     sets: list[TrainingSet] = []
     for (format, folder), asked in zip(pairs, one_for_each("--split", split, len(pairs)), strict=True):
         part = asked or likely_part(format, folder, "train")
@@ -89,16 +91,6 @@ def open_sets(
             raise typer.BadParameter(f"{folder}, part {part}, is named twice", param_hint="--data")
         sets.append(TrainingSet(format, folder, part, open_part(format, folder, part, **options)))
     return sets
-
-
-def _format_and_path(text: str, dataset: str | None) -> tuple[str, Path]:
-    """Return format and path of "coco:photographs/coco", or of a path alone."""
-    from inception_rcnn.datasets import FORMATS, named_format, tell_format
-
-    if dataset is not None:
-        check_known("--dataset", dataset, FORMATS)
-    format, path = named_format(text)
-    return format or dataset or tell_format(path), path
 
 
 def open_part(format: str, root: Path, split: str | None, **options: Unpack[ReadingOptions]) -> DetectionDataset:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import GroundTruth, ImageError
+from inception_rcnn.structures.columns import shown_name
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.structures.drawing import draw_detections
 from inception_rcnn.structures.images import resize_image
@@ -39,13 +40,14 @@ def account_lines(parts: Sequence[tuple[str, DetectionDataset]]) -> Iterator[str
         parts: The name of each, and the photographs.
     """
     tables = [(name, dataset.ground_truths()) for name, dataset in parts]
-    names = list(dict.fromkeys(name for _, dataset in parts for name in dataset.display_names))
+    names = list(dict.fromkeys(shown_name(name) for _, dataset in parts for name in dataset.display_names))
     width = max((len(name) for name in (*names, "small, below 32 x 32")), default=0)
     yield f"{'objects':{width}}" + "".join(f"{name[:10]:>12}" for name, _ in tables)
     counts = []
     for (_, dataset), (_, table) in zip(parts, tables, strict=True):
-        found = np.bincount(table.label, minlength=len(dataset.class_names)).tolist()
-        counts.append(dict(zip(dataset.display_names, found, strict=True)))
+        counts.append(dict.fromkeys(map(shown_name, dataset.display_names), 0))
+        for name, count in zip(dataset.display_names, np.bincount(table.label).tolist(), strict=False):
+            counts[-1][shown_name(name)] += count
     bare = [name for name in names if not any(one.get(name) for one in counts)]
     folded = bare if len(bare) > _MOST_BARE else []
     for name in (name for name in names if name not in folded):

@@ -44,11 +44,13 @@ class BoxRules:
         first_pixel: What the format calls the first column and row.
         given: Whether the caller said so.
         strict: Refuse what leaves the photograph instead of clipping it.
+        shares: The numbers are shares of the photograph, x and y those of its centre.
     """
 
-    def __init__(self, words: str, first_pixel: int, *, given: bool, strict: bool) -> None:
+    def __init__(self, words: str, first_pixel: int, *, given: bool, strict: bool, shares: bool = False) -> None:
         self.words = words
         self.first_pixel = first_pixel
+        self._shares = shares
         self._given = given
         self._strict = strict
         self._as_corners = words == "x y width height"
@@ -75,7 +77,7 @@ class BoxRules:
         self._checked += 1
         if not (np.float32(x2) > np.float32(x1) and np.float32(y2) > np.float32(y1)):
             raise self._error(one, f"its box has no area: {self._told(one)}{self._swapped(one, size)}", path)
-        if _is_share(one.numbers) and (size[0] or 9) > 2 and (size[1] or 9) > 2:
+        if not self._shares and _is_share(one.numbers) and (size[0] or 9) > 2 and (size[1] or 9) > 2:
             raise self._error(
                 one,
                 f"its box is given in shares of the photograph, 0 to 1, where pixels belong: {self._told(one)}; "
@@ -100,9 +102,10 @@ class BoxRules:
         """
         found = []
         if self._corner_like > 1 and self._corner_like == self._clipped and 2 * self._clipped >= self._checked:
+            centre = "x = (x1 + x2) / 2, y = (y1 + y2) / 2, " if self._shares else "subtract, "
             raise DataFormatError(
                 f"{self._clipped} of {self._checked} boxes leave their photographs as {self.words}, and fit them "
-                "as the corners x1 y1 x2 y2: subtract, width = x2 - x1, height = y2 - y1; "
+                f"as the corners x1 y1 x2 y2: {centre}width = x2 - x1, height = y2 - y1; "
                 f"the first: {self._first_clipped}",
                 path=path,
             )
@@ -131,7 +134,7 @@ class BoxRules:
             raise self._error(one, f"its box leaves the photograph {told}", path)
         self._clipped += 1
         self._first_clipped = self._first_clipped or _where(one, path)
-        self._corner_like += self._as_corners and _fits(one.numbers, size)
+        self._corner_like += self._as_corners and _fits(one.numbers, (1, 1) if self._shares else size)
         return inside
 
     def _swapped(self, one: AnnotatedObject, size: ImageSize) -> str:
@@ -173,5 +176,5 @@ def _is_share(numbers: Sequence[float]) -> bool:
 def _fits(numbers: Sequence[float], size: ImageSize) -> bool:
     """Return whether numbers are the corners of a box in the photograph."""
     x1, y1, x2, y2 = numbers
-    width, height = (side or 0 for side in size)
-    return 0 <= x1 < x2 <= width + _SLACK and 0 <= y1 < y2 <= height + _SLACK
+    width, height = (side if side == 1 else (side or 0) + _SLACK for side in size)
+    return 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height

@@ -68,12 +68,16 @@ class Finder:
         self._below: dict[tuple[str, frozenset[str]], dict[str, list[str]]] = {}
 
     def entries(self, folder: str | os.PathLike[str]) -> dict[str, bool]:
-        """Return what is in a folder, in alphabetical order, and whether it is a folder; nothing if there is none."""
+        """Return what is in a folder, in alphabetical order, and whether it is a folder; nothing if there is none.
+
+        Pipes and devices, which whoever reads them would wait for, are left out; links to nothing are not.
+        """
         key = os.fspath(folder) or "."
         if key not in self._folders:
             try:
                 with os.scandir(key) as found:
-                    self._folders[key] = {one.name: one.is_dir() for one in sorted(found, key=lambda one: one.name)}
+                    kept = [one for one in found if one.is_file() or one.is_dir() or not os.path.exists(one.path)]
+                self._folders[key] = {one.name: one.is_dir() for one in sorted(kept, key=lambda one: one.name)}
             except OSError:
                 self._folders[key] = {}
         return self._folders[key]
@@ -144,16 +148,28 @@ class Finder:
         return best
 
     def walk(self, folder: str | os.PathLike[str], *, splits: Iterable[str] = ()) -> Iterator[str]:
-        """Yield all files below a folder, those of each folder in alphabetical order; hidden ones are left out."""
-        passed = set(map(folded, splits))
+        """Yield all files below a folder, those of each folder in alphabetical order; hidden ones are left out.
+
+        Links to folders elsewhere are followed, each such folder once; links to folders that are gone through anyway,
+        or around these, are not.
+        """
+        yield from self._walk(os.fspath(folder), set(map(folded, splits)), [os.path.realpath(folder)])
+
+    def _walk(self, folder: str, passed: set[str], known: list[str]) -> Iterator[str]:
+        """Yield all files below a folder; the folders gone through so far are below those that are `known`."""
         for name, is_folder in self.entries(folder).items():
             if name.startswith("."):
                 continue
             path = os.path.join(folder, name)
             if not is_folder:
                 yield path
-            elif folded(name) not in passed and not os.path.islink(path):
-                yield from self.walk(path, splits=splits)
+            elif folded(name) not in passed:
+                if os.path.islink(path):
+                    real = os.path.realpath(path)
+                    if any(os.path.commonpath((real, one)) in (real, one) for one in known):
+                        continue
+                    known.append(real)
+                yield from self._walk(path, passed, known)
 
     def close_to(self, folders: Sequence[str | os.PathLike[str]], name: str) -> str:
         """Return '; did you mean ...?' for a file's or folder's name that is not there, or nothing."""

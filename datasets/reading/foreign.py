@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -12,15 +14,25 @@ from inception_rcnn.datasets.reading.texts import number_of
 
 _LARGEST: Final = 64 * 2**20  # bytes of a JSON that is looked into
 _BEGINNING: Final = 4096
-_CORNERS: Final = ({"xmin", "ymin"}, {"x1", "y1"}, {"x_min", "y_min"}, {"bbox_x", "bbox_y"}, {"bbox"})
+_NUMBER: Final = re.compile(r"[+-]?\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
+_CORNERS: Final = (
+    *({"xmin", "ymin"}, {"x1", "y1"}, {"x_min", "y_min"}, {"bbox_x", "bbox_y"}, {"bbox"}),
+    {"region_shape_attributes"},
+)
 _SAID: Final = {
-    "yolo": "look like YOLO's labels and are read with the format yolo alone (--data yolo:DIR)",
-    "coco": "look like COCO's annotations and are read with the format coco alone (--data coco:DIR)",
-    "labelme": "are LabelMe's own JSON, which is not read: convert with labelme2voc or labelme2coco",
-    "label studio": "are Label Studio's own JSON, which is not read: export as COCO, Pascal VOC XML or YOLO",
-    "via": "are VGG Image Annotator's own JSON, which is not read: export annotations as COCO",
-    "csv": "look like annotations in CSV, which is not read: convert to COCO, PASCAL VOC or YOLO",
-    "cvat": "are CVAT's own XML, which is not read: export the task as 'COCO 1.0', 'PASCAL VOC 1.1' or YOLO",
+    "yolo": "what looks like YOLO's labels is read with the format yolo alone (--data yolo:DIR)",
+    "coco": "what looks like COCO's annotations is read with the format coco alone (--data coco:DIR)",
+    "voc": "what looks like PASCAL VOC's annotations is read with the format folder alone (--data folder:DIR)",
+    "labelme": "LabelMe's own JSON is not read: convert with labelme2voc or labelme2coco",
+    "label studio": "Label Studio's own JSON is not read: export as COCO, Pascal VOC XML or YOLO",
+    "via": "VGG Image Annotator's own JSON is not read: export annotations as COCO",
+    "createml": "CreateML's JSON is not read: export as COCO, Pascal VOC XML or YOLO",
+    "supervisely": "Supervisely's own JSON is not read: export as COCO, Pascal VOC or YOLO",
+    "datumaro": "Datumaro's own JSON is not read: export as COCO, Pascal VOC or YOLO",
+    "text": "what looks like annotations in a text is not read (YOLO's lines are a class number and x y width height): "
+    "convert to COCO, PASCAL VOC or YOLO",
+    "csv": "what looks like annotations in CSV is not read: convert to COCO, PASCAL VOC or YOLO",
+    "cvat": "CVAT's own XML is not read: export the task as 'COCO 1.0', 'PASCAL VOC 1.1' or YOLO",
 }
 
 
@@ -46,7 +58,7 @@ def foreign_annotations(folder: str | os.PathLike[str], files: Finder, *, own: s
         if not is_folder and (kind := _kind(path, set(), tables=True)) and kind != own:
             found.setdefault(kind, []).append(path)
     return [
-        f"{number_of(len(paths), 'file')} passed over, such as {paths[0]}, {_SAID[kind]}"
+        f"{number_of(len(paths), 'file')} passed over, such as {paths[0]}: {_SAID[kind]}"
         for kind, paths in found.items()
     ]
 
@@ -63,11 +75,12 @@ def _kind(path: str, stems: set[str], *, tables: bool = False) -> str:
     ending = ending.lower()
     try:
         if ending == ".txt" and folded(stem) in stems:
-            return "yolo" if is_yolo_label(path) else ""
+            return "yolo" if is_yolo_label(path) else "text" if _is_text_of_boxes(path) else ""
         if ending == ".csv":
             return "csv" if _is_table_of_boxes(path) else ""
         if ending == ".xml" and not tables:
-            return "cvat" if b"<annotations" in _beginning(path) else ""
+            beginning = _beginning(path)
+            return "cvat" if b"<annotations" in beginning else "voc" if b"<annotation" in beginning else ""
         return _kind_of_json(path) if ending == ".json" and (not tables or "annot" in folded(stem)) else ""
     except (OSError, ValueError, RecursionError):
         return ""
@@ -75,8 +88,7 @@ def _kind(path: str, stems: set[str], *, tables: bool = False) -> str:
 
 def is_yolo_label(path: str | os.PathLike[str]) -> bool:
     """Return whether a text file has YOLO's lines: a class and four shares of the photograph, or more corners."""
-    lines = _beginning(path).decode("utf-8", "replace").splitlines()[:3]
-    words = [line.split() for line in lines if line.strip()]
+    words = [line.split() for line in _first_lines(path)]
     try:
         return bool(words) and all(
             len(line) >= 5 and line[0].isdecimal() and all(-0.5 <= float(word) <= 1.5 for word in line[1:])
@@ -86,8 +98,14 @@ def is_yolo_label(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def _is_text_of_boxes(path: str) -> bool:
+    """Return whether a text file's first lines have four numbers or more each, and words around them or commas."""
+    words = [line.replace(",", " ").split() for line in _first_lines(path)]
+    return bool(words) and all(sum(bool(_NUMBER.fullmatch(word)) for word in line) >= 4 for line in words)
+
+
 def json_kind(content: object) -> str:
-    """Return which tool's annotations a JSON holds: coco, labelme, label studio, via; nothing if that cannot be told.
+    """Return which tool's annotations a JSON holds, in the words of `not_read`; nothing if that cannot be told.
 
     >>> json_kind({"images": [], "annotations": [], "categories": []}), json_kind({"shapes": [], "imagePath": "a.jpg"})
     ('coco', 'labelme')
@@ -97,6 +115,10 @@ def json_kind(content: object) -> str:
             return "coco"
         if isinstance(content.get("shapes"), list):
             return "labelme"
+        if isinstance(content.get("items"), list) and isinstance(content.get("categories"), dict):
+            return "datumaro"
+        if isinstance(content.get("objects"), list) and isinstance(content.get("size"), dict):
+            return "supervisely"
         entries = content.get("_via_img_metadata", content)
         one = next(iter(entries.values()), None) if isinstance(entries, dict) else None
         return "via" if isinstance(one, dict) and "regions" in one and "filename" in one else ""
@@ -104,6 +126,10 @@ def json_kind(content: object) -> str:
         one = content[0]
         if "data" in one and ("annotations" in one or "completions" in one):
             return "label studio"
+        if "image" in one and isinstance(one.get("annotations"), list):
+            return "createml"
+        boxes = [value[0] for value in one.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        return "label studio" if any("rectanglelabels" in box or "polygonlabels" in box for box in boxes) else ""
     return ""
 
 
@@ -120,11 +146,18 @@ def _kind_of_json(path: str) -> str:
 
 def _is_table_of_boxes(path: str) -> bool:
     """Return whether the first line of a CSV names the corners of boxes, or is a line with them."""
-    first = _beginning(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    first = next(iter(_first_lines(path)), "")
     words = [word.strip(" \"'\r") for word in first.replace(";", ",").replace("\t", ",").split(",")]
     columns = {folded(word) for word in words}
     numbers = sum(word.replace(".", "", 1).isdecimal() for word in words)
     return any(corners <= columns for corners in _CORNERS) or (numbers >= 4 and any(map(image_ending, words)))
+
+
+def _first_lines(path: str | os.PathLike[str]) -> list[str]:
+    """Return those of the first three lines that are not empty."""
+    start = _beginning(path)
+    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return [line for line in start.decode(encoding, "replace").splitlines()[:3] if line.strip()]
 
 
 def _beginning(path: str | os.PathLike[str]) -> bytes:

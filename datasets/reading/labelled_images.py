@@ -1,20 +1,27 @@
-"""Photographs with one class each: a folder for each class, or a table of files."""
+"""Photographs with one class each: a folder for each class, a table of files, or ILSVRC's classification task."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from inception_rcnn.datasets.base import is_inside
+from inception_rcnn.datasets.reading.headers import read_header
+from inception_rcnn.datasets.voc_xml import Annotation
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.images import IMAGE_ENDINGS
 
 TABLE: Final = "labels.tsv"
 _COLUMNS: Final = ("file", "class_index")
+_ILSVRC: Final = Path("Data", "CLS-LOC")
+_SOLUTION: Final = "LOC_val_solution.csv"
+_SOLUTION_COLUMNS: Final = ("ImageId", "PredictionString")
 _LONGEST_NUMBER: Final = 10  # digits
 
 
@@ -35,6 +42,31 @@ class LabelledImages:
     def __len__(self) -> int:
         """Return how many photographs there are."""
         return len(self.paths)
+
+    def of_rows(self, rows: Sequence[int]) -> LabelledImages:
+        """Return some of them, with all the classes."""
+        return replace(
+            self, paths=tuple(self.paths[row] for row in rows), labels=tuple(self.labels[row] for row in rows)
+        )
+
+    def readable(self) -> tuple[LabelledImages, list[str]]:
+        """Return those whose files begin as photographs do, and the names of the others; pixels are not read."""
+        is_whole = [read_header(path) is not None for path in self.paths]
+        broken = [str(path) for path, whole in zip(self.paths, is_whole, strict=True) if not whole]
+        return self.of_rows(np.flatnonzero(is_whole).tolist()) if broken else self, broken
+
+    def held_out(self, share: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+        """Return the photographs without some that are held out, and these: the same share of each class, drawn.
+
+        Args:
+            share: In (0, 1); of a class of two photographs or more it is at least one, and never all.
+            seed: Which.
+        """
+        labels, chosen = np.array(self.labels), []
+        for label in np.unique(labels):
+            own = np.random.default_rng([seed, int(label)]).permutation(np.flatnonzero(labels == label))
+            chosen += own[: min(len(own) - 1, max(1, round(share * len(own))))].tolist()
+        return self.of_rows(sorted(set(range(len(self))) - set(chosen))), self.of_rows(sorted(chosen))
 
     def outputs(self, count: int, names: Sequence[str] | None) -> tuple[int, ...]:
         """Return for each photograph the output of a network that should be the first.
@@ -88,6 +120,67 @@ def open_labelled_images(path: str | os.PathLike[str]) -> LabelledImages:
         raise InputError(f"{path} has no folders with photographs; give one for each class, or a table, {TABLE}")
     names = tuple(folder.name for folder in folders)
     return LabelledImages(tuple(file for file, _ in found), tuple(label for _, label in found), names)
+
+
+def open_labelled_part(root: str | os.PathLike[str], part: str) -> LabelledImages:
+    """Return the photographs of one part of a data set; none is opened.
+
+    Args:
+        root: A folder with a folder for each part, as `open_labelled_images` reads them; or ILSVRC's classification
+            task as it is unpacked: Data/CLS-LOC/train with a folder for each class, and Data/CLS-LOC/val, whose classes
+            are in LOC_val_solution.csv, or else in Annotations/CLS-LOC/val.
+        part: Such as "train" or "val".
+
+    Raises:
+        InputError: There is no such part, or it has no photographs.
+        DataFormatError: A table lacks a column, or a class cannot be told.
+    """
+    root = Path(root)
+    folder = root / _ILSVRC / part if (root / _ILSVRC).is_dir() else root / part
+    if not folder.is_dir():
+        parts = sorted(one.name for one in folder.parent.glob("*") if one.is_dir() and not one.name.startswith("."))
+        raise InputError(f"{root} has no part {part!r}; its folders are {', '.join(parts) or 'none'}")
+    if folder.parent.name != _ILSVRC.name or any(one.is_dir() for one in folder.iterdir()):
+        return open_labelled_images(folder)
+    return _from_ilsvrc(root, folder)
+
+
+def has_parts(root: str | os.PathLike[str], part: str = "train") -> bool:
+    """Return whether a folder has a part of that name, as `open_labelled_part` looks for it."""
+    return any((Path(root) / between / part).is_dir() for between in ("", _ILSVRC))
+
+
+def _from_ilsvrc(root: Path, folder: Path) -> LabelledImages:
+    """Return the photographs of a folder of ILSVRC's whose classes are told elsewhere."""
+    solution = root / _SOLUTION
+    told = _solution(solution) if solution.is_file() else {}
+    files = _images_below(folder)
+    ids = [told[path.stem] if path.stem in told else _annotated_class(root, path) for path in files]
+    if not files:
+        raise InputError(f"{folder} has no photographs")
+    classes = tuple(sorted(set(ids)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return LabelledImages(tuple(files), tuple(numbers[name] for name in ids), classes)
+
+
+def _solution(path: Path) -> dict[str, str]:
+    """Return the WordNet id of each photograph in Kaggle's table: before its boxes the class."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file)
+        if missing := [name for name in _SOLUTION_COLUMNS if name not in (rows.fieldnames or ())]:
+            raise DataFormatError(f"lacks the column {missing[0]!r}; its first line should name the columns", path=path)
+        return {row["ImageId"]: row["PredictionString"].split(" ")[0] for row in rows}
+
+
+def _annotated_class(root: Path, photograph: Path) -> str:
+    """Return the class of a photograph from its annotation: all its objects are of one."""
+    path = root / "Annotations" / _ILSVRC.name / photograph.parent.name / f"{photograph.stem}.xml"
+    if not path.is_file():
+        raise InputError(f"nothing says what {photograph} shows; {root} should have {_SOLUTION}, or {path}")
+    names = sorted(Annotation(path).class_names())
+    if len(names) != 1:
+        raise DataFormatError(f"should have objects of one class, got {', '.join(names) or 'none'}", path=path)
+    return names[0]
 
 
 def _images_below(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ _READ: Final = (
     "COCO (a JSON of images, annotations and categories), PASCAL VOC (Annotations), YOLO (data.yaml, or labels), "
     "ILSVRC DET (ImageSets/DET), or a folder of photographs, with VOC's XML beside them or without"
 )
+_PACKED: Final = (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z")
 
 
 def named_format(data: str | os.PathLike[str]) -> tuple[str | None, Path]:
@@ -58,12 +59,15 @@ def tell_format(path: str | os.PathLike[str]) -> str:
         return "voc"
     if coco_truths(place, files):
         return "coco"
+    _check_not_deeper(place, files)
     if has_yolo_labels(place, files):
         return "yolo"
     if any(image_ending(one) for one in files.walk(place)):
         return "folder"
-    foreign = "; ".join(foreign_annotations(place, files))
-    raise InputError(f"{place} holds no data set that is read: {foreign or f'neither photographs nor {_READ}'}")
+    said = foreign_annotations(place, files)
+    said += [f"unpack {name} first" for name in files.entries(place) if name.lower().endswith(_PACKED)][:1]
+    said = said or [f"neither photographs nor {_READ}"]
+    raise InputError(f"{place} holds no data set that is read: {'; '.join(said)}")
 
 
 def parts_of(format: str, path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -99,6 +103,18 @@ def likely_part(format: str, path: str | os.PathLike[str], *wanted: str) -> str 
     return parts[0] if parts else None
 
 
+def _check_not_deeper(place: Path, files: Finder) -> None:
+    """Refuse a folder whose photographs are all in data sets that folders in it hold, as unpacked downloads have it.
+
+    Raises:
+        InputError: So it is.
+    """
+    inner = [name for name, is_folder in files.entries(place).items() if is_folder and not name.startswith((".", "__"))]
+    found = [name for name in inner if yolo_yaml(place / name, files) or coco_truths(place / name, files)]
+    if found and not any(image_ending(path) for path in files.walk(place, splits=found)):
+        raise InputError(f"{place} is no data set, but holds {', '.join(found)}; name {place / found[0]}")
+
+
 def _format_of_file(path: Path) -> str:
     """Return the format of a truth file.
 
@@ -110,5 +126,5 @@ def _format_of_file(path: Path) -> str:
         return "yolo"
     if ending == ".json" and is_coco_truth(path):
         return "coco"
-    hint = "; unpack it first" if ending in (".zip", ".tar", ".gz", ".tgz", ".rar", ".7z") else ""
+    hint = "; unpack it first" if ending in _PACKED else ""
     raise InputError(f"{path} is no data set: give a folder, COCO's JSON or YOLO's YAML{hint}; read are {_READ}")

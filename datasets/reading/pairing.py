@@ -15,8 +15,8 @@ from inception_rcnn.structures.images import IMAGE_ENDINGS
 def annotation_of(image_id: str, folders: Sequence[str], files: Finder) -> tuple[str, str] | None:
     """Return the id as the data set has it, and the XML that is meant by it; None if there is none.
 
-    Lists name images by ids, by names of files, and by paths of other computers; the XML of ``cat.jpg`` is ``cat.xml``
-    or ``cat.jpg.xml``, in the folder or below it.
+    Lists name images by ids, by names of files, and by paths of other computers, of the image, of the XML, or of both;
+    the XML of ``cat.jpg`` is ``cat.xml`` or ``cat.jpg.xml``, in the folder or below it.
 
     Args:
         image_id: As a list has it.
@@ -120,14 +120,18 @@ def _one_of(found: Sequence[str], annotation: Annotation) -> str:
 
 def _ids(image_id: str) -> list[str]:
     """Return what the id of an image may be: as it stands, without ending, without folders."""
-    parts = path_parts(image_id)
-    return list(dict.fromkeys(_each_id(image_id, parts))) or [image_id]
+    found = list(_each_id(image_id))
+    words = image_id.split()
+    if len(words) > 1 and words[-1].lower().endswith(".xml"):  # "images/a.jpg annotations/a.xml"
+        found += _each_id(words[-1])
+    return list(dict.fromkeys(found)) or [image_id]
 
 
-def _each_id(image_id: str, parts: tuple[str, ...]) -> Iterator[str]:
+def _each_id(image_id: str) -> Iterator[str]:
     yield image_id
+    parts = path_parts(image_id)
     for k in range(len(parts)):
         whole = "/".join(parts[k:])
         yield whole
-        if ending := image_ending(whole):
+        if ending := image_ending(whole) or (".xml" if whole.lower().endswith(".xml") else ""):
             yield whole[: -len(ending)]

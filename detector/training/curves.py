@@ -20,23 +20,36 @@ _STYLE: Final = (
     + "".join(f".c{n}{{stroke:{c};fill:{c}}}polyline.c{n}{{fill:none}}" for n, c in enumerate(_COLOURS))
     + "text[class]{stroke:none}"
 )
+_OF_DETECTORS: Final = {MAP: f"{MAP}@0.5 on held-out photographs"}
 _MOST_DOTS: Final = 60  # of a line; more would hide it
 
 
-def write_curves(log: Path, path: Path) -> None:
-    """Draw a training's table: the losses, and below them mAP where there was a validation.
+def write_curves(log: Path, path: Path, scores: Mapping[str, str] = _OF_DETECTORS) -> None:
+    """Draw a training's table: the losses, and below them the scores where there was a validation.
 
     Args:
         log: The table, as `TrainingLog` writes it.
         path: The SVG file.
+        scores: The columns that are scores, in their order, each with what its axis is called.
 
     Raises:
         DataFormatError: The table is none.
     """
     table = read_log(log)
-    charts = [curve_chart("loss", _losses(table))]
-    if scored := _points(table, MAP):
-        charts.append(curve_chart(f"{MAP}@0.5 on held-out photographs", {MAP: scored}))
+    charts = [curve_chart("loss", _losses(table, next(iter(scores))))]
+    for name, title in scores.items():
+        if scored := _points(table, name):
+            charts.append(curve_chart(title, {name: scored}))
+    write_charts(path, charts)
+
+
+def write_charts(path: Path, charts: Sequence[tuple[Chart, tuple[str, ...]]]) -> None:
+    """Write charts below each other.
+
+    Args:
+        path: The SVG file.
+        charts: From `curve_chart`, one or more.
+    """
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(charts)}">',
         f'<style>{_STYLE}</style><rect width="100%" height="100%"/>',
@@ -74,10 +87,10 @@ def curve_chart(what: str, curves: Mapping[str, Points]) -> tuple[Chart, tuple[s
     return chart, tuple(curves)
 
 
-def _losses(table: Mapping[str, Sequence[str]]) -> dict[str, Points]:
-    """Return the curves of the losses, whose columns stand between the learning rate and mAP."""
+def _losses(table: Mapping[str, Sequence[str]], score: str) -> dict[str, Points]:
+    """Return the curves of the losses, whose columns stand between the learning rate and the first score."""
     names = list(table)
-    return {name: _points(table, name) for name in names[names.index(RATE) + 1 : names.index(MAP)]}
+    return {name: _points(table, name) for name in names[names.index(RATE) + 1 : names.index(score)]}
 
 
 def _points(table: Mapping[str, Sequence[str]], name: str) -> Points:

@@ -18,11 +18,12 @@ from torch import nn
 
 from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
+from inception_rcnn.backbones.training.distributed import Team
+from inception_rcnn.backbones.training.sgd import parts_of
 from inception_rcnn.detector.checkpoints import read_region_network
 from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.initial_weights import (
     classifier_behind,
     pretrained_network,
@@ -33,7 +34,7 @@ from inception_rcnn.detector.training.pooled.sampling import PooledSamplingSetti
 from inception_rcnn.detector.training.pooled.trainer import PooledTrainingSettings, train_pooled
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask
-from inception_rcnn.detector.training.settings import TrainingSettings, parts_of
+from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingSource, classes_to_train, stored_names
 from inception_rcnn.detector.training.warped.sampling import SamplingSettings
 from inception_rcnn.detector.training.warped.trainer import FineTuneSettings, fine_tune
@@ -358,7 +359,7 @@ def _way(described: ClassifierDescription | None, regions: str | None, given: Ma
         )
     way = "warp" if paper else regions or ("pool" if described is None else described.regions)
     for name in _OF_POOL if way == "warp" else _OF_WARP:
-        if name in given:
+        if name in given and not (name == "linear_batches" and given[name] == 0):  # none, as there
             meant, here = ("pooled", "warped") if way == "warp" else ("warped", "pooled")
             raise OptionError(name, f"is for regions that are {meant}, and here they are {here}; leave it out")
     if given.get("head_only") and (others := sorted({"train_from", "frozen"} & set(given))):

@@ -16,10 +16,10 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import read_description
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training.distributed import Team
 from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
 from inception_rcnn.backbones.training.loop import AveragedTraining, NotFiniteError, TrainingRun, run_training
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distributed import Team
 from inception_rcnn.detector.training.record import BEST, Record, RecordSettings
 from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs

@@ -18,15 +18,15 @@ from typing import Any, Final, Generic
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training.distributed import ALONE, Team
 from inception_rcnn.backbones.training.loop import TrainingRun
+from inception_rcnn.backbones.training.sgd import frozen_parts
 from inception_rcnn.detector.checkpoints import read_region_network, save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.loop import LoopSettings, Network, RegionTrainer
 from inception_rcnn.detector.training.record import RecordSettings
-from inception_rcnn.detector.training.settings import frozen_parts
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.detector.training.threshold import MeasuredThreshold, measure_threshold, split_rows
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.datasets.class_matching import ClassMatch, match_classes
 from inception_rcnn.detector.training.region_labels import LabelledRegions, label_regions, with_truths
-from inception_rcnn.structures import GroundTruth, InputError, Proposals, load_image, progress_bar
+from inception_rcnn.structures import GroundTruth, InputError, Proposals, progress_bar
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_name
 from inception_rcnn.structures.images import resize_image
 from inception_rcnn.structures.proposals import boxes_checksum
@@ -158,7 +158,7 @@ class TrainingPhotographs:
         truth = _renamed(dataset.ground_truth(row), self._matches[source].position, self.class_names)
         width, height = truth.width, truth.height
         if width is None or height is None:
-            height, width = load_image(dataset.path(row)).shape[:2]
+            height, width = dataset.load_image(row).shape[:2]
         factor = min(1.0, self.stored_side / max(height, width))
         size = (max(1, round(height * factor)), max(1, round(width * factor)))
         scale = np.array([size[1] / width, size[0] / height] * 2, np.float32)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training.distributed import ALONE, Team
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.ensemble import Ensemble
 from inception_rcnn.detector.loading import settings_of
@@ -24,7 +25,6 @@ from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.detector.region_classifier import ClassifierDescription, classifier_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.threshold import MeasuredThreshold, threshold_of, truth_in_classes
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.structures import Detections, InputError, Proposals, progress_bar

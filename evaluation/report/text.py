@@ -12,6 +12,7 @@ from inception_rcnn.evaluation.recall import COUNTS, THRESHOLDS, ProposalRecall
 from inception_rcnn.evaluation.report.inputs import ReportInput
 from inception_rcnn.evaluation.results import Evaluation, EvaluationResult, Matches
 from inception_rcnn.evaluation.score_calibration import CalibratedThreshold, score_bins
+from inception_rcnn.structures.columns import shown_name
 
 _SHOWN: Final = 8  # classes and photographs of a comparison, on either side
 
@@ -51,7 +52,8 @@ def score(value: float) -> str:
 def class_lines(evaluation: Evaluation) -> list[str]:
     """Return a line for each class: its names and its average precision in per cent."""
     result, names = evaluation.result, evaluation.truths.display_names
-    shown = [key if key == name else f"{key} {name}" for key, name in zip(result.ap, names, strict=True)]
+    both = [key if key == name else f"{key} {name}" for key, name in zip(result.ap, names, strict=True)]
+    shown = [shown_name(name) for name in both]
     width = max(16, *map(len, shown))
     return [
         f"  {name:<{width}} {'no objects' if ap is None else format(100 * ap, '6.1f')}"

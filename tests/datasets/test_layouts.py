@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from inception_rcnn.datasets import (
     tell_format,
     write_dataset,
 )
-from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures import DataFormatError, InputError, write_picture
 
 SIZE = (40, 20)
 BOXES = {"a": ("cat", (4, 2, 14, 8)), "b": ("dog", (10, 5, 40, 20))}
@@ -78,7 +79,7 @@ def voc_lists(text: str = "a\nb\n") -> Callable[[Path], None]:
     return lambda root: write(root / "ImageSets" / "Main" / "train.txt", text)
 
 
-YAML = "train: images/train\nval: images/val\nnames: [cat, dog]\n"
+YAML = "train: images/train\nnames: [cat, dog]\n"
 LAYOUTS: dict[str, tuple[str, str | None, Callable[[Path], None]]] = {
     "coco": ("coco", "train", lambda r: lay_out(r, "train/{}.jpg", {"train.json": coco()})),
     "coco 2017": ("coco", "train", lambda r: lay_out(r, "train/{}.jpg", {"annotations/instances_train.json": coco()})),
@@ -158,7 +159,7 @@ LAYOUTS: dict[str, tuple[str, str | None, Callable[[Path], None]]] = {
         "train",
         lambda r: (
             lay_out(r, "train/images/{}.jpg", lambda s: ("train/labels/{}.txt", yolo(s))),
-            write(r / "data.yaml", "train: ../train/images\nval: ../valid/images\n\nnc: 2\nnames: ['cat', 'dog']\n"),
+            write(r / "data.yaml", "train: ../train/images\n\nnc: 2\nnames: ['cat', 'dog']\n"),
         )[1],
     ),
     "Label Studio's yolo": (
@@ -245,16 +246,16 @@ def test_a_prefix_is_a_format_only_if_it_is_one() -> None:
 FOREIGN = {
     "a.json": (
         '{"shapes": [], "imagePath": "a.jpg"}',
-        "LabelMe's own JSON, which is not read: convert with labelme2voc",
+        "LabelMe's own JSON is not read: convert with labelme2voc",
     ),
-    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT's own XML, .* export the task as"),
+    "annotations.xml": ("<annotations><version>1.1</version></annotations>", "CVAT's own XML .* export the task as"),
     "project.json": (
         '[{"id": 1, "data": {"image": "a.jpg"}, "annotations": []}]',
-        "Label Studio's own JSON, .* export as",
+        "Label Studio's own JSON .* export as",
     ),
-    "via.json": ('{"a.jpg1": {"filename": "a.jpg", "regions": []}}', "VGG Image Annotator's own JSON, .* export"),
-    "labels.csv": ("filename,xmin,ymin,xmax,ymax,class\n", "annotations in CSV, which is not read: convert to COCO"),
-    "a.txt": ("0 0.5 0.5 0.1 0.1\n", r"YOLO's labels and are read with the format yolo alone \(--data yolo:DIR\)"),
+    "via.json": ('{"a.jpg1": {"filename": "a.jpg", "regions": []}}', "VGG Image Annotator's own JSON .* export"),
+    "labels.csv": ("filename,xmin,ymin,xmax,ymax,class\n", "annotations in CSV is not read: convert to COCO"),
+    "a.txt": ("0 0.5 0.5 0.1 0.1\n", r"YOLO's labels is read with the format yolo alone \(--data yolo:DIR\)"),
 }
 
 
@@ -267,14 +268,14 @@ def test_annotations_of_another_format_are_named_not_passed_over(tmp_path: Path,
         with pytest.raises(DataFormatError, match=r"CVAT's own XML; export the task as 'PASCAL VOC 1\.1'"):
             FolderDataset(tmp_path)
         return
-    with pytest.warns(UserWarning, match=f"1 file passed over, such as .*{name}, .*{said}"):
+    with pytest.warns(UserWarning, match=f"1 file passed over, such as .*{name}: .*{said}"):
         assert len(FolderDataset(tmp_path)) == 1
 
 
 def test_another_tools_json_in_cocos_place_is_named(tmp_path: Path) -> None:
     write(tmp_path / "train.json", FOREIGN["project.json"][0])
     with pytest.raises(
-        DataFormatError, match=r"train\.json: should be a COCO truth, but .* are Label Studio's own JSON"
+        DataFormatError, match=r"train\.json: should be a COCO truth, and .*: Label Studio's own JSON is not read"
     ):
         CocoDataset(tmp_path, "train")
 
@@ -320,3 +321,75 @@ def test_photographs_without_annotation_are_counted(tmp_path: Path) -> None:
     photograph(tmp_path / "JPEGImages" / "c.jpg")
     with pytest.warns(UserWarning, match=r"1 photograph without annotation left out, the first: .*c\.jpg"):
         assert len(VocDataset(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("format", ["folder", "yolo", "voc"])
+def test_pictures_that_commands_drew_are_no_photographs(tmp_path: Path, format: str) -> None:
+    """As `detect` leaves them in a folder beneath the photographs; a photograph without annotation stays one."""
+    for stem in BOXES:
+        photograph(tmp_path / "train" / f"{stem}.jpg")
+        write(tmp_path / "train" / f"{stem}.xml", xml(stem))
+    root = tmp_path
+    if format != "folder":
+        root = tmp_path / format
+        write_dataset(format, FolderDataset(tmp_path / "train"), root, "train")
+    place = {"folder": root / "train", "yolo": root / "images" / "train", "voc": root / "JPEGImages"}[format]
+    bare = np.random.default_rng(0).integers(0, 256, (20, 40, 3), np.uint8)
+    Image.fromarray(bare).save(place / "c.jpg")
+    (root / "ImageSets" / "Main" / "train.txt").unlink(missing_ok=True)  # of VOC all annotations are read then
+    write_picture(place / "detections" / "a-detections.jpg", bare)
+    write_picture(place / "b-detections.jpg", bare)
+    said = "1 photograph without annotation" if format == "voc" else "2 pictures that commands drew left out"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = open_dataset(format, root, None if format == "voc" else "train")
+    assert any(note.startswith(said) for note in dataset.notes)
+    assert [dataset.path(i).name for i in range(len(dataset))] == ["a.jpg", "b.jpg", "c.jpg"][: 2 + (format != "voc")]
+    assert len(dataset.ground_truths()) == 2
+
+
+@pytest.mark.parametrize("format", ["coco", "yolo"])
+def test_a_data_set_one_folder_deeper_is_named(tmp_path: Path, format: str) -> None:
+    photograph(tmp_path / "plain" / "a.jpg")
+    write(tmp_path / "plain" / "a.xml", xml("a"))
+    write_dataset(format, FolderDataset(tmp_path / "plain"), tmp_path / "download" / "pets 2", "train")
+    with pytest.raises(InputError, match=r"download is no data set, but holds pets 2; name .*download/pets 2"):
+        tell_format(tmp_path / "download")
+    photograph(tmp_path / "download" / "b.jpg")  # photographs of its own: a folder like any other
+    assert tell_format(tmp_path / "download") in ("folder", "yolo")
+
+
+def test_a_second_truth_of_the_same_part_is_named(tmp_path: Path) -> None:
+    for stem in BOXES:
+        photograph(tmp_path / "train" / f"{stem}.jpg")
+    write(tmp_path / "train.json", coco())
+    write(tmp_path / "annotations" / "instances_train.json", coco().replace('"cat"', '"lion"'))
+    with pytest.warns(UserWarning, match=r"there is .*instances_train\.json too, which is not read"):
+        assert CocoDataset(tmp_path, "train").class_names == ("cat", "dog")
+    alone = CocoDataset(tmp_path / "annotations" / "instances_train.json")
+    assert alone.class_names == ("lion", "dog") and alone.notes == []
+
+
+@pytest.mark.parametrize(
+    "line", ["JPEGImages/{0}.jpg Annotations/{0}.xml", "./Annotations/{0}.xml", "{0}.jpg\t{0}.xml"]
+)
+def test_lists_name_annotations_or_both(tmp_path: Path, line: str) -> None:
+    for stem in BOXES:
+        photograph(tmp_path / "JPEGImages" / f"{stem}.jpg")
+        write(tmp_path / "Annotations" / f"{stem}.xml", xml(stem))
+    write(tmp_path / "ImageSets" / "Main" / "train.txt", "".join(f"{line.format(stem)}\n" for stem in BOXES))
+    assert VocDataset(tmp_path, "train").image_ids == ("a", "b")
+
+
+def test_a_download_that_is_still_packed_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "pets.zip", "PK")
+    with pytest.raises(InputError, match=r"holds no data set that is read: unpack pets\.zip first"):
+        tell_format(tmp_path)
+
+
+def test_labels_in_utf_16_tell_the_format(tmp_path: Path) -> None:
+    photograph(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.txt").write_bytes("0 0.5 0.25 0.5 0.1\r\n".encode("utf-16"))
+    write(tmp_path / "classes.txt", "cat\n")
+    assert tell_format(tmp_path) == "yolo" and len(open_dataset(tmp_path).ground_truths()) == 1

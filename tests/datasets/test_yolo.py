@@ -27,15 +27,15 @@ def one(root: Path, image: str, label: str, text: str = LINE) -> None:
 
 
 LAYOUTS = {
-    "images/train": ("images/train/a.png", "labels/train/a.txt", YAML.format(train="images/train", val="images/val")),
-    "train/images": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="train/images", val="val/images")),
-    "Roboflow": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="../train/images", val="../x/images")),
+    "images/train": ("images/train/a.png", "labels/train/a.txt", YAML.format(train="images/train", val="")),
+    "train/images": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="train/images", val="")),
+    "Roboflow": ("train/images/a.png", "train/labels/a.txt", YAML.format(train="../train/images", val="")),
     "path": (
         "images/train/a.png",
         "labels/train/a.txt",
         "path: /home/me/set\n" + YAML.format(train="images/train", val=""),
     ),
-    "beside": ("train/a.png", "train/a.txt", YAML.format(train="train", val="val")),
+    "beside": ("train/a.png", "train/a.txt", YAML.format(train="train", val="")),
     "capitals": ("Images/Train/a.PNG", "Labels/train/a.TXT", YAML.format(train="images/train", val="")),
 }
 
@@ -91,6 +91,54 @@ def test_photographs_without_labels_are_counted(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     with pytest.warns(UserWarning, match=r"1 of 2 photographs without a file of labels, the first: .*b\.png"):
         assert len(YoloDataset(tmp_path)) == 2
+
+
+def test_labels_of_two_photographs_are_of_neither(tmp_path: Path) -> None:
+    one(tmp_path, "images/a.png", "labels/a.txt")
+    one(tmp_path, "images/c.png", "labels/c.txt")
+    photograph(tmp_path / "images" / "a.jpg", (80, 60))
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(DataFormatError, match=r"labels/a\.txt: 2 photographs may be meant: a\.jpg, a\.png"):
+        YoloDataset(tmp_path)
+    left = YoloDataset(tmp_path, skip_broken=True)
+    assert [left.path(i).name for i in range(len(left))] == ["c.png"] and left.skipped == 2
+    (tmp_path / "labels" / "a.txt").rename(tmp_path / "labels" / "a.png.txt")
+    with pytest.warns(UserWarning, match="1 of 3 photographs without"):
+        assert len(YoloDataset(tmp_path).ground_truth(1)) == 1  # of a.png
+
+
+def test_labels_without_a_photograph_are_counted_but_not_those_of_other_parts(tmp_path: Path) -> None:
+    one(tmp_path, "images/train/a.png", "labels/a.txt")
+    one(tmp_path, "images/val/b.png", "labels/b.txt")
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert YoloDataset(tmp_path, "train").notes == []
+    (tmp_path / "labels" / "c.txt").write_text(LINE)
+    with pytest.warns(UserWarning, match=r"1 file of labels without a photograph, the first: .*c\.txt"):
+        YoloDataset(tmp_path, "val")
+
+
+def test_a_part_of_the_yaml_that_is_not_there_is_named(tmp_path: Path) -> None:
+    one(tmp_path, "train/images/a.png", "train/labels/a.txt")
+    (tmp_path / "data.yaml").write_text(YAML.format(train="../train/images", val="../valid/images"))
+    with pytest.warns(UserWarning, match=r"data\.yaml names val: \.\./valid/images, which is not there"):
+        YoloDataset(tmp_path, "train")
+
+
+def test_another_number_of_classes_than_names_is_said(tmp_path: Path) -> None:
+    one(tmp_path, "train/images/a.png", "train/labels/a.txt")
+    (tmp_path / "data.yaml").write_text("nc: 3\n" + YAML.format(train="train/images", val=""))
+    with pytest.warns(UserWarning, match=r"data\.yaml says nc: 3, and has 2 names of classes"):
+        YoloDataset(tmp_path)
+
+
+def test_corners_in_the_place_of_centre_and_sides_are_told(tmp_path: Path) -> None:
+    for stem, x in (("a", 0.3), ("b", 0.4), ("c", 0.45)):
+        one(tmp_path, f"images/{stem}.png", f"labels/{stem}.txt", f"0 {x} 0.3 0.9 0.9\n")
+    (tmp_path / "classes.txt").write_text("cat\n")
+    with pytest.raises(
+        DataFormatError, match=r"3 of 3 boxes leave .* as the corners x1 y1 x2 y2: x = \(x1 \+ x2\) / 2"
+    ):
+        YoloDataset(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from inception_rcnn.detector import (
 )
 from inception_rcnn.proposals import MultiBox, ProposalSettings, Proposer
 from inception_rcnn.proposals.network.model import MultiBoxNet
-from inception_rcnn.structures import Detections, ImageError, InputError, Proposals
+from inception_rcnn.structures import Detections, ImageError, InputError, Proposals, write_picture
 
 Pixels = NDArray[np.uint8]
 WORKERS = [0, 1, 2, 5]
@@ -234,13 +234,15 @@ def test_prepared_ahead_the_others_go_on(
 
 @pytest.fixture
 def folder(images: list[Pixels], tmp_path: Path) -> Path:
-    """Photographs 0, 1 and 3 as c.png, D.PNG and e.png, a damaged one between them, and what is none."""
+    """Photographs 0, 1 and 3 as c.png, D.PNG and e.png, a damaged one between them, what is none, what was drawn."""
     for name, number in (("c.png", 0), ("D.PNG", 1), ("e.png", 3)):
         Image.fromarray(images[number]).save(tmp_path / name)
     (tmp_path / "d.jpg").write_text("not an image")
     for name in (".hidden.png", "notes.txt"):
         (tmp_path / name).write_text("not an image")
     (tmp_path / "folder.png").mkdir()
+    for name in ("c-detections.png", "d-detections.jpg"):
+        write_picture(tmp_path / name, images[0])
     return tmp_path
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from inception_rcnn.structures import GroundTruth, GroundTruthTable, ImageError, InputError
+from inception_rcnn.structures import DataFormatError, GroundTruth, GroundTruthTable, ImageError, InputError
 from inception_rcnn.structures.dataset import (
     DetectionDataset,
     ImageCache,
     Subset,
+    WithRemedy,
     as_datasets,
     dataset_checksum,
     dataset_name,
@@ -228,3 +229,26 @@ def test_photographs_that_cannot_be_read_are_left_out_and_others_are_bugs() -> N
     dataset.load = {}.__getitem__
     with pytest.raises(KeyError):
         without_unreadable(dataset)
+
+
+def test_what_helps_stands_behind_what_is_wrong_with_a_photograph() -> None:
+    class Odd(Album):
+        """Photograph 1 is damaged, 2 has another size than its annotation says."""
+
+        def __len__(self) -> int:
+            return 3
+
+        def load_image(self, index: int) -> NDArray[np.uint8]:
+            if index == 1:
+                raise ImageError("1.jpg is cut off")
+            if index == 2:
+                raise DataFormatError("2.jpg is 3 x 3 pixels", path="2.xml", place="size")
+            return self.load(index)
+
+    dataset: Any = Odd()
+    helped = WithRemedy(dataset, (2, 1, 0), "do without")
+    assert helped.load_image(2).shape == (10, 10, 3)
+    with pytest.raises(ImageError, match=r"^1\.jpg is cut off \(do without\)$"):
+        helped.load_image(1)
+    with pytest.raises(DataFormatError, match=r"^2\.xml, size: 2\.jpg is 3 x 3 pixels \(do without\)$"):
+        helped.load_image(0)

@@ -135,11 +135,14 @@ def test_export_and_calibrate_take_the_multibox_that_is_named(
     words = ("--weights", copy, "--dataset", "folder", "--root", photographs, "--photographs", "1", "--quiet")
     assert call("calibrate", *words) == 1
     assert "no weights at" in capsys.readouterr().err
+    words = ("--weights", copy, "--data", photographs, "--photographs", "1", "--quiet")  # the format is told
     assert call("calibrate", *words, "--multibox", "multibox") == 0
     assert capsys.readouterr().err.startswith("warning: the MultiBox multibox (data ")
 
 
 def test_calibrate_refuses_what_is_shipped_or_warps(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("calibrate", "--weights", "coco-mini") == 2
+    assert "name a data set, --data [FORMAT:]PATH" in " ".join(capsys.readouterr().err.split())
     assert call("calibrate", "--weights", "coco-mini", "--dataset", "folder", "--root", photographs) == 1
     assert "came with the package and is not rewritten" in capsys.readouterr().err
 

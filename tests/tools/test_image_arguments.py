@@ -47,8 +47,8 @@ def test_images_alone_are_taken_and_what_is_passed_over_is_said(
     assert found(folder) == ["a.jpg"]
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        f"note: passed over in {folder}: 1 pictures drawn before (a-detections.jpg)",
-        f"note: passed over in {folder}: 1 videos (clip.MP4); detect takes one that is named",
+        f"note: passed over in {folder}: 1 picture drawn before (a-detections.jpg)",
+        f"note: passed over in {folder}: 1 video (clip.MP4); detect takes one that is named",
         f"note: passed over within {folder}: 2 folders with images (day1, more); --recursive takes them",
     ]
 
@@ -87,3 +87,8 @@ def test_pages_beyond_the_first_are_said(tmp_path: Path, capsys: pytest.CaptureF
     say_pages(tmp_path / "a.tif")
     say_pages(tmp_path / "b.jpg")
     assert capsys.readouterr().err == f"note: {tmp_path}/a.tif has 2 pages or frames; the first is looked at\n"
+
+
+def test_an_address_is_refused_before_the_work_with_both_its_slashes(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"^https://example\.org/a\.jpg is an address, and nothing is fetched; save"):
+        find_pictures([folder / "a.jpg", Path("https://example.org/a.jpg")], "detections", None, recursive=False)

@@ -195,8 +195,8 @@ def test_broken_truths_are_an_error_or_reported(root: Path, tmp_path: Path, caps
         (("--dataset", "xml", "--root", "."), 2, "'xml' is unknown; known: coco, voc, ilsvrc, yolo, folder"),
         (("--data", "nowhere"), 1, "nowhere does not exist"),
         (("--dataset", "folder", "--root", "nowhere"), 1, "nowhere is no folder"),
-        (("--dataset", "folder"), 2, "needs a path"),
-        (("--dataset", "folder", "--root", ".", "a.jpg"), 2, "no images beside it"),
+        (("--dataset", "folder"), 2, "name a data set"),
+        (("--dataset", "folder", "--root", ".", "a.jpg"), 2, "no images go beside it"),
         (("--split", "val"), 2, "a part needs its data set"),
     ],
 )

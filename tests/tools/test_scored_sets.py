@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 from inception_rcnn.tools import cli
 from inception_rcnn.tools.scored_sets import named_set
+from inception_rcnn.tools.training_sets import open_sets
 
 
 def test_old_and_new_spelling_mean_the_same_and_contradictions_are_wrong_usage() -> None:
@@ -23,6 +25,16 @@ def test_old_and_new_spelling_mean_the_same_and_contradictions_are_wrong_usage()
     for data, root, dataset in (("voc:a", Path("a"), None), ("voc:a", None, "coco"), (None, Path("a"), "xml")):
         with pytest.raises(typer.BadParameter):
             named_set(data, root, dataset)
+
+
+def test_of_several_sets_the_format_is_that_of_those_that_name_none(root: Path) -> None:
+    (root / "more").mkdir()
+    shutil.copy(root / "a.png", root / "more")
+    sets = open_sets([f"{root}", f"folder:{root / 'more'}"], None, "coco", [])
+    assert [(one.format, len(one.dataset)) for one in sets] == [("coco", 1), ("folder", 1)]
+    for data, given, dataset in (([], None, None), ([str(root)], root, None), ([str(root)], None, "xml")):
+        with pytest.raises(typer.BadParameter):
+            open_sets(data, given, dataset, [])
 
 
 @pytest.fixture()
@@ -66,7 +78,11 @@ def test_data_names_the_set_that_is_proposed_for(root: Path, capsys: pytest.Capt
     truth["images"].append({"id": 2, "file_name": "b.png"})
     (root / "val.json").write_text(json.dumps(truth))
     options = f"--split val --source selective-search --width 80 --output {root}/b.safetensors"
-    words = f"propose --skip-broken --data coco:{root} {options}"
+    words = f"propose --data coco:{root} {options}"
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(words.split())
+    assert exit_.value.code == 1 and "(--skip-broken leaves it out)" in capsys.readouterr().err
+    words += " --skip-broken"
     with pytest.raises(SystemExit) as exit_:
         cli.main(words.split())
     printed = capsys.readouterr()

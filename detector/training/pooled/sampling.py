@@ -9,7 +9,6 @@ Source: Girshick 2015, "Fast R-CNN", section 2.3 (hierarchical sampling, a quart
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -18,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.detector.training.distributed import Part
+from inception_rcnn.backbones.training.distributed import Part
+from inception_rcnn.backbones.training.patches import colour_changes
 from inception_rcnn.detector.training.region_labels import LabelledRegions
 from inception_rcnn.detector.training.warped.sampling import HARD_OVERLAP
 from inception_rcnn.structures import InputError
@@ -237,7 +237,7 @@ class PooledSampler:
         rng = np.random.default_rng([settings.seed, 1, iteration])
         scale = float(rng.choice(np.array(settings.scales)))
         mirror = rng.random(len(images)) < (0.5 if settings.mirror else 0.0)
-        colour = _colours(len(images), settings.photometric, rng) if settings.photometric else None
+        colour = colour_changes(len(images), settings.photometric, rng) if settings.photometric else None
         rows = [self._rows_of(image, rng) for image in images]
         regions = [self.regions[image] for image in images]
         boxes = np.concatenate([one.boxes[row] for one, row in zip(regions, rows, strict=True)])
@@ -328,13 +328,3 @@ def _one_of_each_object(one: _Choices, chance: NDArray[np.float64], rng: np.rand
 def _picked(rows: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.int32]:
     """Return one of the rows for each number in [0, 1)."""
     return rows[(chance * len(rows)).astype(np.int64)] if len(chance) else rows[:0]
-
-
-def _colours(count: int, strength: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return (count, 3, 4) colour changes: saturation, contrast and brightness, each by a drawn factor."""
-    spread = math.log1p(strength)
-    saturation, contrast, brightness = np.exp(rng.uniform(-spread, spread, (3, count, 1, 1)))
-    grey = np.broadcast_to(np.array([0.299, 0.587, 0.114]), (3, 3))
-    matrix = (saturation * np.eye(3) + (1 - saturation) * grey) * contrast * brightness
-    middle = 115.0 * (1 - contrast) * brightness  # contrast turns about a middle grey
-    return np.concatenate([matrix, np.broadcast_to(middle, (count, 3, 1))], axis=2).astype(np.float32)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +20,13 @@ from torch.nn import functional
 
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
+from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
 from inception_rcnn.backbones.training.loop import AveragedTraining, seeded
+from inception_rcnn.backbones.training.patches import recoloured
+from inception_rcnn.backbones.training.sgd import frozen_parts, part_of
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.pooled.sampling import INTERPOLATIONS, PooledBatch, canvas_shape
-from inception_rcnn.detector.training.settings import (
-    TrainingSettings,
-    class_losses,
-    frozen_parts,
-    part_of,
-    region_weights,
-)
+from inception_rcnn.detector.training.settings import TrainingSettings, class_losses, region_weights
 from inception_rcnn.structures import InputError, progress_bar
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import ImageCache
@@ -237,10 +232,9 @@ def _enlarged(x: Tensor, size: list[int], interpolation: NDArray[np.int64], spec
 
 def _recoloured(x: Tensor, colour: Tensor, sizes: Tensor) -> Tensor:
     """Return RGB (B, H, W, 3) with a colour matrix and addition for each photograph, the padding as it was."""
-    changed = torch.einsum("bhwc,bdc->bhwd", x, colour[:, :, :3]) + colour[:, None, None, :, 3]
     rows, columns = (torch.arange(length, device=x.device) for length in x.shape[1:3])
     inside = (rows[None, :, None] < sizes[:, :1, None]) & (columns[None, None, :] < sizes[:, 1:, None])
-    return torch.where(inside[..., None], changed.clamp(0, 255), x)
+    return torch.where(inside[..., None], recoloured(x, colour), x)
 
 
 def region_losses(
@@ -299,15 +293,9 @@ class PooledTuning:
         frozen = frozen_parts(settings, network)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(part_of(name) not in frozen)
-        optimizer = torch.optim.SGD(
-            self._groups(),
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            fused=runtime.device.type == "cuda" or None,
-        )
         self.averaged = AveragedTraining(
             network,
-            optimizer,
+            settings.optimizer(network, NEW_LAYERS, fused=runtime.device.type == "cuda"),
             memory=("momentum_buffer",),
             averaging=settings.averaging,
             clip=settings.clip,
@@ -348,20 +336,3 @@ class PooledTuning:
         classes, moved = ((one * weights).sum() for one in each)
         parts = {"classes": classes} if offsets is None else {"classes": classes, "boxes": moved}
         return self.averaged.update(classes + moved, self.settings.rate_at(iteration, self.batches_per_pass), parts)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Return the optimizer's groups: rate and decay differ between weights and biases, old layers and new."""
-        groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                key = (name.endswith("bias"), name.split(".")[0] in NEW_LAYERS)
-                groups.setdefault(key, []).append(parameter)
-        factors = self.settings.new_layer_factor
-        return [
-            {
-                "params": parameters,
-                "weight_decay": 0.0 if bias else self.settings.weight_decay,
-                "factor": (2.0 if bias else 1.0) * (factors if new else 1.0),
-            }
-            for (bias, new), parameters in groups.items()
-        ]

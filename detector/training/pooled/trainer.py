@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training.distributed import ALONE, Team
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork
-from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
 from inception_rcnn.detector.training.pooled.distillation import DistillationSettings, Teachers
 from inception_rcnn.detector.training.pooled.sampling import (

@@ -5,8 +5,6 @@ Source: R-CNN technical report v5, section 2.3 and appendix B.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,15 +12,10 @@ from torch import Tensor
 
 from inception_rcnn.backbones import STAGES, GoogLeNet, InputSpec
 from inception_rcnn.backbones.runtime import Runtime, upload
+from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
 from inception_rcnn.backbones.training.loop import AveragedTraining, seeded
-from inception_rcnn.detector.training.distributed import ALONE, Part, Team
-from inception_rcnn.detector.training.settings import (
-    TrainingSettings,
-    class_losses,
-    frozen_parts,
-    part_of,
-    region_weights,
-)
+from inception_rcnn.backbones.training.sgd import frozen_parts, part_of
+from inception_rcnn.detector.training.settings import TrainingSettings, class_losses, region_weights
 
 
 class FineTuning:
@@ -55,17 +48,11 @@ class FineTuning:
         self.runtime = runtime
         self.network = network.to(runtime.device).to(memory_format=torch.channels_last)
         frozen = frozen_parts(settings, network)
-        learning = {
-            name: parameter
-            for name, parameter in network.named_parameters()
-            if part_of(name) not in frozen and not name.startswith("aux_")
-        }
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name in learning)
-        optimizer = torch.optim.SGD(self._groups(learning), lr=settings.learning_rate, momentum=settings.momentum)
+            parameter.requires_grad_(part_of(name) not in frozen and not name.startswith("aux_"))
         self.averaged = AveragedTraining(
             network,
-            optimizer,
+            settings.optimizer(network, ("classifier",)),
             memory=("momentum_buffer",),
             averaging=settings.averaging,
             clip=settings.clip,
@@ -112,13 +99,3 @@ class FineTuning:
                     x = network.trunk(x, stop=STAGES[STAGES.index(first) - 1])
             logits: Tensor = network.classify(network.trunk(x, start=first))
         return logits.float()
-
-    def _groups(self, learning: dict[str, torch.nn.Parameter]) -> list[dict[str, Any]]:
-        """Return the optimizer's groups, one for each parameter: rate and decay differ by layer, weight and bias."""
-        groups = []
-        for name, parameter in learning.items():
-            bias = name.endswith("bias")
-            factor = (2.0 if bias else 1.0) * (self.settings.new_layer_factor if name.startswith("classifier") else 1.0)
-            decay = 0.0 if bias else self.settings.weight_decay
-            groups.append({"params": [parameter], "weight_decay": decay, "factor": factor})
-        return groups

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from inception_rcnn.backbones import GoogLeNet
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.training.distributed import ALONE, Team
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
-from inception_rcnn.detector.training.distributed import ALONE, Team
 from inception_rcnn.detector.training.initial_weights import start_linear
 from inception_rcnn.detector.training.loop import LoopSettings, RegionTrainer
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask, trained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -65,3 +66,21 @@ def test_what_was_meant_is_named() -> None:
     assert did_you_mean("cat.jpg", ["zebra.jpg.txt"]) == ""
     assert path_parts("..") == () and folded("Straße") == folded("STRASSE")
     assert [is_split_name(name) for name in ("val2017", "Valid", "values", "2017")] == [True, True, False, False]
+
+
+def test_links_to_other_folders_are_followed_once_and_never_in_a_circle(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a/1.jpg", "elsewhere/b/2.jpg")
+    (tmp_path / "set" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "same").symlink_to(tmp_path / "elsewhere" / "b")
+    (tmp_path / "set" / "newest").symlink_to("a")
+    (tmp_path / "set" / "up").symlink_to("..")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "set")
+    found = [str(Path(path).relative_to(tmp_path / "set")) for path in Finder().walk(tmp_path / "set")]
+    assert found == ["a/1.jpg", "more/b/2.jpg"]
+
+
+def test_a_pipe_is_no_file_and_a_link_to_nothing_is_one(tmp_path: Path) -> None:
+    """Whoever opened the pipe would wait forever; the link should be said to be missing, not passed over."""
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("gone.jpg")
+    assert Finder().entries(tmp_path) == {"b.jpg": False}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from inception_rcnn.datasets import open_labelled_images
+from inception_rcnn.datasets import open_labelled_images, open_labelled_part
 from inception_rcnn.datasets.imagenet_classes import imagenet_names, imagenet_synsets
+from inception_rcnn.datasets.reading.labelled_images import has_parts
 from inception_rcnn.structures import DataFormatError, InputError
 
 
@@ -86,3 +88,51 @@ def test_what_has_no_photographs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.tsv").write_bytes(b"file\tclass_index\n\xff.jpg\t1\n")
     with pytest.raises(DataFormatError, match="is no table in UTF-8"):
         open_labelled_images(tmp_path)
+
+
+def test_parts_of_a_folder(tmp_path: Path) -> None:
+    folder_of(tmp_path, "train/cat/a.jpg", "train/dog/b.jpg", "val/dog/c.jpg")
+    assert has_parts(tmp_path) and not has_parts(tmp_path / "train")
+    assert open_labelled_part(tmp_path, "train").classes == ("cat", "dog")
+    assert open_labelled_part(tmp_path, "val").outputs(2, ("cat", "dog")) == (1,)
+    with pytest.raises(InputError, match=r"has no part 'test'; its folders are train, val"):
+        open_labelled_part(tmp_path, "test")
+
+
+def test_ilsvrcs_classification_task(tmp_path: Path) -> None:
+    folder_of(tmp_path, "Data/CLS-LOC/train/n01443537/a.JPEG", "Data/CLS-LOC/train/n01532829/b.JPEG")
+    folder_of(tmp_path / "Data/CLS-LOC/val", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG")
+    assert has_parts(tmp_path)
+    assert open_labelled_part(tmp_path, "train").outputs(1000, imagenet_synsets()) == (1, 12)
+    with pytest.raises(InputError, match=r"nothing says what .*00000001\.JPEG shows; .*LOC_val_solution\.csv"):
+        open_labelled_part(tmp_path, "val")
+    table = tmp_path / "LOC_val_solution.csv"
+    table.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001,n01532829 1 2 3 4 \n")
+    annotation = tmp_path / "Annotations/CLS-LOC/val/ILSVRC2012_val_00000002.xml"
+    annotation.parent.mkdir(parents=True)
+    annotation.write_text("<annotation><object><name>n01443537</name></object></annotation>")
+    found = open_labelled_part(tmp_path, "val")
+    assert found.classes == ("n01443537", "n01532829") and found.labels == (1, 0)
+    annotation.write_text("<annotation></annotation>")
+    with pytest.raises(DataFormatError, match="objects of one class, got none"):
+        open_labelled_part(tmp_path, "val")
+    table.write_text("Image,PredictionString\n")
+    with pytest.raises(DataFormatError, match="lacks the column 'ImageId'"):
+        open_labelled_part(tmp_path, "val")
+
+
+def test_the_same_share_of_each_class_is_held_out(tmp_path: Path) -> None:
+    names = [f"cat/{n}.jpg" for n in range(20)] + [f"dog/{n}.jpg" for n in range(3)] + ["eel/only.jpg"]
+    found = open_labelled_images(folder_of(tmp_path, *names))
+    kept, held = found.held_out(0.1, 0)
+    assert [held.labels.count(label) for label in range(3)] == [2, 1, 0]
+    assert sorted(kept.paths + held.paths) == list(found.paths) and kept.classes == held.classes == found.classes
+    assert found.held_out(0.1, 0)[1].paths == held.paths != found.held_out(0.1, 1)[1].paths
+
+
+def test_files_that_are_no_photographs_are_told(tmp_path: Path) -> None:
+    folder_of(tmp_path, "cat/empty.jpg")
+    Image.new("RGB", (4, 3)).save(tmp_path / "cat/whole.png")
+    found, broken = open_labelled_images(tmp_path).readable()
+    assert [path.name for path in found.paths] == ["whole.png"] and broken == [str(tmp_path / "cat/empty.jpg")]
+    assert found.readable() == (found, [])

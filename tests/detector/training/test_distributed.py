@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inception_rcnn.backbones import CAFFE_INPUT, GoogLeNet, read_checkpoint
+from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
 from inception_rcnn.backbones.training.log import read_log
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime
 from inception_rcnn.detector.region_classifier import REGION_INPUT
-from inception_rcnn.detector.training.distributed import ALONE, Part, Team
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
 from inception_rcnn.detector.training.pooled.sampling import PooledBatch, PooledSamplingSettings
 from inception_rcnn.detector.training.pooled.step import PooledTuning

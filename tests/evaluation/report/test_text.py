@@ -29,6 +29,12 @@ def test_classes_by_both_names_with_ap_in_per_cent() -> None:
     ]
 
 
+def test_a_class_name_moves_no_cursor() -> None:
+    one = report()
+    named = replace(one.truths, display_names=("cat\n\x1b[2J", "dog", "n3"))
+    assert class_lines(replace(one, truths=named))[0] == f"  {'n1 cat??[2J':<16}  100.0"
+
+
 def test_figures_of_a_file() -> None:
     assert figure_lines(report()) == [
         "mAP@0.5 50.00 over 2 classes, median 50.00, by the rules of voc2010",
