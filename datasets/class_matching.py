@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.datasets.ilsvrc import det_classes
-from inception_rcnn.structures import GroundTruthTable, InputError
+from inception_rcnn.structures import Detections, GroundTruthTable, InputError
 
 _SAME: Final = "same"  # what COCO's class is to ILSVRC's; else "wider" or "narrower"
 _WIDER: Final = "wider"
@@ -79,6 +79,20 @@ def match_classes(class_names: Sequence[str], display_names: Sequence[str], name
     return ClassMatch(position, same)
 
 
+def in_classes_of(found: Detections, class_names: Sequence[str], match: ClassMatch) -> Detections:
+    """Return the detections of classes that a data set has, with its labels.
+
+    Args:
+        found: With the detector's labels.
+        class_names: The data set's classes.
+        match: Which of the detector's classes those are.
+    """
+    label_of = {int(mine): label for label, mine in reversed(list(enumerate(match.position))) if mine >= 0}
+    kept = found[[row for row, label in enumerate(found.labels.tolist()) if label in label_of]]
+    labels = np.array([label_of[label] for label in kept.labels.tolist()], np.int64)
+    return replace(kept, labels=labels, class_names=tuple(class_names))
+
+
 def known_classes(names: Sequence[str], ground_truth: GroundTruthTable) -> frozenset[int]:
     """Return the positions of the ground truth's classes that a detector with these classes knows.
 
@@ -111,8 +125,8 @@ def coco_classes() -> tuple[str, ...]:
 
 @cache
 def class_table(name: str) -> tuple[dict[str, str], ...]:
-    """Return the rows of a table of classes beside this module, by the names of its columns."""
-    with open(Path(__file__).with_name(name), encoding="utf-8", newline="") as file:
+    """Return the rows of a table of classes, one of `tables/`, by the names of its columns."""
+    with open(Path(__file__).with_name("tables") / name, encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 

@@ -137,7 +137,7 @@ def det_classes() -> tuple[tuple[str, str], ...]:
 
     Source: map_det.txt of the ILSVRC2014 and ILSVRC2015 development kits.
     """
-    return _read_classes(Path(__file__).with_name("ilsvrc_det_classes.tsv"))
+    return _read_classes(Path(__file__).with_name("tables") / "ilsvrc_det_classes.tsv")
 
 
 def _write_classes(dataset: DetectionDataset, folder: Path) -> None:

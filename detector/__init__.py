@@ -13,6 +13,7 @@ from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import ClassifierDescription, PooledClassifier, RegionClassifier
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.region_warp import warp_regions
+from inception_rcnn.detector.tiling import TileSettings, detect_in_tiles
 from inception_rcnn.proposals.proposer import ProposalSettings
 from inception_rcnn.structures.progress import StageClock
 
@@ -30,7 +31,9 @@ __all__ = [
     "RegionScores",
     "Runtime",
     "StageClock",
+    "TileSettings",
     "choose_runtime",
+    "detect_in_tiles",
     "evaluate_detector",
     "keep_freed_memory",
     "load_detector",

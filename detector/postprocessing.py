@@ -94,9 +94,7 @@ def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: 
         settings: Thresholds and limits.
         class_names: Of the C classes.
     """
-    boxes, values = moved_boxes(scores, settings), weighed_scores(scores, settings.objectness_power)
-    if settings.calibration is not None:
-        values = settings.calibration.apply(values)
+    boxes, values = candidates(scores, settings)
     # A box moved out of the image has nothing left to show.
     rows = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     boxes = boxes[rows]
@@ -112,6 +110,17 @@ def postprocess(scores: RegionScores, settings: DetectionSettings, class_names: 
         named = one_name_each(boxes[kept], found, settings.one_name_iou, limit=settings.max_detections)
         kept, labels, found = kept[named], labels[named], found[named]
     return Detections(boxes[kept], found, labels, class_names, scores.size)
+
+
+def candidates(scores: RegionScores, settings: DetectionSettings) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return boxes (N, 4) and class scores (N, C) as the thresholds are compared with them: moved, weighed, calibrated.
+
+    Args:
+        scores: What every member says.
+        settings: Of the detector.
+    """
+    values = weighed_scores(scores, settings.objectness_power)
+    return moved_boxes(scores, settings), values if settings.calibration is None else settings.calibration.apply(values)
 
 
 def weighed_scores(scores: RegionScores, power: float) -> NDArray[np.float32]:

@@ -165,6 +165,30 @@ def page_count(path: str | os.PathLike[str]) -> int:
         return 1
 
 
+def load_page(path: str | os.PathLike[str], page: int, *, max_pixels: int = 200_000_000) -> NDArray[np.uint8]:
+    """Return a page of a file that has several, such as a TIFF, or a frame of an animation, as `load_image` does.
+
+    Args:
+        path: The file.
+        page: Counted from 1.
+        max_pixels: As for `load_image`.
+
+    Raises:
+        ImageError: There is no such page, or it cannot be read.
+    """
+    name = f"{os.fspath(path)}, page {page}"
+    try:
+        image = Image.open(path, formats=readable_formats())
+    except Exception:  # the same is said of it as of any other file
+        return load_image(path, max_pixels=max_pixels)
+    with image:
+        try:
+            image.seek(page - 1)
+        except Exception as error:  # as of damaged headers
+            raise ImageError(f"{name}: there is no such page, or it is damaged: {_reason(error)}") from error
+        return _from_pillow(image, name, max_pixels)
+
+
 def resize_image(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     """Return the picture as uint8 (height, width, 3), resized by antialiased bicubic interpolation.
 

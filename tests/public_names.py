@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from inception_rcnn import (
     Detections,
     DetectionSettings,
@@ -21,7 +23,9 @@ from inception_rcnn import (
     train_detector,
     train_multibox,
 )
-from inception_rcnn.evaluation import compare
+from inception_rcnn.datasets.video import Tracker, TrackSettings, VideoFrames, VideoWriter
+from inception_rcnn.detector import TileSettings, detect_in_tiles
+from inception_rcnn.evaluation import Candidates, Explanation, compare, explain
 from inception_rcnn.evaluation.report import write_report
 from inception_rcnn.structures import ImageError
 
@@ -41,9 +45,29 @@ def main(folder: Path) -> float:
     settings = DetectionSettings(mirror=True, max_detections=None)
     other = load_detector(["coco", folder / "b.safetensors"], proposals=lambda image: mine, settings=settings)
     print(selective_search(image, threads=1).top(2).boxes, multibox(image, top_k=50).objectness, found.class_names)
+    small: Detections = detect_in_tiles(detector, image, TileSettings(side=320, overlap=0.2))
+    tracker = Tracker(TrackSettings(smoothing=0.3))
+    with VideoFrames(folder / "clip.mp4") as frames, VideoWriter(folder / "drawn.mp4", frames.rate) as writer:
+        for frame, seen in zip(VideoFrames(folder / "clip.mp4"), detector.stream(frames), strict=True):
+            steadied, numbers = tracker.follow(seen)
+            writer.write(steadied.draw(frame))
+            print(numbers.max(), small.names())
     dataset = open_dataset("coco", folder, "val")
     pixels, objects = dataset[0]
     truth: GroundTruth = dataset.ground_truth(0)
+    told: Explanation = explain(
+        truth,
+        found,
+        Candidates(
+            proposals=mine.boxes,
+            regions=mine.boxes,
+            boxes=mine.boxes,
+            scores=np.zeros((1, 80), np.float32),
+            score_threshold=0.3,
+            iou_threshold=0.4,
+        ),
+    )
+    print([one.text for one in told.lost()], [one.reason for one in told.false()])
     stored = propose_for_set(dataset, selective_search, {"method": "mine"}, "val.safetensors")
     network: Path = train_multibox(dataset, "out", pretrained="multibox", parts=[dataset])
     path: Path = train_detector(

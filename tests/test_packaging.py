@@ -78,9 +78,9 @@ def names_in(wheel: Path) -> set[str]:
 
 
 def expected_names() -> set[str]:
-    """Returns what the wheel has to hold, from the folders: modules, marker of types, weights, tables, templates."""
+    """Returns what the wheel has to hold, by the folders: modules, types marker, weights, tables, templates, page."""
     names = {"inception_rcnn/__init__.py", "inception_rcnn/py.typed"}
-    names |= {f"inception_rcnn/datasets/{path.name}" for path in (ROOT / "datasets").glob("*.tsv")}
+    names |= {f"inception_rcnn/datasets/tables/{path.name}" for path in (ROOT / "datasets" / "tables").glob("*.tsv")}
     for folder in ROOMS.values():
         if folder.startswith("src/"):
             continue
@@ -93,6 +93,8 @@ def expected_names() -> set[str]:
         f"inception_rcnn/evaluation/report/templates/{path.name}"
         for path in (ROOT / "evaluation/report/templates").iterdir()
     )
+    page = ROOT / "detector" / "server" / "page"
+    names.update(f"inception_rcnn/detector/server/page/{path.name}" for path in page.iterdir())
     return names
 
 

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -41,16 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     arguments, debug = _take_debug(sys.argv[1:] if arguments is None else arguments)
     arguments = _spread_weights(arguments)
+    completed = _words_to_complete(os.environ)
     commands = find_commands(Path(__file__).resolve().parent)
     asked = next((position for position, word in enumerate(arguments) if not word.startswith("-")), None)
     if asked is not None:
         arguments[asked] = arguments[asked].replace("-", "_")
-    application = _new_application()
+    wanted = {word.replace("-", "_") for word in completed} or {arguments[asked] if asked is not None else ""}
+    application = _new_application(completion=True)
     about = _first_paragraph(inception_rcnn.__doc__ or "")
     application.callback(no_args_is_help=True, help=about, epilog=_EPILOG)(_options_of_all)
     for name, text in commands.items():
-        called = asked is not None and name == arguments[asked]
-        function = import_module(f"inception_rcnn.tools.{name}").main if called else _only_listed
+        function = import_module(f"inception_rcnn.tools.{name}").main if name in wanted else _only_listed
         _add_command(application, function, name=name, text=text, debug=debug)
     application(args=arguments, prog_name="inception-rcnn")
 
@@ -88,9 +89,16 @@ def find_commands(folder: Path) -> dict[str, str]:
     return commands
 
 
-def _new_application() -> typer.Typer:
+def _words_to_complete(environment: Mapping[str, str]) -> list[str]:
+    """Return the words so far of the line that a shell wants completed, whose command's options have to be known."""
+    if "_INCEPTION_RCNN_COMPLETE" not in environment:
+        return []
+    return (environment.get("COMP_WORDS") or environment.get("_TYPER_COMPLETE_ARGS", "")).split()[1:2]
+
+
+def _new_application(*, completion: bool = False) -> typer.Typer:
     # Plain text: the help texts are laid out by hand, and markup would eat the brackets of `[x1, y1, x2, y2]`.
-    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    return typer.Typer(add_completion=completion, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
 def _add_command(

@@ -1,18 +1,35 @@
 """inception-rcnn detect image.jpg
 
-Detects objects in photographs: prints a table, draws a picture.
+Detects objects in photographs and videos: prints a table, draws a picture.
 
 Give images, folders, or patterns with wildcards; of a folder, files with an image's ending are taken, without what was
-drawn before, and with --recursive those of the folders within it. Of a file of many pages or frames the first is looked
-at. Without any, a photograph that scikit-image ships is used.
+drawn before, and with --recursive those of the folders within it. A list (*.txt) names one of these a line. "-" reads a
+photograph from standard input, or names of files, one a line. Of a file of many pages or frames the first is looked at;
+with --pages, all. Without any argument, a photograph that scikit-image ships is used.
 The annotated pictures go beside the images, those of a folder into its sub-folder `detections`, or all to --output.
 An image that cannot be read or drawn is reported, the others are done, and the exit status is 1.
+
+A video (*.mp4, *.avi, *.mov, *.mkv, *.webm ...) or a camera (camera:0) is drawn into a video without sound; --track
+numbers what is seen in several frames and steadies its boxes, --every 3 looks at every third frame only. Ctrl-C ends it
+and keeps what was drawn.
+
+--tile sees a large photograph in overlapping tiles, so that small objects are found; it takes as much longer as there
+are tiles.
 
 --json x.jsonl is JSON Lines: a first line with the settings, then an object for each image (path, size, detections,
 checksum of the file, or what was wrong with it), written as soon as it is done. The same command again skips what is
 there, pictures included, and tries again what could not be read or has changed; with other weights or settings it is
 refused. --json x.json is one list of these objects, written at the end; until then they wait as lines in x.json.part,
 from which the same command goes on.
+
+--write FORMAT:PATH, as often as wanted, writes at the end: csv, parquet, coco (results), coco-set (FiftyOne, CVAT), voc
+(a folder of XML), yolo (a folder of texts), cvat, label-studio.
+
+Examples:
+  inception-rcnn detect photographs --recursive --json found.jsonl
+  inception-rcnn detect street.mp4 --track --every 2
+  inception-rcnn detect aerial.jpg --tile 480 --write csv:found.csv --crops cut
+  find . -name "*.jpg" | inception-rcnn detect - --no-pictures --json found.json
 """
 
 from __future__ import annotations
@@ -30,22 +47,34 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
-from inception_rcnn.tools.image_arguments import find_pictures, say_pages
+from inception_rcnn.tools.detect_outputs import check_targets
+from inception_rcnn.tools.detect_run import DetectRun
+from inception_rcnn.tools.detect_sources import Sources, find_sources
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from inception_rcnn.detector import Detector
-    from inception_rcnn.detector.pipeline import PreparedImage
-    from inception_rcnn.structures import Detections
+    from inception_rcnn.detector.tiling import TileSettings
     from inception_rcnn.tools.json_results import JsonResults
+
+_VIDEO, _LARGE, _FOUND, _COMPUTED = "Videos", "Large photographs", "What is found", "How it is computed"
+
+
+def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
+    return typer.Option(*names, help=help, rich_help_panel=panel, **rest)
 
 
 def main(
     images: Annotated[
-        list[Path] | None, typer.Argument(help='Images, folders, or patterns such as "*.jpg".', show_default=False)
+        list[Path] | None,
+        typer.Argument(
+            help='Images, folders, patterns such as "*.jpg", lists, videos, camera:0, -.', show_default=False
+        ),
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take the folders within folders too.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="All pages or frames of an image file.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only the first N photographs, and frames of a video.")
+    ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(help="Checkpoint, or several: their probabilities are averaged. Default: the shipped model."),
@@ -57,123 +86,104 @@ def main(
         str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Draw none.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for all detections, *.json or *.jsonl; see above.")
     ] = None,
+    write: Annotated[
+        list[str] | None, typer.Option(help="Write them as csv, parquet, coco ... too.", metavar="FORMAT:PATH")
+    ] = None,
+    crops: Annotated[Path | None, typer.Option(help="Folder for what is in the boxes, by class.")] = None,
     score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
+        float | None, _option(_FOUND, "Lowest score shown. Default: the checkpoint's.", min=0, max=1)
     ] = None,
     iou_threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Overlap beyond which the worse of two goes. Default: the checkpoint's."),
+        _option(_FOUND, "Overlap beyond which the worse of two goes. Default: the checkpoint's.", min=0, max=1),
     ] = None,
     one_name_iou: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Boxes of any class that overlap so much show the best one only; 0: all."),
+        _option(_FOUND, "Boxes of any class that overlap so much show the best one only; 0: all.", min=0, max=1),
     ] = 0.8,
     max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
+        int | None, _option(_FOUND, "Classify only the first N proposals; 0: all. Default: the checkpoint's.", min=0)
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress.")] = False,
+    tile: Annotated[
+        int | None, _option(_LARGE, "Side of the smallest tiles in pixels; 0: as the network sees it best.", min=0)
+    ] = None,
+    tile_overlap: Annotated[float, _option(_LARGE, "Of neighbouring tiles, as a share.", min=0, max=0.9)] = 0.25,
+    track: Annotated[bool, _option(_VIDEO, "Number things from frame to frame, and steady boxes.", "--track")] = False,
+    every: Annotated[int, _option(_VIDEO, "Look at every Nth frame; those between show its boxes.", min=1)] = 1,
+    device: Annotated[str, _option(_COMPUTED, "auto, cpu, cuda or cuda:N.")] = "auto",
+    runtime: Annotated[str, _option(_COMPUTED, "auto, torch or openvino, which computes on the CPU.")] = "auto",
+    precision: Annotated[str, _option(_COMPUTED, "auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
+    workers: Annotated[
+        int | None, _option(_COMPUTED, "Threads that read and search ahead; 0: none. Default: as suits.", min=0)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress, no summary.")] = False,
 ) -> None:
     """Parse, call, print."""
-    from inception_rcnn.detector import keep_freed_memory, load_detector
     from inception_rcnn.tools.json_results import check_json_target
 
     check_json_target(json_file)
-    if not images:
-        images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
-    jobs = find_pictures(images, "detections", output, recursive=recursive)
+    targets = check_targets(write or [])
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
-    keep_freed_memory()
-    detector = load_detector(
-        weights or None,
-        device,
-        regions=regions,
-        runtime=runtime,
-        precision=precision,
-        multibox=multibox,
-        score_threshold=score_threshold,
-        iou_threshold=iou_threshold,
-        max_proposals=max_proposals,
-    ).with_settings(one_name_iou=one_name_iou or None)
-    results = None if json_file is None else _results(json_file, detector, [source for source, _ in jobs])
+    if not images:
+        images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
+    sources = find_sources(images, output, recursive=recursive, pages=pages)
+    sources = Sources(sources.stills[:limit], sources.films)
+    detector = _detector(locals())
+    results = None if json_file is None else _results(json_file, detector, sources, _tiles(tile, tile_overlap))
     if results is not None:
-        jobs = results.left(jobs, quiet=quiet)
-    failed = _detect_all(detector, jobs, results, quiet=quiet)
-    if failed:
+        left = [still for still in sources.stills if still.name not in results.done]
+        results.say_skipped(len(sources.stills) - len(left), len(sources.stills), quiet=quiet)
+        sources = Sources(left, sources.films)
+    run = DetectRun(
+        detector,
+        results,
+        targets,
+        tiles=_tiles(tile, tile_overlap),
+        draws=not no_pictures,
+        crops=crops,
+        workers=workers,
+        quiet=quiet,
+    )
+    with closing(results) if results is not None else nullcontext():
+        run.all_of(sources, track=track, every=every, limit=limit)
+    if run.failed:
         raise typer.Exit(1)
 
 
-def _results(path: Path, detector: Detector, images: Sequence[Path]) -> JsonResults:
+def _detector(given: dict[str, Any]) -> Detector:
+    """Return what the options name."""
+    from inception_rcnn.detector import keep_freed_memory, load_detector
+
+    keep_freed_memory()
+    names = ("regions", "runtime", "precision", "multibox", "score_threshold", "iou_threshold", "max_proposals")
+    loaded = load_detector(given["weights"] or None, given["device"], **{name: given[name] for name in names})
+    return loaded.with_settings(one_name_iou=given["one_name_iou"] or None)
+
+
+def _tiles(side: int | None, overlap: float) -> TileSettings | None:
+    """Return how photographs are cut; None: they are not."""
+    from inception_rcnn.detector.tiling import TileSettings
+
+    return None if side is None else TileSettings(side=side or None, overlap=overlap)
+
+
+def _results(path: Path, detector: Detector, sources: Sources, tiles: TileSettings | None) -> JsonResults:
     """Return the file of --json, with what an earlier run of the same command wrote."""
+    from dataclasses import asdict
+
     from inception_rcnn.detector.dataset_inference import describe_run
     from inception_rcnn.tools.json_results import JsonResults
 
-    return JsonResults(path, "detections", describe_run(detector, detector.weights, None), images)
-
-
-def _detect_all(
-    detector: Detector, jobs: Sequence[tuple[Path, Path]], results: JsonResults | None, *, quiet: bool
-) -> bool:
-    """Detect on all images, and return whether one of them could not be read or drawn."""
-    from inception_rcnn.structures import progress_bar
-
-    failed = False
-    with (
-        closing(results) if results is not None else nullcontext(),
-        progress_bar(len(jobs), "images", quiet=quiet or len(jobs) < 3) as bar,
-        closing(detector.prepare_ahead(source for source, _ in jobs)) as ready,
-    ):
-        for (source, picture), done in zip(jobs, ready, strict=True):
-            entry = _one(detector, source, picture, done, quiet=quiet)
-            failed |= "error" in entry
-            if results is not None:
-                results.add(entry)
-            bar.advance(1)
-        if results is not None:
-            results.finish()
-    return failed
-
-
-def _one(
-    detector: Detector, source: Path, picture: Path, done: Future[PreparedImage], *, quiet: bool
-) -> dict[str, Any]:
-    """Detect on one image, print, draw, and return its JSON entry."""
-    from inception_rcnn.structures import ImageError, draw_detections, write_picture
-
-    entry: dict[str, Any] = {"image": str(source), "width": None, "height": None, "detections": []}
-    try:
-        prepared = done.result()
-    except (ImageError, OSError) as error:
-        return _failed(entry, error)
-    say_pages(source)
-    found, pixels = detector(prepared), prepared.image
-    height, width = pixels.shape[:2]
-    try:
-        write_picture(picture, draw_detections(pixels, found))
-    except ImageError as error:
-        return _failed(entry, error)
-    if not quiet:
-        _print_table(source, picture, found)
-    return {**entry, "width": width, "height": height, "detections": found.to_records()}
-
-
-def _failed(entry: dict[str, Any], error: Exception) -> dict[str, Any]:
-    """Report what is wrong with an image, and return its JSON entry."""
-    typer.echo(f"error: {error}", err=True)
-    return {**entry, "error": str(error)}
-
-
-def _print_table(source: Path, picture: Path, found: Detections) -> None:
-    typer.echo(f"{source}: {len(found)} object{'' if len(found) == 1 else 's'}, drawn in {picture}")
-    for record in found.to_records():
-        corners = " ".join(f"{value:7.1f}" for value in record["box"])
-        typer.echo(f"  {record['label']:<16} {record['score']:.3f}  {corners}")
+    settings = describe_run(detector, detector.weights, None)
+    if tiles is not None:
+        settings = {**settings, "tiles": asdict(tiles)}
+    names: Sequence[str] = [still.name for still in sources.stills]
+    return JsonResults(path, "detections", settings, names, [film.name for film in sources.films])
 
 
 if __name__ == "__main__":

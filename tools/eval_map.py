@@ -13,6 +13,10 @@ detector learned from are counted, if its file lists them, and a line warns of t
 a file of --output. With --ground-truth, which --write-ground-truth makes of a data set, nothing else is needed:
 inception-rcnn eval_map --dataset ilsvrc --detections found.txt --ground-truth val2.jsonl.gz
 
+Examples:
+  inception-rcnn eval_map --data voc:VOC2007 --split test --weights runs/mine/model.safetensors --report page
+  inception-rcnn eval_map --data coco:coco --detections found.json --json figures.json
+
 Several processes share the images: torchrun --nproc-per-node 4 tools/eval_map.py ... On several machines, the folder
 that the command is called in, or that of --output, must be one that all of them see.
 """

@@ -100,7 +100,8 @@ def _not_entered(inner: dict[Path, list[Path]]) -> list[str]:
 
 
 def _passed_over(folders: Sequence[Path]) -> list[str]:
-    """Return a line each for what seem to be photographs or films that are not read, and for pictures drawn before."""
+    """Return a line each for photographs that are not read, for videos, and for pictures drawn before."""
+    from inception_rcnn.datasets.video.frames import is_video
     from inception_rcnn.structures.drawing import is_own_picture
     from inception_rcnn.structures.images import image_files
 
@@ -110,6 +111,12 @@ def _passed_over(folders: Sequence[Path]) -> list[str]:
         if own:
             lines.append(
                 f"passed over in {folder}: {len(own)} picture{'s' if len(own) > 1 else ''} drawn before ({_some(own)})"
+            )
+        films = sorted(one.name for one in folder.iterdir() if is_video(one) and not one.name.startswith("."))
+        if films:
+            lines.append(
+                f"passed over in {folder}: {len(films)} video{'s' if len(films) > 1 else ''} ({_some(films)}); "
+                "detect takes one that is named"
             )
         others = sorted(one.name for one in folder.iterdir() if _is_foreign_picture(one))
         if others:
@@ -121,10 +128,7 @@ def _passed_over(folders: Sequence[Path]) -> list[str]:
 
 def _is_foreign_picture(path: Path) -> bool:
     """Return whether a file is not read, by its ending, and seems meant to be."""
-    foreign = (
-        *(".heic", ".heif", ".jxl", ".psd", ".pdf", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw"),
-        *(".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"),
-    )
+    foreign = (".heic", ".heif", ".jxl", ".psd", ".pdf", ".svg", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raw")
     return path.suffix.lower() in foreign and path.is_file() and not path.name.startswith(".")
 
 

@@ -6,12 +6,15 @@
               in x.json.part, as JSON Lines.
 
 A later run with the same settings skips images that are there already, known by their path and checksum. What could not
-be read is tried again. A file made with other settings is not added to.
+be read is tried again. A file made with other settings is not added to. A page of a file and a frame of a video are
+named scan.tif#2 and clip.mp4#2, counted from 1; a video is done again from its beginning.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -45,7 +48,8 @@ class JsonResults:
         path: *.jsonl is JSON Lines, anything else one document.
         what: The results, such as "detections".
         settings: JSON values that decide them.
-        images: All that the command was asked for.
+        images: All that the command was asked for, by name.
+        videos: Those too; their frames' objects are added as they come.
 
     Attributes:
         lines: Where the objects of images are written as they come.
@@ -56,9 +60,17 @@ class JsonResults:
         DataFormatError: A line that is not the last one is damaged.
     """
 
-    def __init__(self, path: Path, what: str, settings: Mapping[str, Any], images: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        settings: Mapping[str, Any],
+        images: Sequence[Path | str],
+        videos: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self._images = [str(image) for image in images]
+        self._videos = tuple(f"{name}#" for name in videos)
         self.lines = lines_file(path)
         self._header: dict[str, Any] = {
             "format": f"inception-rcnn {what}",
@@ -72,9 +84,13 @@ class JsonResults:
     def left(self, jobs: Sequence[tuple[Path, Path]], *, quiet: bool = False) -> list[tuple[Path, Path]]:
         """Return what is still to do of images with their pictures, and print how many are done, if any is."""
         left = [job for job in jobs if str(job[0]) not in self.done]
-        if len(left) < len(jobs) and not quiet:
-            typer.echo(f"{len(jobs) - len(left)} of {len(jobs)} images are in {self.lines} already")
+        self.say_skipped(len(jobs) - len(left), len(jobs), quiet=quiet)
         return left
+
+    def say_skipped(self, done: int, count: int, *, quiet: bool = False) -> None:
+        """Print how many of so many images are done, if any is."""
+        if done and not quiet:
+            typer.echo(f"{done} of {count} images are in {self.lines} already")
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.
@@ -86,7 +102,8 @@ class JsonResults:
             return
         checksum = None
         with suppress(InputError, OSError):
-            checksum = sha256_of(entry["image"])
+            # A video's would be asked for at every frame, and it is done again in any case.
+            checksum = None if self._is_frame(entry["image"]) else sha256_of(file_of(entry["image"]))
         self._file.write(_line({**entry, "sha256": checksum}))
         self._file.flush()
         self._added.add(entry["image"])
@@ -96,20 +113,32 @@ class JsonResults:
         self.close()
         if self.lines == self.path:
             return
-        entries = {entry["image"]: entry for _, entry in self._read()}
-        write_json(self.path, [entries[image] for image in self._images])
+        write_json(self.path, self.entries())
         self.lines.unlink()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the objects of all images that are done, in the order of the images, then those of frames."""
+        if not self._file.closed:
+            self._file.flush()
+        entries = {entry["image"]: entry for _, entry in self._read()}
+        images = [entries[image] for image in dict.fromkeys(self._images) if image in entries]
+        return images + [entry for name, entry in entries.items() if self._is_frame(name)]
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
         self._file.close()
 
+    def _is_frame(self, name: str) -> bool:
+        """Return whether an image is a frame of a video that was asked for."""
+        return bool(self._videos) and name.startswith(self._videos)
+
     def _take_up(self) -> list[str]:
         """Return the images that are done, leaving in the file the lines of these and of others than were asked for."""
         found = [(line, _Known.of(entry)) for line, entry in self._read()] if self.lines.exists() else []
         again = set(self._images)
-        there = dict.fromkeys(one.image for _, one in found if one.image in again and Path(one.image).is_file())
-        now = dict(zip(there, checksums_of(list(there)), strict=True))
+        found = [(line, one) for line, one in found if not self._is_frame(one.image)]
+        there = dict.fromkeys(one.image for _, one in found if one.image in again and file_of(one.image).is_file())
+        now = dict(zip(there, checksums_of([file_of(name) for name in there]), strict=True))
         kept: dict[str, bytes] = {}
         for line, one in found:
             if one.image not in again or (one.checksum is not None and one.checksum == now.get(one.image)):
@@ -156,6 +185,17 @@ class JsonResults:
                 "another file"
             )
         check_same_settings(self.lines, dict(_flat(value["settings"])), dict(_flat(self._header["settings"])))
+
+
+def file_of(name: str) -> Path:
+    """Return the file of an image by its name: of a page or a frame, the file that it is in.
+
+    >>> file_of("scans/two.tif#2").name
+    'two.tif'
+    """
+    if (found := re.fullmatch(r"(.+)#\d+", name, re.DOTALL)) is None or os.path.exists(name):
+        return Path(name)
+    return Path(found[1])
 
 
 def check_json_target(path: Path | None) -> None:

@@ -100,7 +100,9 @@ def main(
     ] = None,
     max_boxes: Annotated[int | None, typer.Option(min=1, help="Only the first N. Default: all; drawn: 100.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N images of the data set.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Images at a time. Default: one a core.")] = None,
+    threads: Annotated[
+        int | None, typer.Option("--workers", "--threads", min=1, help="Images at a time. Default: one a core.")
+    ] = None,
     skip_broken: SkipBroken = False,
     strict: Strict = False,
     origin: Origin = None,

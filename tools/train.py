@@ -1,6 +1,12 @@
-"""inception-rcnn train --root coco --output runs/first
+"""inception-rcnn train --data photographs/mine
 
 Fine-tunes the region classifier on one data set or several.
+
+With a data set alone, it says what it understood of it, keeps one photograph in 7 to validate on, trains from the
+shipped model with settings fitted to the number of photographs, stops when validation stops, and writes checkpoint,
+curves and a page of results into --output (runs/NAME). --dry-run says all that, draws a sheet of photographs with their
+boxes, and trains nothing. A part to test on is never touched. --iterations or --minutes, several data sets, --paper and
+--regions warp leave all settings to the options below.
 
 --regions pool: the trunk sees a photograph once, and some dozens of its regions are read off its maps; the network
 learns how boxes should be moved, too. --regions warp, the R-CNN way: every region is stretched and seen by itself. The
@@ -37,6 +43,14 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.own_classes import (
+    draw_plan,
+    is_to_be_fitted,
+    part_to_validate_on,
+    plan_for,
+    say_plan,
+    say_result,
+)
 from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import (
     Exif,
@@ -54,7 +68,7 @@ if TYPE_CHECKING:
     from inception_rcnn.datasets.base import ReadingOptions
     from inception_rcnn.structures.dataset import DetectionDataset
 
-_OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard")
+_OF_RECORD = ("log_every", "validate_every", "validate_on", "tensorboard", "patience")
 # Where the help has an option.
 _DATA, _START, _SCHEDULE = "Data", "Start", "Schedule"
 _RECORD = "What is written on the way"
@@ -67,10 +81,15 @@ def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
 
 
 def main(
-    output: Annotated[Path, _option(_DATA, "Folder for the result and everything needed to resume.")],
     data: Annotated[
         list[str] | None, _option(_DATA, "Data set, [FORMAT:]PATH; of several, each has an option of its own.")
     ] = None,
+    output: Annotated[
+        Path | None, _option(_DATA, "Folder for the result and everything needed to resume. Default: runs/NAME.")
+    ] = None,
+    dry_run: Annotated[
+        bool, _option(_DATA, "Say what would be done, draw a sheet of photographs, and train nothing.", "--dry-run")
+    ] = False,
     root: Annotated[Path | None, _option(_DATA, "The same as --data, for one data set.")] = None,
     dataset: Annotated[
         str | None,
@@ -230,6 +249,15 @@ def main(
         ),
     ] = None,
     validate_on: Annotated[int | None, _option(_RECORD, "Photographs for that, at most. Default: 100.", min=1)] = None,
+    patience: Annotated[
+        int | None,
+        _option(
+            _RECORD,
+            "Looks without a better mAP after which the training ends, with the best network as its result. Default: "
+            "none; 3 where settings are fitted.",
+            min=1,
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool, _option(_RECORD, "Write TensorBoard's events too, into OUTPUT/tensorboard.", "--tensorboard")
     ] = False,
@@ -243,22 +271,38 @@ def main(
     from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.structures.jobs import Share
 
-    record = RecordSettings(**{name: given[name] for name in _OF_RECORD if name in given})
     if schedule is not None:
         check_known("--schedule", schedule, ("cosine", "paper-step"))
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
-    if validate_on is not None and validate_every is None:
-        raise typer.BadParameter("goes with --validate-every, which says when", param_hint="--validate-on")
+    is_fitted = len(data or [root]) == 1 and is_to_be_fitted(given)
+    for name, value in (("--validate-on", validate_on), ("--patience", patience)):
+        if value is not None and validate_every is None and not is_fitted:
+            raise typer.BadParameter("goes with --validate-every, which says when", param_hint=name)
     for name, kind in (("scales", float), ("cells", int)):
         if name in given:
             given[name] = _numbers(name, given[name], kind)
     reading = reading_options(**given)
     sets = open_sets(data or [], root, dataset, split or [], **reading)
+    val_split = val_split or (part_to_validate_on(sets[0]) if is_fitted else None)
     val = None if val_split is None else _val_part(sets[0], val_split, reading)
+    output = output or Path("runs", "-".join(dict.fromkeys(one.root.resolve().name for one in sets)))
+    learned = [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets]
+    options = {name: given[name] for name in TrainingOptions.__annotations__ if name in given}
+    recorded = {name: given[name] for name in _OF_RECORD if name in given}
+    plan = plan_for(learned[0], val, options, recorded, seed) if is_fitted else None
+    leads = Share.from_environment(os.environ).leads
+    if plan is not None:
+        learned, val, options = [plan.learned], plan.val, dict(plan.options)
+        if leads:
+            say_plan(sets[0], plan, pretrained, output)
+    if dry_run:
+        draw_plan(sets[0], output)
+        return
+    record = RecordSettings(**recorded) if plan is None else plan.record
     try:
         made = trained_detector(
-            [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets],
+            learned,
             output,
             pretrained=pretrained,
             regions=regions,
@@ -272,16 +316,18 @@ def main(
             licence=licence,
             record=record,
             quiet=quiet,
-            options={name: given[name] for name in TrainingOptions.__annotations__ if name in given},
+            options=options,
         )
     except OptionError as error:
         raise typer.BadParameter(error.reason, param_hint=_option_name(error.option)) from error
-    if not Share.from_environment(os.environ).leads:
+    if not leads:
         return
     typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
     if made.best is not None:
         found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
         typer.echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
+    if plan is not None:
+        say_result(sets[0], plan, made.path, device, quiet=quiet)
     typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
 
 

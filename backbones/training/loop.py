@@ -320,6 +320,7 @@ def run_training(
     workers: int = 1,
     writes: bool = True,
     quiet: bool = False,
+    ended: Callable[[], bool] | None = None,
 ) -> None:
     """Train until `iterations` steps are done, from where the state left off if there is one.
 
@@ -337,6 +338,7 @@ def run_training(
         workers: Threads that draw, each one iteration ahead.
         writes: Whether this process saves the state; of several, one does.
         quiet: Show no progress.
+        ended: Asked before the first step and after each one whether that was enough; None: it never is.
 
     Raises:
         CheckpointError: The state is damaged, or of another run.
@@ -344,6 +346,8 @@ def run_training(
     """
     if state.exists():
         training.resume(state, run)
+        if ended is not None and ended():
+            return
     recent: deque[Mapping[str, float]] = deque(maxlen=_SHOWN_STEPS)
     moments = deque([time.monotonic()], maxlen=_SHOWN_STEPS)
     batches = run_ahead(draw, range(training.iteration, iterations), workers=workers)
@@ -355,11 +359,14 @@ def run_training(
             bar.advance(1, **_shown(recent), **{"batches/s": f"{_rate(moments):.1f}"})
             if after_step is not None:
                 bar.advance(0, **{name: f"{value:.3f}" for name, value in after_step(training.iteration).items()})
-            if training.iteration % save_every == 0 or training.iteration == iterations:
+            enough = ended is not None and ended()
+            if training.iteration % save_every == 0 or training.iteration == iterations or enough:
                 if writes:
                     training.save(state, run)
                 else:
                     training.check()
+            if enough:
+                break
 
 
 def _shown(recent: deque[Mapping[str, float]]) -> dict[str, str]:

@@ -160,7 +160,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         record: RecordSettings | None = None,
         validation: Validation | None = None,
     ) -> int:
-        """Train, from the state if there is one, and return of how many iterations the whole training is.
+        """Train, from the state if there is one, and return how many iterations were done.
 
         Args:
             run: What decides the result; the number of iterations is added.
@@ -212,6 +212,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
                 workers=self.workers,
                 writes=team.leads,
                 quiet=self._quiet,
+                ended=lambda: recorded.has_ended(tuning.averaged),
             )
         except NotFiniteError as error:
             names = self.photographs.names(self.images_of(error.iteration))
@@ -221,7 +222,7 @@ class RegionTrainer(ABC, Generic[Network, AnyTuning, Drawn]):
         recorded.draw()
         self.network.load_state_dict(tuning.averaged.result())
         self.best = tuning.averaged.notes.get(BEST)
-        return iterations
+        return tuning.averaged.iteration
 
     def iterations_within(self, seconds: float) -> int:
         """Return how many iterations take so long, by trying some on a copy of the network.

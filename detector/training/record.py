@@ -27,7 +27,7 @@ BEST: Final = "best"  # of the state's notes
 
 @dataclass(frozen=True, kw_only=True)
 class RecordSettings:
-    """What is written down in the course of a training; nothing of it changes the result.
+    """What is written down in the course of a training.
 
     Args:
         log_every: Iterations between two lines of log.csv, at least 1.
@@ -35,6 +35,8 @@ class RecordSettings:
             too, and the best network is kept in best.safetensors. None: none.
         validate_on: On so many photographs at most.
         tensorboard: Whether the same figures go to TensorBoard.
+        patience: After so many looks without a better mAP the training ends, and the best network is its result, not
+            the last. None: it goes on to its end. This alone changes the result.
 
     Raises:
         InputError: A field is of another type or a number out of range.
@@ -45,12 +47,15 @@ class RecordSettings:
     validate_every: int | None = None
     validate_on: int = 100
     tensorboard: bool = False
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name in ("log_every", "validate_every", "validate_on"):
+        for name in ("log_every", "validate_every", "validate_on", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} should be at least 1, got {getattr(self, name)}")
+        if self.patience is not None and self.validate_every is None:
+            raise InputError("patience goes with validate_every, which says when there is a look at mAP")
         if self.tensorboard:
             check_tensorboard()
 
@@ -85,6 +90,7 @@ class Record:
     ) -> None:
         self._output, self._network, self._iterations = output, network, iterations
         self._validation, self._validate_every = validation, settings.validate_every
+        self._patience = settings.patience
         self._log: TrainingLog | None = None
         self._log_every = settings.log_every
         if writes:
@@ -129,6 +135,13 @@ class Record:
                 validation.save(self._output / "best.safetensors", network, found, training.iteration)
             training.notes[BEST] = {MAP: found.map, "iteration": training.iteration}
         return found.map
+
+    def has_ended(self, training: AveragedTraining) -> bool:
+        """Return whether too many looks came after the best one."""
+        if self._patience is None or self._validate_every is None or BEST not in training.notes:
+            return False
+        since: int = training.iteration - int(training.notes[BEST]["iteration"])
+        return since >= self._patience * self._validate_every
 
     def draw(self) -> None:
         """Draw the curves of what was written; nothing where an older version wrote no table."""

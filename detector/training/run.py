@@ -21,7 +21,7 @@ from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training.distributed import ALONE, Team
 from inception_rcnn.backbones.training.loop import TrainingRun
 from inception_rcnn.backbones.training.sgd import frozen_parts
-from inception_rcnn.detector.checkpoints import save_region_classifier
+from inception_rcnn.detector.checkpoints import read_region_network, save_region_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription, check_description
 from inception_rcnn.detector.region_pooling import PooledNetwork
 from inception_rcnn.detector.training.initial_weights import PretrainedNetwork
@@ -130,7 +130,9 @@ def trained(
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
     files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
-    run = team.from_first(lambda: _run_of(sources, files, description, settings, how, weights))
+    run = team.from_first(
+        lambda: _run_of(sources, files, description, settings, how, weights, patience=task.record.patience)
+    )
     run.check_state(state)  # before the proposals, which take long
     if task.val is not None and team.leads:
         for line in seen_lines(_seen(sources, files), photograph_checksums(task.val)):
@@ -161,6 +163,10 @@ def trained(
     task.output.mkdir(parents=True, exist_ok=True)
     validation = None if task.record.validate_every is None else _validation(task, described, images, seed)
     iterations = trainer.train(run, state, task.record, validation)
+    if task.record.patience is not None and trainer.best is not None:
+        team.wait()  # the file is written by one process
+        kept, _ = read_region_network(task.output / "best.safetensors")
+        start.network.load_state_dict(kept.state_dict())
     described = replace(described, training={**summary, "iterations": iterations, **trainer.summary(iterations)})
     result = task.output / "model.safetensors"
     made = team.from_first(
@@ -195,6 +201,8 @@ def _run_of(
     settings: LoopSettings,
     how: Mapping[str, Any],
     weights: str,
+    *,
+    patience: int | None,
 ) -> TrainingRun:
     """Return what decides the result, the proposals excepted, and iterations to be found.
 
@@ -214,6 +222,7 @@ def _run_of(
             **how,
             "input_spec": description.input_spec.to_dict(),
             "proposal_settings": description.proposal_settings,
+            **({} if patience is None else {"patience": patience}),
         },
     )
 

@@ -55,7 +55,7 @@ def test_coco_knows_all_of_voc() -> None:
 
 COCO = [category["name"] for category in json.loads((DATA / "coco_val2017.json").read_text())["categories"]]
 WNIDS, ENGLISH = zip(*det_classes(), strict=True)
-FILE = Path(datasets.__file__).with_name("class_equivalents.tsv")
+FILE = Path(datasets.__file__).with_name("tables") / "class_equivalents.tsv"
 TABLE = list(csv.DictReader(FILE.read_text(encoding="utf-8").splitlines(), delimiter="\t"))
 
 

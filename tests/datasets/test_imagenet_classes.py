@@ -13,7 +13,7 @@ from inception_rcnn.datasets import VOC_CLASSES
 from inception_rcnn.datasets.ilsvrc import det_classes
 from inception_rcnn.datasets.imagenet_classes import imagenet_outputs, imagenet_synsets
 
-FOLDER = Path(datasets.__file__).parent
+FOLDER = Path(datasets.__file__).parent / "tables"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 
 

@@ -29,6 +29,10 @@ NO_COMMANDS = {
     "cli",
     "json_results",
     "image_arguments",
+    "own_classes",
+    "detect_outputs",
+    "detect_run",
+    "detect_sources",
     "scored_sets",
     "training_sets",
 }  # what the commands share
@@ -289,3 +293,13 @@ def test_shipped_names_may_follow_weights_and_images_stay_images(
     ]
     for image in ("photographs", "a.jpg", "day/a", "IMG0001", "*.jpg"):
         assert spread(["--weights", "coco", image]) == ["--weights", "coco", image]
+
+
+def test_a_shell_completes_commands_and_the_options_of_the_one_that_is_named() -> None:
+    code = "from inception_rcnn.tools.cli import main; main()"
+    for line, place, wanted in (
+        ("inception-rcnn det", "1", "detect"),
+        ("inception-rcnn eval_map --prot", "2", "--protocol"),
+    ):
+        asked = {"_INCEPTION_RCNN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": place}
+        assert run_python("-c", code, **asked).stdout.split() == [wanted]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from inception_rcnn.datasets.video import VideoFrames, VideoWriter
 from inception_rcnn.structures import pairwise_iou, sha256_of
 from inception_rcnn.tools import cli
 
@@ -229,3 +231,101 @@ def test_what_was_done_survives_a_kill_and_the_next_run_goes_on(photograph: Path
     assert not part.exists()
     kept = [name for name, when in times.items() if (pictures / name).stat().st_mtime_ns == when]
     assert len(kept) == done and len(list(pictures.iterdir())) == 24
+
+
+def test_a_video_is_drawn_and_each_frame_that_was_looked_at_has_its_object(
+    photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.array(Image.open(photograph))
+    with VideoWriter(tmp_path / "clip.avi", 10) as writer:
+        for number in range(4):
+            writer.write(np.ascontiguousarray(pixels[:, number : number + 200]))
+    out, table = tmp_path / "out.jsonl", tmp_path / "out.csv"
+    command = (tmp_path / "clip.avi", "--json", out, "--every", "2", "--track", "--score-threshold", "0.05")
+    for _ in range(2):  # the second time, all is done again, and stands there once
+        assert detect(*command, "--write", f"csv:{table}") == 0
+    first, second = in_lines(out)
+    assert (first["image"], first["frame"], first["seconds"]) == (f"{tmp_path / 'clip.avi'}#1", 1, 0.0)
+    assert (second["frame"], second["seconds"], second["width"]) == (3, 0.2, 200)
+    assert first["detections"][0]["track"] == 1
+    assert len(table.read_text().splitlines()) == 1 + len(first["detections"]) + len(second["detections"])
+    with VideoFrames(tmp_path / "clip-detections.mp4") as frames:
+        assert (frames.rate, len(list(frames))) == (10, 4)
+    streams = capsys.readouterr()
+    assert "4 frames, 2 looked at, drawn in" in streams.out and "photographs and frames, " in streams.err
+
+
+def test_pages_lists_and_standard_input(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Image.open(photograph) as first:
+        first.save(tmp_path / "two.tif", save_all=True, append_images=[first.transpose(Image.Transpose.ROTATE_90)])
+    (tmp_path / "list.txt").write_text("# what to look at\ntwo.tif\ncat.jpg\n")
+    out, crops = tmp_path / "out.json", tmp_path / "crops"
+    options = ("--json", out, "--no-pictures", "--score-threshold", "0.05", "--crops", crops)
+    assert detect(tmp_path / "list.txt", "--pages", *options) == 0
+    entries = json.loads(out.read_text())
+    assert [Path(one["image"]).name for one in entries] == ["two.tif#1", "two.tif#2", "cat.jpg"]
+    assert [(one["width"], one["height"]) for one in entries] == [(225, 150), (150, 225), (225, 150)]
+    assert not list(tmp_path.glob("*-detections*"))
+    best = entries[2]["detections"][0]
+    with Image.open(crops / best["label"] / "cat-1.jpg") as crop:
+        x1, y1, x2, y2 = best["box"]
+        assert crop.size == (int(np.ceil(x2) - np.floor(x1)), int(np.ceil(y2) - np.floor(y1)))
+    capsys.readouterr()
+
+    class Piped:
+        def __init__(self, data: bytes) -> None:
+            self.buffer = io.BytesIO(data)
+
+    for piped in (photograph.read_bytes(), f"{photograph}\n".encode()):
+        monkeypatch.setattr("sys.stdin", Piped(piped))
+        assert detect("-", "--json", out, "--no-pictures", "--score-threshold", "0.05", "--tile", "0") == 0
+        (entry,) = json.loads(out.read_text())
+        assert entry["image"] in ("-", str(photograph)) and entry["detections"] == entries[2]["detections"]
+    monkeypatch.setattr("sys.stdin", Piped(b""))
+    assert detect("-") == 1 and "nothing on standard input" in capsys.readouterr().err
+
+
+def test_what_cannot_be_written_or_read_is_refused_before_the_weights_are_read(
+    photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    for arguments, status, text in (
+        ((photograph, "--write", "xls:x.xls"), 2, "FORMAT one of csv, parquet, coco"),
+        ((photograph, "--write", f"csv:{tmp_path}/absent/x.csv"), 1, "absent does not exist; create it first"),
+        ((tmp_path / "empty.txt",), 1, "empty.txt names nothing"),
+    ):
+        assert detect(*arguments) == status
+        assert text in " ".join(capsys.readouterr().err.split())
+    assert detect(tmp_path / "absent.mp4", "--no-pictures") == 1
+    assert "there is no video" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from inception_rcnn.tools.detect_run import DetectRun
+
+    folder, out, table = tmp_path / "images", tmp_path / "out.json", tmp_path / "out.csv"
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg"):
+        (folder / name).write_bytes(photograph.read_bytes())
+    options = (folder, "--json", out, "--write", f"csv:{table}", "--score-threshold", "0.05")
+    detect_one, calls = DetectRun._detect, []
+
+    def stopped(run: DetectRun, prepared: Any) -> Any:
+        calls.append(prepared)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return detect_one(run, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectRun, "_detect", stopped)
+        assert detect(*options) == 130
+    assert "interrupted" in capsys.readouterr().err and not out.exists()
+    assert {Path(line.split(",")[0]).name for line in table.read_text().splitlines()[1:]} == {"a.jpg"}
+    assert detect(*options) == 0
+    assert "1 of 2 images are in" in capsys.readouterr().out
+    assert [Path(one["image"]).name for one in json.loads(out.read_text())] == ["a.jpg", "b.jpg"]
+    assert {Path(line.split(",")[0]).name for line in table.read_text().splitlines()[1:]} == {"a.jpg", "b.jpg"}

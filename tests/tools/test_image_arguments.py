@@ -48,7 +48,7 @@ def test_images_alone_are_taken_and_what_is_passed_over_is_said(
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         f"note: passed over in {folder}: 1 picture drawn before (a-detections.jpg)",
-        f"note: passed over in {folder}: 1 files that are not read (clip.MP4); convert them",
+        f"note: passed over in {folder}: 1 video (clip.MP4); detect takes one that is named",
         f"note: passed over within {folder}: 2 folders with images (day1, more); --recursive takes them",
     ]
 

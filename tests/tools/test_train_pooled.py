@@ -379,3 +379,32 @@ def test_a_multibox_of_one_s_own_goes_with_the_model_wherever_it_is_taken(
     (tmp_path / "gone" / "boxes.safetensors").rename(tmp_path / "model.safetensors")
     assert run(*own[:-3], tmp_path / "model.safetensors", *own[-2:], "--quiet", "--output", tmp_path / "no") == 1
     assert "where model.safetensors is the name of a result; rename it" in capsys.readouterr().err
+
+
+def test_a_data_set_alone_is_understood_trained_on_until_validation_stops_and_shown(
+    pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fresh weights find nothing, so that validation stops at once; what is tested is the way."""
+    root, output = tmp_path / "mine", tmp_path / "out"
+    write_coco(MarkedSet(tmp_path / "a", NAMES), root, "train")
+    monkeypatch.setattr("inception_rcnn.detector.training.fitting._FEWEST", 3)
+    monkeypatch.setattr("inception_rcnn.detector.training.fitting._LEAST_BATCHES", 6)
+    monkeypatch.setattr("inception_rcnn.detector.training.fitting._LOOKS", 6)
+    where = ("train", "--data", f"coco:{root}", "--output", output)
+    assert run(*where, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert "nothing was trained" in said.out and {one.name for one in output.iterdir()} == {"sheet.jpg"}
+    assert "photographs kept from the training" in said.out and "note: few objects of person" in said.err
+    quick = (*SMALL, *QUICK, "--pretrained", pretrained, "--warm-up", 1, "--validate-on", 1)
+    assert run(*where, *quick) == 0
+    summary = read_classifier_description(output / "model.safetensors").training
+    assert summary["patience"] == 3 and summary["warm_up"] == 1 and summary["sampling"]["photographs"] == 1
+    assert summary["iterations"] <= 12
+    kept, best = (
+        read_checkpoint(output / name, "region-classifier") for name in ("model.safetensors", "best.safetensors")
+    )
+    assert all(torch.equal(kept.tensors[name], best.tensors[name]) for name in best.tensors)
+    said = capsys.readouterr().out
+    assert "photographs that were not learned from, but chosen by; page: " in said
+    assert f"ask why it is wrong: inception-rcnn explain --data coco:{root} --split train --weights" in said
+    assert "<title>" in (output / "report" / "index.html").read_text()
