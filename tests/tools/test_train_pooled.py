@@ -248,7 +248,7 @@ def test_a_killed_run_given_a_time_goes_on(command: tuple[Any, ...], model: Path
         (("--proposals", "a", "--proposals", "b"), "--proposals: 2 given for 1 data set; give one"),
         (("--data", "yolo:here"), "name one data set with --root, or one or more with --data"),
         (("--val-split", "train"), "'train' is trained on; name another part"),
-        (("--validate-on", "3"), "--validate-on: goes with --validate-every, which says when"),
+        (("--validate-on", "3", "--minutes", "3"), "--validate-on: goes with --validate-every, which says when"),
     ],
 )
 def test_what_does_not_go_together_is_refused_in_a_line(
@@ -341,7 +341,7 @@ def test_the_shipped_model_is_trained_on_as_it_is_by_default(
         return FineTuned(tmp_path, MeasuredThreshold(0.2, "so"))
 
     monkeypatch.setattr("inception_rcnn.detector.training.fine_tuning.train_pooled", remember)
-    assert run("train", "--root", roots[0], "--output", tmp_path, "--device", "cpu") == 0
+    assert run("train", "--root", roots[0], "--output", tmp_path, "--iterations", 9, "--device", "cpu") == 0
     shipped, description = read_classifier_description("coco"), given[0].description
     assert given[0].start.knows_classes and description.class_names == shipped.class_names
     for name in ("pooling", "box_regression", "objectness_power", "iou_threshold", "max_proposals", "input_spec"):
