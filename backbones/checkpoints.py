@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -160,13 +160,14 @@ def _check_finite(tensors: Mapping[str, Tensor], dtype: torch.dtype, path: str |
         raise CheckpointError(f"{path}: {wrong[0]} holds values that are not finite as {dtype}; nothing was written")
 
 
-def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> Path:
+def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str], also: Collection[str] = ()) -> Path:
     """Return the file behind a path or a shipped name.
 
     Args:
         weights: One or the other.
         room: The package whose folder `weights` holds the shipped files.
         shipped: Their names and file names.
+        also: Further names that somebody who misspelt one may have meant.
 
     Raises:
         CheckpointError: Neither.
@@ -180,10 +181,11 @@ def weights_file(weights: str | Path, room: str, shipped: Mapping[str, str]) -> 
             "is a .safetensors file"
         )
     if not path.is_file():
-        meant = difflib.get_close_matches(str(weights), shipped, 1)
+        names = (*shipped, *also)
+        meant = difflib.get_close_matches(str(weights), names, 1)
         hint = f"; did you mean {meant[0]}?" if meant else ""
         raise CheckpointError(
-            f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(shipped)}{hint}"
+            f"no weights at {path}; give a .safetensors file or a shipped name: {', '.join(names)}{hint}"
         )
     return path
 

@@ -255,7 +255,7 @@ def weights_path(weights: str | Path) -> Path:
     """
     if is_ensemble_file(weights):
         raise CheckpointError(f"{weights} is an ensemble, and one network is needed here; name one of its members")
-    return weights_file(weights, "inception_rcnn.detector", SHIPPED)
+    return weights_file(weights, "inception_rcnn.detector", SHIPPED, ENSEMBLES)
 
 
 def shipped_folder() -> Path:
