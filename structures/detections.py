@@ -200,17 +200,23 @@ class Detections(Columns[Detection]):
         """Return the detections as dictionaries of plain values: label, score, box [x1, y1, x2, y2]."""
         return [{"label": one.class_name, "score": one.score, "box": list(one.box)} for one in self]
 
-    def to_coco(self, image_id: int | str, category_ids: Sequence[int] | None = None) -> list[CocoRecord]:
+    def to_coco(self, image_id: int | str | None = None, category_ids: Sequence[int] | None = None) -> list[CocoRecord]:
         """Return the detections as entries of a COCO results file.
 
         Args:
-            image_id: What the data set calls the image.
+            image_id: What the data set calls the image; None: the name of the file they were found in, without its
+                ending, as a number if it is one (COCO's 000000000139.jpg is 139).
             category_ids: The id (C,) of each class, such as `dataset.category_ids` where the data set has the
                 detector's classes in the same order; None: 1, 2, 3 ... COCO's own 80 classes have ids up to 90.
 
         Raises:
-            InputError: There is not one category id for each class.
+            InputError: There is not one category id for each class, or no image id where no file is known.
         """
+        if image_id is None:
+            if self.path is None:
+                raise InputError("image_id should be given: these detections know no file whose name it could be")
+            stem = self.path.stem
+            image_id = int(stem) if stem.isascii() and stem.isdigit() else stem
         ids = tuple(range(1, len(self.class_names) + 1)) if category_ids is None else tuple(category_ids)
         if len(ids) != len(self.class_names):
             raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,6 +120,14 @@ def test_coco_results_are_what_a_file_of_them_holds(tmp_path: Path) -> None:
     assert [one["category_id"] for one in found.to_coco("a")] == [3, 1] and Detections.empty(NAMES).to_coco(1) == []
     with pytest.raises(InputError, match="category_ids should have one for each of 3 classes, got 2"):
         found.to_coco(7, (1, 2))
+
+
+def test_coco_calls_an_image_by_its_file() -> None:
+    found = detections()
+    for name, wanted in (("val/000000000139.jpg", 139), ("cat.png", "cat"), ("٣.png", "٣")):
+        assert replace(found, path=Path(name)).to_coco()[0]["image_id"] == wanted
+    with pytest.raises(InputError, match="image_id should be given: these detections know no file"):
+        found.to_coco()
 
 
 def test_a_table_of_pandas() -> None:
