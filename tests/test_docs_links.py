@@ -1,0 +1,122 @@
+"""The pages lead where they say: links, headings, files, commands and their options; and say what the files say."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+import inception_rcnn
+from inception_rcnn.tools.cli import find_commands
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("detector/weights/*.md"),
+        *ROOT.glob("proposals/weights/*.md"),
+    ]
+)
+COMMANDS = tuple(find_commands(ROOT / "tools"))
+by_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def prose(text: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What `#...` may follow a page's name: its headings, lower case, words joined by hyphens, the rest left out."""
+    headings = re.findall(r"^#+ (.+)$", prose(page.read_text(encoding="utf-8")), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    """The relative links of a page that lead to no file, or to no heading of one."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+@cache
+def options_of(command: str) -> frozenset[str]:
+    """All options of a command."""
+    application = typer.Typer(add_completion=False)
+    application.command()(import_module(f"inception_rcnn.tools.{command}").main)
+    names = {"--help", "--debug"}
+    for parameter in typer.main.get_command(application).params:
+        names.update([*parameter.opts, *parameter.secondary_opts])
+    return frozenset(names)
+
+
+def unknown_options(text: str) -> list[str]:
+    """What a text gives to this package's commands and they do not take: in blocks of code, and between backticks."""
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    calls = re.findall(r"^[^#\n]*?inception-rcnn (\w+)([^#\n]*)", blocks, flags=re.MULTILINE)
+    inline = [one.split(maxsplit=1) for one in re.findall(r"`([^`]+)`", prose(text))]
+    calls += [words for words in inline if len(words) == 2 and words[0] in COMMANDS]
+    calls += [(one.split()[1], one) for one in re.findall(r"`(inception-rcnn \w[^`]*)`", prose(text))]
+    unknown = [f"inception-rcnn {command}" for command, _ in calls if command not in COMMANDS]
+    for command, rest in calls:
+        if command in COMMANDS:
+            given = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
+            unknown += [f"{command} {option}" for option in sorted(given - options_of(command))]
+    return unknown
+
+
+@by_page
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+@by_page
+def test_programs_and_tests_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"\b(?:benchmarks|tests|scripts|tools|examples)/[\w/-]+\.\w+", page.read_text(encoding="utf-8"))
+    assert [name for name in sorted(set(named)) if not (ROOT / name).exists()] == []
+
+
+@by_page
+def test_commands_and_their_options_exist(page: Path) -> None:
+    assert unknown_options(page.read_text(encoding="utf-8")) == []
+
+
+def test_what_is_broken_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# One `two`, three\n[a](#one-two-three) [b](none.md) [c](page.md#four) [d](https://x.org)\n")
+    assert broken_links(page) == ["none.md", "page.md#four"]
+    text = "```\ninception-rcnn detect a.jpg --jsn b  # --c\ninception-rcnn detekt\n```\n`eval_map --data a --datum`\n"
+    assert unknown_options(text) == ["inception-rcnn detekt", "detect --jsn", "eval_map --datum"]
+
+
+def test_the_table_of_models_has_the_sizes_of_the_files() -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    said = re.findall(r"^\| \[`([\w-]+)`\]\(\.\./(\w+)/weights/[\w-]+\.md\)[^|]*\| ([\d.]+)", text, flags=re.MULTILINE)
+    files = {
+        path.stem: path
+        for room in ("detector", "proposals")
+        for path in (ROOT / room / "weights").glob("*.safetensors")
+    }
+    assert {name for name, _, _ in said} == {*files, "six"}
+    together = sum(path.stat().st_size for path in files.values() if path.parent.parent.name == "detector")
+    for name, _, megabytes in said:
+        size = together if name == "six" else files[name].stat().st_size
+        assert float(megabytes) == pytest.approx(size / 1e6, abs=0.051), name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(citation["version"]) == inception_rcnn.__version__
+    assert citation["license"] == "Apache-2.0"
