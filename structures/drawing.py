@@ -56,6 +56,27 @@ class Drawable(Protocol):
         """Return the text of each label."""
 
 
+@dataclass(frozen=True, eq=False)
+class CaptionedBoxes:
+    """Boxes to be drawn with texts of their own, in place of class names.
+
+    Args:
+        boxes: (M, 4) x1 y1 x2 y2 in the picture's pixels.
+        scores: (M,), descending.
+        labels: (M,), which decide the colours.
+        texts: As many.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    texts: Sequence[str]
+
+    def names(self) -> list[str]:
+        """Return the text of each box."""
+        return list(self.texts)
+
+
 def draw_detections(
     image: NDArray[np.uint8], detections: Drawable, *, line_width: int | None = None, scores: bool = True
 ) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.detector_options import MultiBoxWeights
 from inception_rcnn.tools.scored_sets import DataSet, Format, Root, readable_photographs, wanted_set
 from inception_rcnn.tools.training_sets import SkipBroken, open_part
 
@@ -38,9 +39,7 @@ def main(
     dataset: Format = None,
     root: Root = None,
     split: Annotated[str | None, typer.Option(help="Part of it. Default: train, or the only one.")] = None,
-    multibox: Annotated[
-        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
-    ] = None,
+    multibox: MultiBoxWeights = None,
     photographs: Annotated[int, typer.Option(min=1, help="How many, evenly spread over the set.")] = 64,
     skip_broken: SkipBroken = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,

@@ -23,6 +23,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
+from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones import Classifier
@@ -39,7 +40,7 @@ def main(
     recursive: Annotated[bool, typer.Option("--recursive", help="Folders within folders too.")] = False,
     top: Annotated[int, typer.Option(min=1, help="How many classes are named.")] = 5,
     output: Annotated[Path | None, typer.Option(help="Folder for the sheets.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No table.")] = False,
 ) -> None:

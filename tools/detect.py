@@ -50,6 +50,7 @@ from inception_rcnn.tools.cli import bundled_photograph, check_known, run_comman
 from inception_rcnn.tools.detect_outputs import check_targets
 from inception_rcnn.tools.detect_run import DetectRun
 from inception_rcnn.tools.detect_sources import Sources, find_sources
+from inception_rcnn.tools.detector_options import MultiBoxWeights, Regions
 
 if TYPE_CHECKING:
     from inception_rcnn.detector import Detector
@@ -79,12 +80,8 @@ def main(
         list[str] | None,
         typer.Option(help="Checkpoint, or several: their probabilities are averaged. Default: the shipped model."),
     ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
-    ] = None,
-    multibox: Annotated[
-        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
-    ] = None,
+    regions: Regions = None,
+    multibox: MultiBoxWeights = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Draw none.")] = False,
     json_file: Annotated[

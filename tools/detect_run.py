@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,20 +232,6 @@ def _groups(frames: Iterable[NDArray[np.uint8]], size: int) -> Iterator[tuple[ND
         yield group
 
 
-@dataclass
-class _Numbered:
-    """Detections whose names have the numbers of their tracks, to be drawn."""
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    texts: list[str]
-
-    def names(self) -> list[str]:
-        """Return the text of each label."""
-        return self.texts
-
-
 class _Film:
     """A video while it is drawn.
 
@@ -271,14 +256,15 @@ class _Film:
     def show(self, group: tuple[NDArray[np.uint8], ...], found: Detections) -> dict[str, Any]:
         """Draw frames with what was found in the first of them, and return its JSON entry."""
         from inception_rcnn.structures import draw_detections
+        from inception_rcnn.structures.drawing import CaptionedBoxes
 
         number = self.count + 1
         records: list[Any] = []
-        shown: Detections | _Numbered = found
+        shown: Detections | CaptionedBoxes = found
         if self._tracker is not None:
             found, tracks = self._tracker.follow(found)
             texts = [f"{name} #{track}" for name, track in zip(found.names(), tracks.tolist(), strict=True)]
-            shown = _Numbered(found.boxes, found.scores, found.labels, texts)
+            shown = CaptionedBoxes(found.boxes, found.scores, found.labels, texts)
             records = [{**one, "track": k} for one, k in zip(found.to_records(), tracks.tolist(), strict=True)]
         if self._writer is not None:
             for frame in group:

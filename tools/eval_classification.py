@@ -25,6 +25,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +46,7 @@ def main(
     crops: Annotated[str, typer.Option(help="The most of each photograph: 1, 10 or 144.")] = "10",
     resize: Annotated[str, typer.Option(help="keep (the paper's) or stretch (to a square first, as BVLC's).")] = "keep",
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many photographs, evenly spread.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:

@@ -37,6 +37,15 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.detector_options import (
+    Device,
+    MaxProposals,
+    MultiBoxWeights,
+    Precision,
+    Regions,
+    RuntimeName,
+    Weights,
+)
 from inception_rcnn.tools.scored_sets import (
     DataSet,
     Format,
@@ -87,15 +96,9 @@ def main(
     root: Root = None,
     split: Split = None,
     protocol: Annotated[str | None, typer.Option(help="Default: ilsvrc, coco, or voc2010 for voc and folder.")] = None,
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Checkpoint, or several: an ensemble. Default: the shipped model.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
-    ] = None,
-    multibox: Annotated[
-        str | None, typer.Option(help="MultiBox that proposes. Default: the one the checkpoint names, beside it.")
-    ] = None,
+    weights: Weights = None,
+    regions: Regions = None,
+    multibox: MultiBoxWeights = None,
     detections: Annotated[Path | None, typer.Option(help="Score these instead of running a detector.")] = None,
     ground_truth: Annotated[
         Path | None,
@@ -124,9 +127,7 @@ def main(
     duplicate_iou: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out proposals that overlap a better one more; 1: none.")
     ] = 0.8,
-    max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
-    ] = None,
+    max_proposals: MaxProposals = None,
     iou_threshold: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Overlap beyond which the worse of two goes. Default: the checkpoint's."),
@@ -153,9 +154,9 @@ def main(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the result, as JSON.")] = None,
     report: Annotated[Path | None, typer.Option(help="Folder for a page with curves, errors, photographs.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
+    device: Device = "auto",
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Parse, call, print."""

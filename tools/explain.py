@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -30,6 +30,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.detector_options import Device, MaxProposals, Regions, ScoreThreshold, Weights
 from inception_rcnn.tools.scored_sets import DataSet, Format, Root, Split, named_set, part_named, say_summary
 from inception_rcnn.tools.training_sets import Exif, Origin, Strict, reading_options
 
@@ -56,25 +57,17 @@ def main(
     strict: Strict = False,
     origin: Origin = None,
     exif: Exif = None,
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Checkpoint, or several: an ensemble. Default: the shipped model.")
-    ] = None,
-    regions: Annotated[
-        str | None, typer.Option(help="pool or warp (the paper's way): which shipped model. Default: as the weights.")
-    ] = None,
-    score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
-    ] = None,
+    weights: Weights = None,
+    regions: Regions = None,
+    score_threshold: ScoreThreshold = None,
     one_name_iou: Annotated[
         float,
         typer.Option(min=0, max=1, help="Boxes of any class that overlap so much show the best one only; 0: all."),
     ] = 0.8,
-    max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
-    ] = None,
+    max_proposals: MaxProposals = None,
     output: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("runs/explain"),
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the same as JSON.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No lines.")] = False,
 ) -> None:
     """Parse, call, print."""
@@ -161,20 +154,6 @@ def _explained(detector: Detector, dataset: DetectionDataset, row: int) -> Expla
     return explain(dataset.ground_truth(row), shown, seen)
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """Boxes with texts, to be drawn."""
-
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    texts: list[str]
-
-    def names(self) -> list[str]:
-        """Return the text of each label."""
-        return self.texts
-
-
 def drawn(image: NDArray[np.uint8], explained: Explanation) -> NDArray[np.uint8]:
     """Return a picture: what became of the objects on the left, what the detections are on the right.
 
@@ -202,10 +181,11 @@ def _panel(image: NDArray[np.uint8], boxes: Sequence[tuple[tuple[float, ...], in
     import numpy as np
 
     from inception_rcnn.structures import draw_detections
+    from inception_rcnn.structures.drawing import CaptionedBoxes
 
     corners = np.array([box for box, _, _ in boxes], np.float32).reshape(-1, 4)
     labels = np.array([colour for _, colour, _ in boxes], np.int64)
-    texts = _Texts(corners, labels, np.ones(len(boxes), np.float32), [text for *_, text in boxes])
+    texts = CaptionedBoxes(corners, np.ones(len(boxes), np.float32), labels, [text for *_, text in boxes])
     return draw_detections(image, texts, scores=False)
 
 

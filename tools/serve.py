@@ -36,6 +36,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.detector_options import Device, MaxProposals, Precision, RuntimeName, ScoreThreshold, Weights
 
 if TYPE_CHECKING:
     from inception_rcnn.detector import Detector
@@ -45,9 +46,7 @@ _OWN = ("127.0.0.1", "localhost", "::1")
 
 
 def main(
-    weights: Annotated[
-        list[str] | None, typer.Option(help="Checkpoint, or several: an ensemble. Default: the shipped model.")
-    ] = None,
+    weights: Weights = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -62,15 +61,11 @@ def main(
     max_bytes: Annotated[int, typer.Option(min=1, help="Of a photograph's file.")] = 20_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of a photograph.")] = 50_000_000,
     queue: Annotated[int, typer.Option(min=1, help="Requests in work or waiting.")] = 16,
-    score_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Lowest score shown. Default: the checkpoint's.")
-    ] = None,
-    max_proposals: Annotated[
-        int | None, typer.Option(min=0, help="Classify only the first N proposals; 0: all. Default: the checkpoint's.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    runtime: Annotated[str, typer.Option(help="auto, torch or openvino, which computes on the CPU.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
+    score_threshold: ScoreThreshold = None,
+    max_proposals: MaxProposals = None,
+    device: Device = "auto",
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No line for each request.")] = False,
 ) -> None:
     """Parse, call, print."""

@@ -43,6 +43,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.detector_options import Device
 from inception_rcnn.tools.own_classes import (
     draw_plan,
     is_to_be_fitted,
@@ -261,7 +262,7 @@ def main(
     tensorboard: Annotated[
         bool, _option(_RECORD, "Write TensorBoard's events too, into OUTPUT/tensorboard.", "--tensorboard")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:

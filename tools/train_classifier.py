@@ -34,6 +34,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones import GoogLeNet
@@ -86,7 +87,7 @@ def main(
     validate_every: Annotated[
         int | None, typer.Option(min=1, help="Batches between two looks at the accuracy. Default: only at the end.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,

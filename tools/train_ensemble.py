@@ -41,6 +41,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.detector_options import Device
 
 _OF_THIS_COMMAND = ("output", "quiet", "device")
 
@@ -69,7 +70,7 @@ def main(
         typer.Option(help="Part to train on, in place of the plan's: once, or once for each set."),
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Train this member alone; may be repeated.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands, and do nothing.")] = False,
 ) -> None:

@@ -26,6 +26,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.detector_options import Device
 from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_sets, reading_options
 
@@ -67,7 +68,7 @@ def main(
     matching: Annotated[str, typer.Option(help="What decides who answers for an object: prior, prediction.")] = "prior",
     matches: Annotated[int, typer.Option(min=1, help="Priors an object is assigned to; the paper: 1.")] = 4,
     seed: Annotated[int, typer.Option(help="Of order, windows, colours and fresh layers.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     licence: Annotated[str, typer.Option(help="Licence of the weights, kept in the checkpoint.")] = "unstated",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:

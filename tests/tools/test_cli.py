@@ -28,6 +28,7 @@ NO_COMMANDS = {
     "__init__",
     "cli",
     "json_results",
+    "detector_options",
     "image_arguments",
     "own_classes",
     "detect_outputs",
