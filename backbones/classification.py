@@ -20,6 +20,7 @@ from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
 from inception_rcnn.backbones.weights import WeightSource, description_of, network_of
 from inception_rcnn.structures import InputError
+from inception_rcnn.structures.ahead import in_groups
 
 # Table 3: top-5 error in percent on ILSVRC 2014's validation set, by models and crops.
 PAPER_TOP5_ERRORS: Final = {
@@ -197,7 +198,8 @@ def crop_accuracies(
     parts = {count: [plan.index(one) for one in crop_plan(count)] for count in sorted(set(crops))}
     rows = [(models, count) for models in sorted({1, len(classifier)}) for count in parts]
     places: list[list[tuple[int, int]]] = []
-    for images, labels in _groups(photographs, max(1, classifier.runtime.batch // len(plan))):
+    for group in in_groups(photographs, max(1, classifier.runtime.batch // len(plan))):  # whose crops fill a batch
+        images, labels = zip(*group, strict=True)
         for found, label in zip(classifier.probabilities(images, plan, resize=resize), labels, strict=True):
             kept = [found[:models, parts[count]] for models, count in rows]
             places.append([_places(one, label) for one in kept])
@@ -222,22 +224,6 @@ def _places(probabilities: NDArray[np.float32], label: int) -> tuple[int, int]:
     """Return the place of a class by the mean over the crops, and by their maximum."""
     mean, maximum = over_crops(probabilities), over_crops(probabilities, maximum=True)
     return place_of(mean, label), place_of(maximum, label)
-
-
-def _groups(
-    photographs: Iterable[tuple[NDArray[np.uint8], int]], size: int
-) -> Iterable[tuple[list[NDArray[np.uint8]], list[int]]]:
-    """Yield the photographs in groups whose crops fill a batch."""
-    images: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    for image, label in photographs:
-        images.append(image)
-        labels.append(label)
-        if len(images) == size:
-            yield images, labels
-            images, labels = [], []
-    if images:
-        yield images, labels
 
 
 def _class_names(weights: WeightSource) -> tuple[str, ...] | None:

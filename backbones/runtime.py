@@ -61,6 +61,10 @@ class Runtime:
         """
         return self.batch if side <= _USUAL_SIDE else max(1, self.batch * _USUAL_SIDE**2 // side**2)
 
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a training's products are made in its type, weights staying as they are."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16)
+
     def __str__(self) -> str:
         """Return it in words, such as "bf16 by OpenVINO on cpu"."""
         return f"{self.precision} by {'OpenVINO' if self.openvino else 'torch'} on {self.device}"

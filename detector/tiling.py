@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from inception_rcnn.detector.pipeline import Detector, PreparedImage
 from inception_rcnn.detector.region_classifier import PooledClassifier
-from inception_rcnn.structures import Detections, InputError, nms, one_name_each
+from inception_rcnn.structures import Detections, InputError, one_name_each
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.errors import check_fields
+from inception_rcnn.structures.suppression import nms_by_label
 
 _OF_WARPED: Final = 480  # pixels a side, where no network says how large it wants an image
 _CUT: Final = 0.005  # share of a tile's side within which a box ends at its edge
@@ -158,11 +159,10 @@ def _joined(
         np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels), detector.class_names, size
     )
     settings = detector.settings
-    kept = [
-        rows[nms(every.boxes[rows], every.scores[rows], settings.iou_threshold, limit=settings.max_per_class)]
-        for rows in (np.flatnonzero(every.labels == label) for label in np.unique(every.labels))
-    ]
-    every = every[np.sort(np.concatenate(kept))] if kept else every
+    kept = nms_by_label(
+        every.boxes, every.scores, every.labels, settings.iou_threshold, max_per_class=settings.max_per_class
+    )
+    every = every[kept]
     if settings.one_name_iou is not None:
         every = every[np.sort(one_name_each(every.boxes, every.scores, settings.one_name_iou))]
     return every if settings.max_detections is None else every.top(settings.max_detections)

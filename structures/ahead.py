@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from inception_rcnn.structures.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Yield so many items at a time, the last time perhaps fewer (`itertools.batched` of Python 3.12).
+
+    >>> list(in_groups("abcde", 2))
+    [('a', 'b'), ('c', 'd'), ('e',)]
+    """
+    rest = iter(items)
+    while group := tuple(islice(rest, size)):
+        yield group
 
 
 def run_ahead(

@@ -95,6 +95,38 @@ def nms_per_class(
         first *= 8
 
 
+def nms_by_label(
+    boxes: ArrayLike, scores: ArrayLike, labels: ArrayLike, iou_threshold: float, *, max_per_class: int | None = None
+) -> NDArray[np.int64]:
+    """Return the positions of the boxes that stay when each class suppresses by itself, each box being of one class.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,), any finite numbers.
+        labels: (N,) whole numbers from 0 on.
+        iou_threshold: As in `nms`.
+        max_per_class: At most so many of one class; None: all.
+
+    Returns:
+        int64 (K,), by score descending, equal scores by position.
+
+    Raises:
+        InputError: As `nms`, or there is not a label for each box.
+
+    >>> nms_by_label([[0, 0, 9, 9], [0, 0, 9, 8], [0, 0, 9, 9]], [0.5, 0.9, 0.7], [3, 3, 1], 0.5)
+    array([1, 2])
+    """
+    checked, of_box = as_boxes(boxes), np.asarray(labels, np.int64)
+    values = _score_table(np.asarray(scores)[:, None], len(checked))[:, 0]
+    _check_threshold(iou_threshold)
+    if of_box.shape != values.shape or (len(of_box) and of_box.min() < 0):
+        raise InputError(f"labels should be {len(values)} whole numbers from 0 on, one for each box")
+    order = descending(values)
+    classes, most = int(of_box.max(initial=0)) + 1, len(checked)
+    per_class = _limit(max_per_class, "max_per_class", most)
+    return order[_kept(checked, order, of_box[order], classes, iou_threshold, per_class, most)]
+
+
 def one_name_each(
     boxes: ArrayLike, scores: ArrayLike, iou_threshold: float = 0.8, *, limit: int | None = None
 ) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -210,7 +210,7 @@ class DetectRun:
     def _frames(self, frames: Iterable[NDArray[np.uint8]], drawn: _Film, *, every: int, limit: int | None) -> None:
         """Go through frames in groups, of which the first is looked at; the next group is searched meanwhile."""
         from inception_rcnn.detector.pipeline import PreparedImage
-        from inception_rcnn.structures.ahead import run_ahead
+        from inception_rcnn.structures.ahead import in_groups, run_ahead
 
         workers, threads = self._detector.workers_ahead(self._workers)
 
@@ -219,17 +219,10 @@ class DetectRun:
                 return PreparedImage(image=group[0]), group
             return self._detector.prepare(group[0], threads=threads), group
 
-        with closing(run_ahead(prepare, _groups(islice(frames, limit), every), workers=workers)) as ready:
+        with closing(run_ahead(prepare, in_groups(islice(frames, limit), every), workers=workers)) as ready:
             for done in ready:
                 prepared, group = done.result()
                 self._add(drawn.show(group, self._detect(prepared)))
-
-
-def _groups(frames: Iterable[NDArray[np.uint8]], size: int) -> Iterator[tuple[NDArray[np.uint8], ...]]:
-    """Yield so many frames at a time; the last ones may be fewer."""
-    rest = iter(frames)
-    while group := tuple(islice(rest, size)):
-        yield group
 
 
 class _Film:

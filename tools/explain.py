@@ -94,9 +94,10 @@ def main(
     ).with_settings(one_name_iou=one_name_iou or None)
     found = []
     for row in rows:
-        explained = _explained(detector, opened, row)
+        image = opened.load_image(row)
+        explained = _explained(detector, image, opened, row)
         picture = output / f"{opened.path(row).stem}-explained.jpg"
-        write_picture(picture, drawn(opened.load_image(row), explained))
+        write_picture(picture, drawn(image, explained))
         found.append({"image": str(opened.path(row)), **asdict(explained)})
         if not quiet:
             _print(str(opened.image_ids[row]), explained, picture)
@@ -127,7 +128,7 @@ def _rows(dataset: DetectionDataset, names: Sequence[str]) -> list[int]:
     return rows
 
 
-def _explained(detector: Detector, dataset: DetectionDataset, row: int) -> Explanation:
+def _explained(detector: Detector, image: NDArray[np.uint8], dataset: DetectionDataset, row: int) -> Explanation:
     """Return why the detector says of a photograph what it says."""
     import numpy as np
 
@@ -135,7 +136,6 @@ def _explained(detector: Detector, dataset: DetectionDataset, row: int) -> Expla
     from inception_rcnn.detector.postprocessing import candidates
     from inception_rcnn.evaluation.explanation import Candidates, explain
 
-    image = dataset.load_image(row)
     proposals = detector.propose(image)
     scores = detector.score(image, proposals)
     boxes, values = candidates(scores, detector.settings)

@@ -203,7 +203,7 @@ class ClassifierTraining:
             stack.enter_context(seeded(settings.seed * 1_000_003 + iteration, device))
             for layer in (one for one in self.network.modules() if isinstance(one, nn.Dropout)):
                 stack.enter_context(self.team.dropout(layer, part))
-            stack.enter_context(_products_in(self.runtime))
+            stack.enter_context(self.runtime.autocast())
             found = self.network(x)
         logits, *auxiliary = found if isinstance(found, tuple) else (found,)
         classes, *of_heads = (_summed_loss(one, labels) / part.total for one in (logits, *auxiliary))
@@ -234,10 +234,6 @@ def _summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels, reduction="sum")
 
 
-def _products_in(runtime: Runtime) -> torch.autocast:
-    return torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
-
-
 @torch.no_grad()
 def settle_statistics(network: GoogLeNet, sampler: PatchSampler, runtime: Runtime, batches: int = _SETTLING) -> None:
     """Take batch norm's statistics anew, as means over some batches; without batch norm nothing happens.
@@ -258,7 +254,7 @@ def settle_statistics(network: GoogLeNet, sampler: PatchSampler, runtime: Runtim
         layer.momentum = None  # a mean over all that comes
         layer.train()
     for number in range(batches if layers else 0):
-        with _products_in(runtime):
+        with runtime.autocast():
             network.trunk(network_input(network, sampler.draw(number), runtime.device))
     network.eval()
     for layer, momentum in zip(layers, momenta, strict=True):
@@ -289,7 +285,7 @@ def measure_accuracy(
         for rows, patches in zip(groups, drawn, strict=True):
             labels = photographs.labels[rows]
             x = network_input(network, PatchBatch(patches.result(), None, labels, rows), runtime.device)
-            with _products_in(runtime):
+            with runtime.autocast():
                 logits = network.classify(network.trunk(x)).float().cpu()
             own_logits = logits.gather(1, torch.from_numpy(labels)[:, None])
             places += (logits > own_logits).sum(dim=1).tolist()
@@ -380,7 +376,9 @@ def train_classifier(task: ClassifierTask, settings: ClassifierTrainingSettings)
     finally:
         course.close()
     network.load_state_dict(training.averaged.result())
-    accuracy = course.measured(network)
+    # A run that was killed after its last state has nothing left to do, and was not measured here.
+    accuracy = course.accuracy or course.measured(network)
+    course.settled(network)
     path = task.output / "model.safetensors"
     if team.leads:
         summary = {**task.origin, **run.settings, "images": len(task.photographs)}
@@ -423,6 +421,7 @@ class _Course:
         self, task: ClassifierTask, settings: ClassifierTrainingSettings, sampler: PatchSampler, start: int
     ) -> None:
         self._task, self._settings, self._sampler = task, settings, sampler
+        self.accuracy: Accuracy | None = None  # of the last iteration's network
         self._log: TrainingLog | None = None
         if task.team.leads:
             self._log = TrainingLog(task.output / LOG, start, per_iteration=settings.batch, scores=SCORES)
@@ -443,20 +442,24 @@ class _Course:
             network.load_state_dict(training.result())
             found = self.measured(network)
             scores = {} if found is None else asdict(found)
+            self.accuracy = found if is_last else None
         if self._log is not None:
             self._log.write(iteration, training.rate, losses, scores)
         return scores
 
+    def settled(self, network: GoogLeNet) -> GoogLeNet:
+        """Return a network with averaged weights, ready to be used: its statistics are taken here."""
+        if self._task.team.leads:
+            settle_statistics(network, self._sampler, self._task.runtime)
+        self._task.team.spread(network)
+        return network.eval()
+
     def measured(self, network: GoogLeNet) -> Accuracy | None:
-        """Return the accuracy of averaged weights, whose statistics are taken here; None: nothing to measure it on."""
-        task, team = self._task, self._task.team
-        if team.leads:
-            settle_statistics(network, self._sampler, task.runtime)
-        network.eval()
-        team.spread(network)
+        """Return the accuracy of averaged weights; None: there is nothing to measure it on."""
+        task = self._task
         if task.val is None:
             return None
-        return measure_accuracy(network, task.val, self._settings.patches.side, task.runtime, team)
+        return measure_accuracy(self.settled(network), task.val, self._settings.patches.side, task.runtime, task.team)
 
     def close(self) -> None:
         """Close the table."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -165,11 +165,12 @@ def _from_ilsvrc(root: Path, folder: Path) -> LabelledImages:
 
 def _solution(path: Path) -> dict[str, str]:
     """Return the WordNet id of each photograph in Kaggle's table: before its boxes the class."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if missing := [name for name in _SOLUTION_COLUMNS if name not in (rows.fieldnames or ())]:
-            raise DataFormatError(f"lacks the column {missing[0]!r}; its first line should name the columns", path=path)
-        return {row["ImageId"]: row["PredictionString"].split(" ")[0] for row in rows}
+    told: dict[str, str] = {}
+    for row, line in _rows(path, _SOLUTION_COLUMNS):
+        told[row["ImageId"]], *_ = row["PredictionString"].split(" ")
+        if not told[row["ImageId"]]:
+            raise DataFormatError(f"names no class of {row['ImageId']!r}", path=path, place=f"line {line}")
+    return told
 
 
 def _annotated_class(root: Path, photograph: Path) -> str:
@@ -188,24 +189,37 @@ def _images_below(folder: Path) -> list[Path]:
     return sorted(one for one in files if one.suffix.lower() in IMAGE_ENDINGS and not one.name.startswith("."))
 
 
-def _from_table(path: Path) -> LabelledImages:
+def _rows(path: Path, columns: Sequence[str], **way: Any) -> Iterator[tuple[dict[str, str], int]]:
+    """Yield the rows of a table with the number of each one's last line; of a column that a row lacks, nothing.
+
+    Args:
+        path: The table.
+        columns: That it should have.
+        way: Of `csv.DictReader`.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+            rows = csv.DictReader(file, restval="", **way)
+            if missing := [name for name in columns if name not in (rows.fieldnames or ())]:
                 message = f"lacks the column {missing[0]!r}; its first line should name the columns"
                 raise DataFormatError(message, path=path)
-            entries = [_entry(row, path, rows.line_num) for row in rows]
+            for row in rows:
+                yield row, rows.line_num
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataFormatError(f"is no table in UTF-8: {error}", path=path) from error
+
+
+def _from_table(path: Path) -> LabelledImages:
+    rows = _rows(path, _COLUMNS, delimiter="\t", quoting=csv.QUOTE_NONE)
+    entries = [_entry(row, path, line) for row, line in rows]
     if not entries:
         raise InputError(f"{path} names no photographs")
     return LabelledImages(tuple(one for one, _ in entries), tuple(label for _, label in entries), None)
 
 
-def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Path, int]:
+def _entry(row: dict[str, str], path: Path, line: int) -> tuple[Path, int]:
     """Return the photograph and the class of a row."""
-    name, number, place = row["file"] or "", row["class_index"] or "", f"line {line}"
+    name, number, place = row["file"], row["class_index"], f"line {line}"
     if not is_inside(name):
         raise DataFormatError(f"names no file below its folder: {name!r}", path=path, place=place)
     if not (number.isascii() and number.isdigit() and len(number) < _LONGEST_NUMBER):

@@ -237,8 +237,7 @@ def frozen_features(
     """
     network = network.eval().to(runtime.device).to(memory_format=torch.channels_last)
     features, labels = [], []
-    autocast = torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16)
-    with torch.no_grad(), autocast, progress_bar(batches, "frozen features", quiet=quiet) as bar:
+    with torch.no_grad(), runtime.autocast(), progress_bar(batches, "frozen features", quiet=quiet) as bar:
         for number in range(batches):
             batch = sampler.draw(_LINEAR_OFFSET + number)
             crops = torch.from_numpy(cut_batch(images, batch, spec)).to(runtime.device)

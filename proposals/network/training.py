@@ -137,8 +137,7 @@ class MultiBoxTraining:
         settings, iteration = self.settings, self.averaged.iteration
         pixels = torch.from_numpy(np.stack([sample.pixels for sample in samples])).to(self.runtime.device)
         rng = np.random.default_rng([settings.seed, 2, iteration])
-        fast = self.runtime.dtype == torch.bfloat16
-        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=fast):
+        with self.runtime.autocast():
             output = self.network(self.spec.apply(pixels, self.runtime.dtype))
             labels = [sample.labels for sample in samples]
             location, confidence = multibox_loss(output, self.network.priors, labels, settings.loss)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inception_rcnn.structures import InputError, nms, nms_per_class, one_name_each
-from inception_rcnn.structures.suppression import greedy
+from inception_rcnn.structures.suppression import greedy, nms_by_label
 from reference.slow_nms import slow_iou, slow_nms, slow_nms_per_class, slow_one_name_each
 
 corner = st.integers(0, 12)
@@ -190,7 +190,28 @@ def test_one_type_of_arguments_reaches_the_kernel() -> None:
     nms([[0, 0, 1, 1]], [1])
     nms(np.zeros((0, 4)), [])
     nms_per_class([[0, 0, 1, 1]], [[1.0, 0.5]], score_threshold=0, iou_threshold=1)
+    nms_by_label([[0, 0, 1, 1]], [1], [4], 0.5)
     assert len(greedy.dispatcher.signatures) == 1  # type: ignore[attr-defined]
+
+
+@given(st.data(), boxes_on_a_grid, thresholds, st.sampled_from([None, 1, 2]))
+def test_by_label_is_nms_of_each_class(data: st.DataObject, boxes: Any, threshold: float, limit: int | None) -> None:
+    count = len(boxes)
+    scores = data.draw(st.lists(few_scores, min_size=count, max_size=count))
+    labels = data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
+    expected = []
+    for label in set(labels):
+        rows = [row for row in range(count) if labels[row] == label]
+        kept = slow_nms([boxes[row] for row in rows], [scores[row] for row in rows], threshold)
+        expected += [rows[one] for one in kept[:limit]]
+    expected.sort(key=lambda row: (-scores[row], row))
+    assert nms_by_label(boxes, scores, labels, threshold, max_per_class=limit).tolist() == expected
+
+
+@pytest.mark.parametrize("labels", [[0], [0, -1], [[0, 0]]])
+def test_by_label_wants_a_label_for_each_box(labels: Any) -> None:
+    with pytest.raises(InputError, match="labels should be 2 whole numbers from 0 on, one for each box"):
+        nms_by_label([[0, 0, 1, 1]] * 2, [1, 0.5], labels, 0.5)
 
 
 @given(st.data(), boxes_on_a_grid, thresholds.filter(bool))

@@ -90,8 +90,7 @@ class Teachers:
     def answer(self, batch: DeviceBatch) -> Answer:
         """Return what they say of a batch."""
         probabilities, objects, moves = [], [], []
-        fast = self._runtime.dtype == torch.bfloat16
-        with torch.autocast(self._runtime.device.type, torch.bfloat16, enabled=fast):
+        with self._runtime.autocast():
             found = [one(batch.images, batch.boxes, batch.sizes, batch.cells) for one in self._networks]
         for logits, offsets in found:
             logits = logits.float()

@@ -326,7 +326,7 @@ class PooledTuning:
         with (
             seeded(self.settings.seed * 1_000_003 + iteration, device),
             self.team.dropout(self.network.dropout, batch.part),
-            torch.autocast(device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16),
+            self.runtime.autocast(),
         ):
             logits, offsets = self.network(batch.images, batch.boxes, batch.sizes, batch.cells)
         each = region_losses(logits, offsets, batch, smoothing=self.smoothing)

@@ -92,7 +92,7 @@ class FineTuning:
 
     def _logits(self, pixels: Tensor) -> Tensor:
         network, first = self.network, self.settings.train_from
-        with torch.autocast(self.runtime.device.type, torch.bfloat16, enabled=self.runtime.dtype == torch.bfloat16):
+        with self.runtime.autocast():
             x = self.spec.apply(pixels, self.runtime.dtype)
             if first != STAGES[0]:
                 with torch.no_grad():

@@ -133,6 +133,22 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert measure_accuracy(loaded, photographs(3), 64, CPU) == made.accuracy
 
 
+def test_the_last_network_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from inception_rcnn.backbones.training import classification
+
+    measured: list[int] = []
+    real = measure_accuracy
+    monkeypatch.setattr(
+        classification,
+        "measure_accuracy",
+        lambda *given: (measured.append(1), real(*given))[1],  # type: ignore[func-returns-value]
+    )
+    made = train_classifier(task(tmp_path), SETTINGS)
+    assert len(measured) == 1
+    again = train_classifier(task(tmp_path), SETTINGS)  # nothing is left to do
+    assert again.accuracy == made.accuracy and len(measured) == 2
+
+
 def test_another_run_is_refused(tmp_path: Path) -> None:
     train_classifier(task(tmp_path), SETTINGS)
     with pytest.raises(CheckpointError, match="batch"):

@@ -116,6 +116,12 @@ def test_ilsvrcs_classification_task(tmp_path: Path) -> None:
     annotation.write_text("<annotation></annotation>")
     with pytest.raises(DataFormatError, match="objects of one class, got none"):
         open_labelled_part(tmp_path, "val")
+    table.write_text("ImageId,PredictionString\nILSVRC2012_val_00000001\n")
+    with pytest.raises(DataFormatError, match=r"LOC_val_solution\.csv, line 2: names no class of 'ILSVRC2012_val_"):
+        open_labelled_part(tmp_path, "val")
+    table.write_bytes(b"ImageId,PredictionString\n\xff\xfe,n01532829\n")
+    with pytest.raises(DataFormatError, match="is no table in UTF-8"):
+        open_labelled_part(tmp_path, "val")
     table.write_text("Image,PredictionString\n")
     with pytest.raises(DataFormatError, match="lacks the column 'ImageId'"):
         open_labelled_part(tmp_path, "val")
