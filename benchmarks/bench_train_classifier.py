@@ -66,7 +66,7 @@ def bare(network: GoogLeNet, batch: torch.Tensor, labels: torch.Tensor, runtime:
     start = time.perf_counter()
     for _ in range(iterations):
         network.zero_grad(set_to_none=True)
-        with torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16):
+        with runtime.autocast():
             found = network(batch)
         first, *others = (functional.cross_entropy(one.float(), labels) for one in found)
         (first + 0.3 * sum(others)).backward()

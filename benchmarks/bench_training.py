@@ -179,7 +179,7 @@ def frozen(material: Material, rounds: int) -> Table:
 def stem(tuning: PooledTuning, images: torch.Tensor) -> None:
     """conv1 and conv2 of a batch."""
     runtime = tuning.runtime
-    with torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16):
+    with runtime.autocast():
         tuning.network.trunk.trunk(images, stop="conv2")
 
 

@@ -133,7 +133,7 @@ def step_of(training: AveragedTraining, settings: SgdSettings, runtime: Runtime,
     targets = [{name: value.to(device) for name, value in one.items()} for one in targets]
     with (
         seeded(settings.seed * 1_000_003 + iteration, device),  # which regions count is drawn
-        torch.autocast(device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16),
+        runtime.autocast(),
     ):
         losses = training.network(images, targets)
     parts = {name.removeprefix("loss_"): one.float() for name, one in losses.items()}
@@ -208,7 +208,7 @@ def detections_of(network: FasterRCNN, dataset: DetectionDataset, runtime: Runti
     images = run_ahead(dataset.load_image, range(len(dataset)), workers=1)
     with closing(images), progress_bar(len(dataset), "detecting") as bar:
         for row, image in enumerate(images):
-            with torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16):
+            with runtime.autocast():
                 (found,) = network([as_input(image.result()).to(runtime.device)])
             columns = [found[name].double().cpu().numpy() for name in ("labels", "scores", "boxes")]
             rows.append(np.column_stack([np.full(len(columns[0]), row), columns[0] - 1, *columns[1:]]))

@@ -96,7 +96,7 @@ def features(network: GoogLeNet, paths: Sequence[Path], runtime: Runtime, *, mir
         for start in range(0, len(paths), runtime.batch):
             patches = np.stack([central_patch(load_image(one), SIDE) for one in paths[start : start + runtime.batch]])
             x = network.input_spec.apply(torch.from_numpy(patches).to(runtime.device))
-            with torch.autocast(runtime.device.type, torch.bfloat16, enabled=runtime.dtype == torch.bfloat16):
+            with runtime.autocast():
                 found.append(network.pooled(network.trunk(x.flip(3) if mirrored else x)).float().cpu())
             bar.advance(len(patches))
     return torch.cat(found)
