@@ -3,18 +3,22 @@
 Says what this installation consists of and what is wrong with it, each fault with its remedy.
 
 Checks the versions of the libraries, that torch and torchvision fit together, that cv2 comes from one distribution
-alone, which device and which fast arithmetic there is, and the checksums of all weights that are shipped. Exit status
-1 if anything is wrong. Paste the output into a bug report.
+alone, that compiled kernels can be kept, why a GPU is not seen, which fast arithmetic there is, whether memory is left,
+what further parts are installed, and the checksums of all weights that are shipped. Exit status 1 if anything is wrong.
+Paste the output into a bug report.
 """
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from typing import Any
 
 # Started as a file: import this checkout's package, and never a neighbour of this file by its bare name.
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
@@ -40,6 +44,16 @@ _CV2_DISTRIBUTIONS = (
     "opencv-contrib-python",
     "opencv-contrib-python-headless",
 )
+# What brings further commands, by the extra that installs it.
+_EXTRAS = {
+    "cpu": ("openvino", "onnx"),
+    "serve": ("fastapi", "uvicorn"),
+    "tables": ("pandas", "pyarrow"),
+    "timm": ("timm",),
+    "train": ("tensorboard",),
+}
+# A detection takes 1.0 to 1.8 GB, by `benchmarks/bench_speed.py --only growth`.
+_LEAST_MEMORY = 2.0
 
 
 @dataclass(frozen=True)
@@ -76,10 +90,14 @@ def examine(package: Path) -> Iterator[Finding]:
     yield opencv([name for name in _CV2_DISTRIBUTIONS if _version(name) is not None])
     torch_fault = _why_not_importable("torch", "torchvision")
     yield torch_and_torchvision(torch_fault)
+    yield kernels()
+    yield memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup"))
+    yield extras()
     if torch_fault is None:
         yield from devices()
         for room in _ROOMS_WITH_WEIGHTS:
             yield from shipped_weights(package / room / "weights")
+        yield from ensembles()
 
 
 def library_version(name: str) -> Finding:
@@ -128,10 +146,10 @@ def devices() -> Iterator[Finding]:
     from inception_rcnn.structures.jobs import available_processors
 
     if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        yield Finding("cuda", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB ({torch.cuda.device_count()} in all)")
+        size = torch.cuda.get_device_properties(0).total_memory / 2**30
+        yield Finding("cuda", f"{torch.cuda.get_device_name(0)}, {size:.0f} GiB ({torch.cuda.device_count()} in all)")
     else:
-        yield Finding("cuda", "no device; everything runs on the CPU")
+        yield no_cuda(torch.version.cuda, Path("/dev"))
     # An old torch has no such function; a CPU that is not x86 has none of these names.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     fast = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)]
@@ -142,6 +160,81 @@ def devices() -> Iterator[Finding]:
         "threads",
         f"torch uses {torch.get_num_threads()} of {available_processors()} processors that this process may use",
     )
+
+
+def no_cuda(built_for: str | None, devices: Path) -> Finding:
+    """Return why torch sees no GPU: there is none, it is hidden, torch is built without, or the driver does not fit.
+
+    Args:
+        built_for: The version of CUDA that torch is built for, None if it is built without.
+        devices: The folder of device files; a driver for NVIDIA's cards makes `nvidia0` there. Absent on other systems.
+    """
+    cards = sorted(path.name for path in devices.glob("nvidia[0-9]*"))
+    if not cards:
+        return Finding("cuda", "no device; everything runs on the CPU")
+    seen = f"torch sees no GPU, though {devices / cards[0]} is there"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None:
+        return Finding("cuda", f"{seen}: CUDA_VISIBLE_DEVICES is {hidden!r}", "unset CUDA_VISIBLE_DEVICES")
+    if built_for is None:
+        remedy = "pip install --force-reinstall torch torchvision   (a build for CUDA, see https://pytorch.org)"
+        return Finding("cuda", f"{seen}: this torch is built without CUDA", remedy)
+    remedy = f"nvidia-smi says what the driver can do; one for CUDA {built_for} or newer is needed, or an older torch"
+    return Finding("cuda", f"{seen}: torch is built for CUDA {built_for}, which the driver may be too old for", remedy)
+
+
+def kernels() -> Finding:
+    """Return where compiled kernels are kept: without such a place each process compiles them anew, for ten seconds."""
+    try:
+        from inception_rcnn.structures import nms
+        from inception_rcnn.structures.suppression import greedy
+
+        nms([[0, 0, 9, 9]], [1])
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:  # numba against numpy, most often
+        fault = (str(error).splitlines() or [type(error).__name__])[0]
+        return Finding("kernels", f"cannot be compiled: {fault}", "pip install --upgrade numba numpy")
+    kernel: Any = greedy
+    kept = getattr(kernel.dispatcher, "stats", None)  # NUMBA_DISABLE_JIT leaves a plain function
+    if kept is None:
+        return Finding(
+            "kernels", "numba is switched off, which is some hundred times slower", "unset NUMBA_DISABLE_JIT"
+        )
+    if not kept.cache_path:
+        remedy = "set NUMBA_CACHE_DIR to a folder that can be written, then: inception-rcnn warmup"
+        return Finding("kernels", "cannot be kept: every process compiles them anew, for some ten seconds", remedy)
+    return Finding("kernels", f"kept in {kept.cache_path}")
+
+
+def memory(system: Path, control_group: Path) -> Finding:
+    """Return how much memory is free: what the system has, or what the control group leaves if that is less.
+
+    Args:
+        system: Linux' `/proc/meminfo`; elsewhere nothing can be said.
+        control_group: Where the process's control group is mounted, version 2.
+    """
+    free = []
+    with suppress(OSError, StopIteration, ValueError):
+        line = next(line for line in system.read_text().splitlines() if line.startswith("MemAvailable:"))
+        free.append(int(line.split()[1]) * 1024)
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        free.append(
+            int((control_group / "memory.max").read_text()) - int((control_group / "memory.current").read_text())
+        )
+    if not free:
+        return Finding("memory", "this system does not say how much is free")
+    gigabytes = max(min(free), 0) / 1e9
+    if gigabytes < _LEAST_MEMORY:
+        remedy = f"end other programs: a detection needs {_LEAST_MEMORY:.0f} GB, training more"
+        return Finding("memory", f"{gigabytes:.1f} GB are free", remedy)
+    return Finding("memory", f"{gigabytes:.1f} GB are free")
+
+
+def extras() -> Finding:
+    """Return which optional parts are installed, and what installs the others."""
+    there = [name for name, needed in _EXTRAS.items() if all(_version(one) for one in needed)]
+    missing = [name for name in _EXTRAS if name not in there]
+    more = f"; pip install 'inception-rcnn[{','.join(missing)}]' adds the others" if missing else ""
+    return Finding("extras", f"{', '.join(there) or 'none'}{more}")
 
 
 def openvino() -> Finding:
@@ -174,6 +267,22 @@ def shipped_weights(folder: Path) -> Iterator[Finding]:
             continue
         size = path.stat().st_size / 1e6
         yield Finding("weights", f"{path.name}: {checkpoint.kind}, {size:.1f} MB, its checksum is right")
+
+
+def ensembles() -> Iterator[Finding]:
+    """Yield each shipped ensemble with the number of its members, all of which must be there."""
+    from inception_rcnn.detector.checkpoints import ENSEMBLES
+    from inception_rcnn.detector.ensemble_file import read_ensemble_file
+    from inception_rcnn.structures import CheckpointError
+
+    for name in ENSEMBLES:
+        try:
+            members = read_ensemble_file(name).members
+        except CheckpointError as error:
+            remedy = "install inception-rcnn again (in a checkout: git restore detector/weights)"
+            yield Finding("ensemble", str(error), remedy)
+        else:
+            yield Finding("ensemble", f"{name}: an ensemble of {len(members)}: {', '.join(map(str, members))}")
 
 
 def _version(name: str) -> str | None:

@@ -7,12 +7,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
 from inception_rcnn.backbones import write_checkpoint
+from inception_rcnn.detector import ensemble_file
+from inception_rcnn.structures.suppression import greedy
 from inception_rcnn.tools import doctor
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +104,76 @@ def test_every_dependency_is_listed() -> None:
 
 def test_report_of_this_installation(tmp_path: Path) -> None:
     findings = {finding.subject: finding for finding in doctor.examine(tmp_path)}
-    assert {"inception-rcnn", "python", "numba", "opencv", "torch", "cuda", "cpu", "threads", "weights"} <= set(
-        findings
+    said = (
+        "inception-rcnn",
+        "python",
+        "numba",
+        "opencv",
+        "torch",
+        "kernels",
+        "memory",
+        "extras",
+        "cuda",
+        "cpu",
+        "threads",
     )
+    assert {*said, "weights"} <= set(findings)
     assert findings["torch"].text.startswith(torch.__version__.partition("+")[0])
+
+
+def test_a_card_that_torch_does_not_see_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert doctor.no_cuda("12.8", tmp_path).remedy is None
+    (tmp_path / "nvidiactl").touch()
+    assert doctor.no_cuda("12.8", tmp_path).remedy is None
+    (tmp_path / "nvidia0").touch()
+    old = doctor.no_cuda("12.8", tmp_path)
+    assert "12.8" in old.text and "nvidia0" in old.text and "nvidia-smi" in (old.remedy or "")
+    assert "built without CUDA" in doctor.no_cuda(None, tmp_path).text
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert doctor.no_cuda("12.8", tmp_path).remedy == "unset CUDA_VISIBLE_DEVICES"
+
+
+def test_kernels_that_cannot_be_kept_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.kernels().text.startswith("kept in ")
+    monkeypatch.setattr(greedy, "dispatcher", SimpleNamespace(stats=SimpleNamespace(cache_path=None)))
+    assert "NUMBA_CACHE_DIR" in (doctor.kernels().remedy or "")
+    monkeypatch.setattr(greedy, "dispatcher", greedy.function)
+    assert doctor.kernels().remedy == "unset NUMBA_DISABLE_JIT"
+
+
+@pytest.mark.parametrize(
+    ("system", "limit", "used", "text", "is_fault"),
+    [
+        ("MemTotal: 9 kB\nMemAvailable:   16000000 kB\n", "max", 5, "16.4 GB are free", False),
+        ("MemAvailable: 16000000 kB\n", 3_000_000_000, 2_500_000_000, "0.5 GB are free", True),
+        ("MemAvailable: 1000000 kB\n", 9_000_000_000, 0, "1.0 GB are free", True),
+        ("", 3_000_000_000, 500_000_000, "2.5 GB are free", False),
+        ("MemTotal: 9 kB\n", "max", 5, "this system does not say how much is free", False),
+    ],
+)
+def test_memory_is_the_lesser_of_the_system_and_the_control_group(
+    tmp_path: Path, system: str, limit: object, used: int, text: str, is_fault: bool
+) -> None:
+    (tmp_path / "meminfo").write_text(system)
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text(f"{used}\n")
+    found = doctor.memory(tmp_path / "meminfo", tmp_path)
+    assert found.text == text and (found.remedy is not None) is is_fault
+
+
+def test_extras_are_those_of_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that bring commands or calls: not those for tests, and `export`, whose packages are those of `cpu`."""
+    optional = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, needed in doctor._EXTRAS.items():
+        assert sorted(needed) == sorted(re.split(r"[<>=!~ ]", one)[0] for one in optional[name])
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.0" if name in ("pandas", "pyarrow", "onnx") else None)
+    assert doctor.extras().text == "tables; pip install 'inception-rcnn[cpu,serve,timm,train]' adds the others"
+
+
+def test_an_ensemble_is_named_with_its_members_or_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    (six,) = doctor.ensembles()
+    assert six.remedy is None and six.text.startswith("six: an ensemble of 6: coco, ")
+    monkeypatch.setattr(ensemble_file, "ensemble_path", lambda weights: ROOT / "nowhere.toml")
+    (gone,) = doctor.ensembles()
+    assert "nowhere.toml" in gone.text and "git restore" in (gone.remedy or "")
