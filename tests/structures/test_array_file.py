@@ -148,7 +148,7 @@ def test_what_cannot_be_described_is_refused_and_nothing_written(tmp_path: Path)
         write_array_file(tmp_path / "a.safetensors", "shells", {"x": float("nan")}, ARRAYS)
     with pytest.raises(InputError, match="JSON values only"):
         write_array_file(tmp_path / "a.safetensors", "shells", {"x": object()}, ARRAYS)
-    with pytest.raises(InputError, match=r"a\.safetensors: Unknown dtype"):
+    with pytest.raises(InputError, match=r"a\.safetensors: .*dtype"):
         write_array_file(tmp_path / "a.safetensors", "shells", {}, {"names": np.array(["a", "b"])})
     with pytest.raises(InputError, match=r"named \*.safetensors"):
         write_array_file(tmp_path / "a.bin", "shells", {}, ARRAYS)

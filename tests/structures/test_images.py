@@ -141,8 +141,8 @@ def test_grey(kind: str) -> None:
 
 
 def test_grey_with_alpha_lies_over_white() -> None:
-    values = np.stack([np.full((1, 3), 100, np.uint8), np.array([[0, 255, 51]], np.uint8)], axis=2)
-    image = load_image(encode(Image.fromarray(values, "LA"), "PNG"))
+    grey, alpha = np.full((1, 3), 100, np.uint8), np.array([[0, 255, 51]], np.uint8)
+    image = load_image(encode(Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]), "PNG"))
     assert image[0].tolist() == [[255] * 3, [100] * 3, [224] * 3]  # 100 * 0.2 + 255 * 0.8
 
 
