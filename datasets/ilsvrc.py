@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import os
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Unpack
@@ -18,7 +20,7 @@ from inception_rcnn.datasets.reading.finding import Finder, did_you_mean
 from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.datasets.voc_xml import SIDES, Annotation
 from inception_rcnn.datasets.writing import check_class_names, new_file, put, text_ids, xml_of
-from inception_rcnn.structures import DataFormatError, InputError
+from inception_rcnn.structures import DataFormatError, GroundTruth, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 
 _PARTS = ("train", "val", "test")
@@ -26,13 +28,18 @@ _IMAGES = ("Data/DET/{part}", "ILSVRC2014_DET_{part}", "ILSVRC2013_DET_{part}")
 _TRUTHS = ("Annotations/DET/{part}", "ILSVRC2014_DET_bbox_{part}", "ILSVRC2013_DET_bbox_{part}")
 _LISTS = ("ImageSets/DET", "devkit/data/det_lists", "*devkit*/data/det_lists", "data/det_lists", "det_lists")
 
+# Of the training set those of 2013, by synset or "extra", have one class boxed or none; those of 2014 and val have all.
+_NOT_EXHAUSTIVE = re.compile(r"(^|/)(n\d{8}/|ILSVRC2013_train_\d{8}$)")
+
 
 class IlsvrcDetDataset(AnnotatedDataset):
     """The images and objects of one split of ILSVRC DET.
 
     The truth is read and checked at once, images are opened when asked for. ImageNet counts pixels from 0 and
     includes the last one: its box 0 0 9 9 is 0 0 10 10 here. `difficult`, `pose`, `subcategory` play no role. An image
-    without annotation is an image without objects: negatives of the training set have none, and the test set.
+    without annotation is an image without objects: negatives of the training set have none, and the test set. The
+    training set's images of 2013, in the folders of synsets (n02086646/n02086646_7175) and the extra ones, show more
+    than is boxed: their truth is not `exhaustive`.
 
     The list is ``ImageSets/DET/<split>.txt`` (2015 and later) or ``<split>.txt`` in a development kit's
     ``data/det_lists`` (2013, 2014), one image a line, with or without a number behind it; R-CNN's val1 and val2 may
@@ -96,6 +103,11 @@ class IlsvrcDetDataset(AnnotatedDataset):
             one._replace(ignore=False) for one in annotation.objects(self._rules.first_pixel, self._broken, known)
         ]
         self._add(image_id, path, objects, annotation.path, annotation.size)
+
+    def ground_truth(self, i: int) -> GroundTruth:
+        """Return the objects of image `i`; not exhaustive where the training set has boxes of one class alone."""
+        truth = super().ground_truth(i)
+        return replace(truth, exhaustive=_NOT_EXHAUSTIVE.search(str(truth.image_id)) is None)
 
     def _table_ids(self) -> tuple[int | str, ...]:
         return self.image_ids if self.indices is None else self.indices

@@ -40,12 +40,19 @@ from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_fro
 KIND: Final = "region-classifier"
 # Short names for what travels in the wheel, and the one that is used when no weights are named.
 SHIPPED: Final = {
-    name: f"{name}.safetensors"
-    for name in ("coco", "coco-mini", "coco-second", "coco-large", "coco-coarse", "coco-nolrn")
+    **{
+        name: f"{name}.safetensors"
+        for name in ("coco", "coco-mini", "coco-second", "coco-large", "coco-coarse", "coco-nolrn")
+    },
+    # Second heads on these, for ILSVRC DET's 200 classes.
+    **{
+        f"ilsvrc-{name}": f"ilsvrc/{name}.safetensors"
+        for name in ("det200", "mini", "second", "large", "coarse", "nolrn")
+    },
 }
 DEFAULT_WEIGHTS: Final = "coco"
 # Short names of the ensembles that travel in the wheel; see `ensemble_file`.
-ENSEMBLES: Final = {"six": "six.toml"}
+ENSEMBLES: Final = {"six": "six.toml", "ilsvrc-six": "ilsvrc/six.toml"}
 _WITHOUT_LRN: Final = "no-lrn"  # the variant of a network that does not normalise across channels
 
 

@@ -66,6 +66,7 @@ class GroundTruth(Columns[AnnotatedObject]):
         image_id: What the data set calls the image.
         width: Width of the image in pixels, None if unknown.
         height: Height of the image in pixels, None if unknown.
+        exhaustive: Whether all objects of the classes are here. If not, nothing in the image is known to be background.
 
     Raises:
         InputError: Lengths differ, a number is not finite, or a label has no name.
@@ -83,6 +84,7 @@ class GroundTruth(Columns[AnnotatedObject]):
     image_id: int | str = 0
     width: int | None = None
     height: int | None = None
+    exhaustive: bool = True
 
     def __post_init__(self) -> None:
         boxes = as_boxes(self.boxes, "ground truth's boxes")

@@ -12,6 +12,7 @@ import typer
 import yaml
 
 import inception_rcnn
+from inception_rcnn.detector.checkpoints import SHIPPED
 from inception_rcnn.tools.cli import find_commands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +20,7 @@ PAGES = sorted(
     [
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/*.md"),
-        *ROOT.glob("detector/weights/*.md"),
+        *ROOT.glob("detector/weights/**/*.md"),
         *ROOT.glob("proposals/weights/*.md"),
     ]
 )
@@ -103,16 +104,15 @@ def test_what_is_broken_is_found(tmp_path: Path) -> None:
 
 def test_the_table_of_models_has_the_sizes_of_the_files() -> None:
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    said = re.findall(r"^\| \[`([\w-]+)`\]\(\.\./(\w+)/weights/[\w-]+\.md\)[^|]*\| ([\d.]+)", text, flags=re.MULTILINE)
-    files = {
-        path.stem: path
-        for room in ("detector", "proposals")
-        for path in (ROOT / room / "weights").glob("*.safetensors")
-    }
-    assert {name for name, _, _ in said} == {*files, "six"}
-    together = sum(path.stat().st_size for path in files.values() if path.parent.parent.name == "detector")
-    for name, _, megabytes in said:
-        size = together if name == "six" else files[name].stat().st_size
+    said = re.findall(r"^\| \[`([\w-]+)`\]\(\.\./\w+/weights/[\w/-]+\.md\)[^|]*\| ([\d.]+)", text, flags=re.MULTILINE)
+    weights = ROOT / "detector" / "weights"
+    files = {name: [weights / file] for name, file in SHIPPED.items() if "/" not in file}
+    files["multibox"] = [ROOT / "proposals" / "weights" / "multibox.safetensors"]
+    files["ilsvrc-det200"] = [weights / SHIPPED["ilsvrc-det200"]]
+    files["six"], files["ilsvrc-six"] = list(weights.glob("*.safetensors")), list(weights.glob("ilsvrc/*.safetensors"))
+    assert {name for name, _ in said} == files.keys()
+    for name, megabytes in said:
+        size = sum(path.stat().st_size for path in files[name])
         assert float(megabytes) == pytest.approx(size / 1e6, abs=0.051), name
 
 

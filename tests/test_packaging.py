@@ -87,8 +87,8 @@ def expected_names() -> set[str]:
         names.update(f"inception_rcnn/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / folder).rglob("*.py"))
     for room in ("detector", "proposals"):
         for pattern in ("*.safetensors", "*.toml", "*.md"):
-            found = (ROOT / room / "weights").glob(pattern)
-            names.update(f"inception_rcnn/{room}/weights/{path.name}" for path in found)
+            found = (ROOT / room / "weights").rglob(pattern)
+            names.update(f"inception_rcnn/{path.relative_to(ROOT).as_posix()}" for path in found)
     names.update(
         f"inception_rcnn/evaluation/report/templates/{path.name}"
         for path in (ROOT / "evaluation/report/templates").iterdir()

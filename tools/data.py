@@ -9,6 +9,9 @@ the places where the common tools put their files; docs/data.md has them in a ta
 A sheet of photographs with their boxes goes to runs/data, to be looked at: boxes that are off by some pixels, or
 turned, are seen there and nowhere else.
 
+--list FILE writes the ids of one part, such as a new part's list of VOC or ILSVRC DET; with --most-objects 1000 only so
+many photographs, the first ones, as give each class 1,000 objects where it has them.
+
 --convert FORMAT OUT writes all parts, or those of --split, in another format; photographs are copied as they are. Where
 there is no part to validate on, --validation 0.1 puts a tenth of the photographs into one, drawn by --seed.
 """
@@ -47,6 +50,12 @@ def main(
     convert: Annotated[
         tuple[str, Path] | None, typer.Option(help="Write it in this format into this folder.", metavar="FORMAT OUT")
     ] = None,
+    list_file: Annotated[
+        Path | None, typer.Option("--list", help="Write the ids of the photographs into this file.", metavar="FILE")
+    ] = None,
+    most_objects: Annotated[
+        int | None, typer.Option(min=1, help="Only the first photographs in it, until each class has so many objects.")
+    ] = None,
     drop_ignored: Annotated[
         bool,
         typer.Option("--drop-ignored", help="Leave out crowds and difficult objects, for which YOLO has no mark."),
@@ -67,8 +76,12 @@ def main(
     elif validation or drop_ignored:
         option = "--validation" if validation else "--drop-ignored"
         raise typer.BadParameter("goes with --convert, which writes the result", param_hint=option)
-    if sheet is not None:
-        check_target(sheet)
+    if most_objects is not None and list_file is None:
+        raise typer.BadParameter("goes with --list, which writes the result", param_hint="--most-objects")
+    if list_file is not None and len(split or ()) != 1:
+        raise typer.BadParameter("is of one part; name it by --split", param_hint="--list")
+    for target in filter(None, (sheet, list_file)):
+        check_target(target)
     reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
     named, place = named_format(path)
     format = named or tell_format(place)
@@ -83,6 +96,8 @@ def main(
     if not no_sheet:
         for name, dataset in parts[: 1 if sheet is not None else None]:
             _draw(dataset, sheet or Path("runs", "data", f"{_name(place)}-{name}.jpg"))
+    if list_file is not None:
+        _list(parts[0][1], list_file, most_objects)
     if convert is not None:
         _convert(parts, convert[0], convert[1], validation, seed, drop_ignored=drop_ignored)
 
@@ -99,6 +114,20 @@ def _draw(dataset: DetectionDataset, target: Path) -> None:
         typer.echo(f"not drawn: {line}", err=True)
     write_picture(target, picture)
     typer.echo(f"sheet: {target}")
+
+
+def _list(dataset: DetectionDataset, target: Path, most: int | None) -> None:
+    """Write ids, one a line, of all photographs or of as many as give each class some objects."""
+    from inception_rcnn.datasets.image_lists import rows_of_first_objects
+    from inception_rcnn.datasets.writing import new_file, text_ids
+    from inception_rcnn.structures.files import write_whole
+
+    new_file(target)
+    ids, truth = text_ids(dataset), dataset.ground_truths()
+    rows = list(range(len(dataset))) if most is None else rows_of_first_objects(truth, most)
+    write_whole(target, "".join(f"{ids[row]}\n" for row in rows))
+    objects = len(truth.of_images(rows))
+    typer.echo(f"wrote {target}: {len(rows)} of {len(dataset)} photographs, {objects} of {len(truth)} objects")
 
 
 def _convert(

@@ -256,7 +256,7 @@ def shipped_weights(folder: Path) -> Iterator[Finding]:
     from inception_rcnn.structures import CheckpointError
 
     remedy = f"install inception-rcnn again (in a checkout: git restore {folder.parent.name}/weights)"
-    paths = sorted(folder.glob("*.safetensors"))
+    paths = sorted(folder.rglob("*.safetensors"))
     if not paths:
         yield Finding("weights", f"none in {folder}", remedy)
     for path in paths:
@@ -266,7 +266,7 @@ def shipped_weights(folder: Path) -> Iterator[Finding]:
             yield Finding("weights", str(error), remedy)
             continue
         size = path.stat().st_size / 1e6
-        yield Finding("weights", f"{path.name}: {checkpoint.kind}, {size:.1f} MB, its checksum is right")
+        yield Finding("weights", f"{path.relative_to(folder)}: {checkpoint.kind}, {size:.1f} MB, its checksum is right")
 
 
 def ensembles() -> Iterator[Finding]:

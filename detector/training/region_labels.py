@@ -1,7 +1,8 @@
 """Which regions of an image are foreground, of which class, and which are background.
 
 Source: R-CNN technical report v5, section 2.3: a region is foreground of the class of the ground-truth box it overlaps
-most if that overlap is at least 0.5, background otherwise; ground-truth boxes are regions too.
+most if that overlap is at least 0.5, background otherwise; ground-truth boxes are regions too. Section 4: photographs
+of ILSVRC's training set, on which not all objects are boxed, give no background.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def label_regions(boxes: NDArray[np.float32], truth: GroundTruth) -> LabelledReg
     Args:
         boxes: (N, 4) proposals; the ground-truth boxes are not added here.
         truth: Ignored boxes (crowds, difficult) are never foreground, and a region of which more than half lies in
-            one of them is dropped rather than called background: what it shows is not known.
+            one of them is dropped rather than called background: what it shows is not known. Where the truth is not
+            exhaustive, no region is background.
     """
     boxes = as_boxes(boxes)
     known = ~truth.ignore
@@ -59,7 +61,7 @@ def label_regions(boxes: NDArray[np.float32], truth: GroundTruth) -> LabelledReg
     labels[foreground] = truth.labels[objects[foreground]]
     ignored = truth.boxes[truth.ignore].astype(np.float64)
     hidden = share_inside(boxes.astype(np.float64), ignored).max(axis=1, initial=0.0)
-    keep = foreground | (hidden <= 0.5)
+    keep = foreground | ((hidden <= 0.5) & truth.exhaustive)
     return LabelledRegions(boxes[keep], labels[keep], objects[keep], overlap[keep])
 
 

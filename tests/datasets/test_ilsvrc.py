@@ -137,6 +137,23 @@ def test_lists_of_halves_and_of_classes_find_the_photographs_of_their_part(tmp_p
     assert IlsvrcDetDataset(tmp_path, "train_57").ground_truth(0).names() == [CAT]
 
 
+def test_training_photographs_of_2013_show_more_than_is_boxed(tmp_path: Path) -> None:
+    """Those of 2014 and of the validation set have all 200 classes boxed."""
+    ids = {
+        "n02672831/n02672831_11478": False,
+        "ILSVRC2013_train/n02672831/n02672831_9": False,
+        "ILSVRC2013_train_00048317": False,
+        "ILSVRC2014_train_0000/ILSVRC2014_train_00000001": True,
+        "ILSVRC2012_val_00000001": True,
+        "ILSVRC2013_val_00000910": True,
+    }
+    for image_id in ids:
+        new_layout(tmp_path, "train", image_id, (DOG, (1, 2, 3, 4)))
+    write_list(tmp_path, "train", "".join(f"{image_id}\n" for image_id in ids))
+    dataset = IlsvrcDetDataset(tmp_path, "train")
+    assert [dataset.ground_truth(i).exhaustive for i in range(len(dataset))] == list(ids.values())
+
+
 TRAIN_IDS = [
     ("n02672831/n02672831_11478", "ILSVRC2013_train/n02672831/n02672831_11478"),
     ("ILSVRC2013_train/n02672831/n02672831_11478", "ILSVRC2013_train/n02672831/n02672831_11478"),

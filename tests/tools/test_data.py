@@ -116,3 +116,35 @@ def test_the_same_data_in_every_layout_is_the_same_to_a_training(pets: Path, tmp
         assert np.abs(table.box - expected.box).max() < 0.01 and np.array_equal(table.label, expected.label)
         assert [one.dataset.path(i).name for i in range(5)] == [f"p{k}.png" for k in range(5)]
         assert one.part == (None if one.root == pets else "train")
+
+
+def test_a_list_of_the_first_objects_of_each_class_is_a_new_part(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc = tmp_path / "voc"
+    write_dataset("voc", open_dataset("folder", pets), voc, "all")
+    listed = voc / "ImageSets" / "Main" / "few.txt"
+    assert run(f"voc:{voc}", "--split", "all", "--no-sheet", "--list", listed, "--most-objects", 2) == 0
+    assert "4 of 6 photographs, 4 of 6 objects" in capsys.readouterr().out
+    assert listed.read_text().split() == ["p0", "p1", "p2", "p3"]
+    assert list(open_dataset("voc", voc, "few").image_ids) == ["p0", "p1", "p2", "p3"]
+    assert run(f"voc:{voc}", "--split", "all", "--no-sheet", "--list", listed) == 1
+    assert "already there" in capsys.readouterr().err
+    whole = tmp_path / "whole.txt"
+    assert run(f"voc:{voc}", "--split", "few", "--no-sheet", "--list", whole) == 0
+    assert whole.read_text() == listed.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--most-objects", 2), "--list"),
+        (("--list", "ids.txt"), "--split"),
+        (("--list", "no/such/folder/ids.txt", "--split", "all"), "no/such/folder"),
+    ],
+)
+def test_a_list_needs_a_part_and_a_place(
+    pets: Path, words: tuple[object, ...], fault: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(pets, "--no-sheet", *words) != 0
+    assert fault in capsys.readouterr().err

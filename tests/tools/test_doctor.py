@@ -91,7 +91,7 @@ def test_the_weights_of_every_room_are_examined() -> None:
     """MultiBox's too: without them the default detector does not start."""
     texts = [finding.text for finding in doctor.examine(ROOT) if finding.subject == "weights"]
     assert any("region-classifier" in text for text in texts) and any("multibox" in text for text in texts)
-    shipped = sorted(ROOT.glob("*/weights/*.safetensors"))
+    shipped = sorted(ROOT.glob("*/weights/**/*.safetensors"))
     assert len(texts) == len(shipped) > 1 and all(any(path.name in text for text in texts) for path in shipped)
 
 
@@ -172,8 +172,9 @@ def test_extras_are_those_of_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_ensemble_is_named_with_its_members_or_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    (six,) = doctor.ensembles()
+    six, of_ilsvrc = doctor.ensembles()
     assert six.remedy is None and six.text.startswith("six: an ensemble of 6: coco, ")
+    assert of_ilsvrc.remedy is None and of_ilsvrc.text.startswith("ilsvrc-six: an ensemble of 6: ilsvrc-det200, ")
     monkeypatch.setattr(ensemble_file, "ensemble_path", lambda weights: ROOT / "nowhere.toml")
-    (gone,) = doctor.ensembles()
+    gone, _ = doctor.ensembles()
     assert "nowhere.toml" in gone.text and "git restore" in (gone.remedy or "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -136,3 +138,13 @@ def test_the_same_generator_shakes_the_same_way() -> None:
     objects = truth(((20, 20, 60, 50), 0))
     one, two, other = (shaken(objects, np.zeros(9, np.int64), np.random.default_rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(one, two) and not np.array_equal(one, other)
+
+
+def test_nothing_is_background_where_more_may_be_than_is_boxed() -> None:
+    given = boxes((0, 0, 10, 9), (0, 0, 30, 30), (60, 60, 90, 80))
+    known = truth(((0, 0, 10, 10), 1))
+    assert label_regions(given, known).labels.tolist() == [1, 2, 2]
+    partly = replace(known, exhaustive=False)
+    found = label_regions(given, partly)
+    assert found.labels.tolist() == [1] and found.boxes.tolist() == [[0, 0, 10, 9]]
+    assert len(label_regions(given, replace(truth(), exhaustive=False))) == 0
