@@ -111,7 +111,7 @@ def read_class_list(path: Path, say: Callable[[str], None] | None = None) -> tup
     return tuple(names)
 
 
-def rows_of_first_objects(truth: GroundTruthTable, most: int) -> list[int]:
+def rows_of_first_objects(truth: GroundTruthTable, most: int, seen: NDArray[np.int64] | None = None) -> list[int]:
     """Return the images, in order, that show a class of which the images taken before have fewer than `most` objects.
 
     So a class has all its objects, or at least `most`; it has more where images show several, or others' objects too.
@@ -119,11 +119,12 @@ def rows_of_first_objects(truth: GroundTruthTable, most: int) -> list[int]:
     Args:
         truth: Objects of a data set. Those to be ignored count for nothing.
         most: 1 or more.
+        seen: (C,) how many there were of each class on images of other parts; those of the images taken are added.
 
     Source: R-CNN technical report v5, section 4, where val1 is joined by 1,000 boxes a class of the training set.
     """
     counted = truth[~truth.ignored]
-    seen = np.zeros(len(truth.class_names), np.int64)
+    seen = np.zeros(len(truth.class_names), np.int64) if seen is None else seen
     rows = []
     order = np.argsort(counted.image, kind="stable")
     for labels, row in _runs(counted.label[order], counted.image[order]):

@@ -9,8 +9,8 @@ the places where the common tools put their files; docs/data.md has them in a ta
 A sheet of photographs with their boxes goes to runs/data, to be looked at: boxes that are off by some pixels, or
 turned, are seen there and nowhere else.
 
---list FILE writes the ids of one part, such as a new part's list of VOC or ILSVRC DET; with --most-objects 1000 only so
-many photographs, the first ones, as give each class 1,000 objects where it has them.
+--list FILE writes the ids of all parts, or of those of --split, as VOC and ILSVRC DET list a part; with --most-objects
+1000 only so many photographs, the first ones, as give each class 1,000 objects where it has them.
 
 --convert FORMAT OUT writes all parts, or those of --split, in another format; photographs are copied as they are. Where
 there is no part to validate on, --validation 0.1 puts a tenth of the photographs into one, drawn by --seed.
@@ -32,6 +32,8 @@ from inception_rcnn.tools.cli import check_known, print_problems, run_command
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, reading_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from inception_rcnn.datasets.base import AnnotatedDataset
     from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -78,8 +80,6 @@ def main(
         raise typer.BadParameter("goes with --convert, which writes the result", param_hint=option)
     if most_objects is not None and list_file is None:
         raise typer.BadParameter("goes with --list, which writes the result", param_hint="--most-objects")
-    if list_file is not None and len(split or ()) != 1:
-        raise typer.BadParameter("is of one part; name it by --split", param_hint="--list")
     for target in filter(None, (sheet, list_file)):
         check_target(target)
     reading = reading_options(skip_broken=skip_broken, strict=strict, origin=origin, exif=exif)
@@ -97,7 +97,7 @@ def main(
         for name, dataset in parts[: 1 if sheet is not None else None]:
             _draw(dataset, sheet or Path("runs", "data", f"{_name(place)}-{name}.jpg"))
     if list_file is not None:
-        _list(parts[0][1], list_file, most_objects)
+        _list([dataset for _, dataset in parts], list_file, most_objects)
     if convert is not None:
         _convert(parts, convert[0], convert[1], validation, seed, drop_ignored=drop_ignored)
 
@@ -116,18 +116,28 @@ def _draw(dataset: DetectionDataset, target: Path) -> None:
     typer.echo(f"sheet: {target}")
 
 
-def _list(dataset: DetectionDataset, target: Path, most: int | None) -> None:
+def _list(parts: Sequence[DetectionDataset], target: Path, most: int | None) -> None:
     """Write ids, one a line, of all photographs or of as many as give each class some objects."""
+    import numpy as np
+
     from inception_rcnn.datasets.image_lists import rows_of_first_objects
     from inception_rcnn.datasets.writing import new_file, text_ids
     from inception_rcnn.structures.files import write_whole
 
     new_file(target)
-    ids, truth = text_ids(dataset), dataset.ground_truths()
-    rows = list(range(len(dataset))) if most is None else rows_of_first_objects(truth, most)
-    write_whole(target, "".join(f"{ids[row]}\n" for row in rows))
-    objects = len(truth.of_images(rows))
-    typer.echo(f"wrote {target}: {len(rows)} of {len(dataset)} photographs, {objects} of {len(truth)} objects")
+    listed: dict[str, None] = {}  # a photograph may stand in several parts
+    seen = np.zeros(len(parts[0].class_names), np.int64)
+    objects = 0
+    for dataset in parts:
+        ids = text_ids(dataset)
+        fresh = [row for row, name in enumerate(ids) if name not in listed]
+        truth = dataset.ground_truths().of_images(fresh)
+        rows = range(len(fresh)) if most is None else rows_of_first_objects(truth, most, seen)
+        objects += len(truth.of_images(list(rows)))
+        listed.update(dict.fromkeys(ids[fresh[row]] for row in rows))
+    write_whole(target, "".join(f"{name}\n" for name in listed))
+    photographs = sum(map(len, parts))
+    typer.echo(f"wrote {target}: {len(listed)} of {photographs} photographs, with {objects} objects")
 
 
 def _convert(

@@ -125,7 +125,7 @@ def test_a_list_of_the_first_objects_of_each_class_is_a_new_part(
     write_dataset("voc", open_dataset("folder", pets), voc, "all")
     listed = voc / "ImageSets" / "Main" / "few.txt"
     assert run(f"voc:{voc}", "--split", "all", "--no-sheet", "--list", listed, "--most-objects", 2) == 0
-    assert "4 of 6 photographs, 4 of 6 objects" in capsys.readouterr().out
+    assert "4 of 6 photographs, with 4 objects" in capsys.readouterr().out
     assert listed.read_text().split() == ["p0", "p1", "p2", "p3"]
     assert list(open_dataset("voc", voc, "few").image_ids) == ["p0", "p1", "p2", "p3"]
     assert run(f"voc:{voc}", "--split", "all", "--no-sheet", "--list", listed) == 1
@@ -133,17 +133,20 @@ def test_a_list_of_the_first_objects_of_each_class_is_a_new_part(
     whole = tmp_path / "whole.txt"
     assert run(f"voc:{voc}", "--split", "few", "--no-sheet", "--list", whole) == 0
     assert whole.read_text() == listed.read_text()
+    both = tmp_path / "both.txt"
+    words = ("--split", "few", "--split", "all", "--no-sheet", "--list", both, "--most-objects", 3)
+    assert run(f"voc:{voc}", *words) == 0
+    assert both.read_text().split() == ["p0", "p1", "p2", "p3", "p4"]  # p5's object is a difficult one
 
 
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
         (("--most-objects", 2), "--list"),
-        (("--list", "ids.txt"), "--split"),
         (("--list", "no/such/folder/ids.txt", "--split", "all"), "no/such/folder"),
     ],
 )
-def test_a_list_needs_a_part_and_a_place(
+def test_a_list_needs_a_place(
     pets: Path, words: tuple[object, ...], fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(pets, "--no-sheet", *words) != 0
