@@ -19,10 +19,14 @@ class DocstringStyle(Extension):
 
 def with_fenced_examples(text: str) -> str:
     """Return a docstring with its examples in blocks of code; in Markdown `>>>` would be a quotation in a quotation."""
-    return re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", text, flags=re.MULTILINE).replace("  # doctest: +SKIP", "")
+    return re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", text, flags=re.MULTILINE).replace(
+        "  # doctest: +SKIP", ""
+    )
 
 
 def with_each_argument(text: str) -> str:
     """Return a docstring in which arguments that share a line, `first, second: ...`, have one each."""
     shared = re.compile(r"^( +)(\w+(?:, \w+)+)(:.*\n?(?:\1 +.*\n?)*)", flags=re.MULTILINE)
-    return shared.sub(lambda line: "".join(f"{line[1]}{name}{line[3].rstrip()}\n" for name in line[2].split(", ")), text)
+    return shared.sub(
+        lambda line: "".join(f"{line[1]}{name}{line[3].rstrip()}\n" for name in line[2].split(", ")), text
+    )
