@@ -1,17 +1,16 @@
 """What `mkdocs build` is given beside docs/: README, the files that pages link to, and the reference of public names.
 
-Hooks of mkdocs.yml. A page of docs/ links to files of the repository as on a code host (`../benchmarks/results/x.txt`). The
-site has to work from a disk and without a network, so each such file becomes a page of it, below `files/`; README is the
-first page. The reference has a page for every package with an `__all__`, made of its docstrings by mkdocstrings.
+Hooks of mkdocs.yml. A page of docs/ links to files of the repository as on a code host (`../benchmarks/results/x.txt`).
+The site has to work from a disk and without a network, so each such file becomes a page of it, below `files/`; README
+is the first page. The reference has a page for every package with an `__all__`, made by mkdocstrings.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from posixpath import dirname, join, normpath, relpath
 from typing import TYPE_CHECKING, Any
