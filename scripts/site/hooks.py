@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = runpy.run_path(str(ROOT / "scripts" / "names_page.py"))
 LINKS = runpy.run_path(str(ROOT / "scripts" / "mypy_links.py"))
-UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n"
+UNSEARCHED = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n"
 LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".json": "json", ".cff": "yaml"}
 
 
