@@ -137,7 +137,9 @@ def test_most_commands_are_looked_at() -> None:
 
 
 def test_what_is_not_parsed_is_found() -> None:
-    text = "```\ninception-rcnn detect a.jpg --line-width wide  # --c\nfind . | inception-rcnn export \\\n  --quiet\n```\n"
+    text = (
+        "```\ninception-rcnn detect a.jpg --line-width wide  # --c\nfind . | inception-rcnn export \\\n  --quiet\n```\n"
+    )
     assert commands_in(text) == [["detect", "a.jpg", "--line-width", "wide"], ["export", "--quiet"]]
     assert [bool(refused(words)) for words in commands_in(text)] == [True, True]
     assert not refused(["detect", "a.jpg", "--weights", "coco", "coco-mini"])

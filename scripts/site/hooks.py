@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NAMES = runpy.run_path(str(ROOT / "scripts" / "names_page.py"))
 LINKS = runpy.run_path(str(ROOT / "scripts" / "mypy_links.py"))
 UNSEARCHED = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n"
+AFTER_PAGES = "---\nsearch:\n  boost: 0.3\n---\n"  # who searches for a word wants the page that tells of it first
 LANGUAGES = {".py": "python", ".toml": "toml", ".yml": "yaml", ".json": "json", ".cff": "yaml"}
 
 
@@ -158,7 +159,7 @@ def reference_pages(root: Path) -> Iterator[tuple[str, str]]:
     """Yield place and text of the page of each package: its names in order, for mkdocstrings to fill in."""
     for package, names in packages(root):
         blocks = "\n".join(f"::: {package}.{name}\n" for name in names)
-        yield f"reference/{package.removeprefix('inception_rcnn.')}.md", f"# {package}\n\n{blocks}"
+        yield f"reference/{package.removeprefix('inception_rcnn.')}.md", f"{AFTER_PAGES}# {package}\n\n{blocks}"
 
 
 def linked_names(text: str) -> str:
