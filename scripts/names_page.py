@@ -1,4 +1,4 @@
-"""Writes `docs/names.md`: what each room of the package says is public, with the first sentence said of it there.
+"""Writes `docs/reference/names.md`: what each room says is public, with the first sentence said of it there.
 
 python scripts/names_page.py
 """
@@ -14,8 +14,8 @@ ROOMS = ("structures", "datasets", "evaluation", "backbones", "proposals", "dete
 HEAD = """# Public names of the rooms
 
 What is in the `__all__` of a room, each with the first sentence of what `help` says of it. The names that most people
-need are in the package itself, and have [a page with examples](python.md). `python scripts/names_page.py` writes this
-page.
+need are in the package itself, and have [a page with examples](../python.md). `python scripts/names_page.py` writes
+this page.
 """
 
 
@@ -78,4 +78,4 @@ def first_sentence(text: str) -> str:
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "names.md").write_text(page(), encoding="utf-8")
+    (ROOT / "docs" / "reference" / "names.md").write_text(page(), encoding="utf-8")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -13,13 +15,13 @@ import yaml
 
 import inception_rcnn
 from inception_rcnn.detector.checkpoints import SHIPPED
-from inception_rcnn.tools.cli import find_commands
+from inception_rcnn.tools.cli import _spread_weights, find_commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
-        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("docs/**/*.md"),
         *ROOT.glob("detector/weights/**/*.md"),
         *ROOT.glob("proposals/weights/*.md"),
     ]
@@ -53,14 +55,39 @@ def broken_links(page: Path) -> list[str]:
 
 
 @cache
+def parser_of(name: str) -> Any:
+    """A command with its arguments and options, as typer makes it."""
+    application = typer.Typer(add_completion=False)
+    application.command()(import_module(f"inception_rcnn.tools.{name}").main)
+    return typer.main.get_command(application)
+
+
+@cache
 def options_of(command: str) -> frozenset[str]:
     """All options of a command."""
-    application = typer.Typer(add_completion=False)
-    application.command()(import_module(f"inception_rcnn.tools.{command}").main)
     names = {"--help", "--debug"}
-    for parameter in typer.main.get_command(application).params:
+    for parameter in parser_of(command).params:
         names.update([*parameter.opts, *parameter.secondary_opts])
     return frozenset(names)
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The words of each call of this package's commands in the blocks of code that are meant for a shell."""
+    blocks = "\n".join(re.findall(r"^ *```\n(.*?)^ *```$", text, flags=re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
+    lines = re.findall(r"^ *(?:\$ |sh scripts/run |[^#\n]*\| )?inception-rcnn (.*)", blocks, flags=re.MULTILINE)
+    return [words for line in lines if "..." not in (words := shlex.split(line, comments=True))]
+
+
+def refused(words: list[str]) -> str:
+    """What a command has against its arguments, such as a missing one; empty if it would begin to work."""
+    name, *arguments = _spread_weights(words)
+    try:
+        parser_of(name).make_context(name, arguments)
+    except typer.Exit:  # --help
+        return ""
+    except Exception as error:
+        return f"{shlex.join(words)}: {getattr(error, 'message', error)}"
+    return ""
 
 
 def unknown_options(text: str) -> list[str]:
@@ -92,6 +119,30 @@ def test_programs_and_tests_that_are_named_are_there(page: Path) -> None:
 @by_page
 def test_commands_and_their_options_exist(page: Path) -> None:
     assert unknown_options(page.read_text(encoding="utf-8")) == []
+
+
+@by_page
+def test_commands_are_parsed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    wrong = [complaint for words in commands_in(text) if (complaint := refused(words))]
+    if page.name == "errors.md":  # which shows one that is
+        wrong = [one for one in wrong if "--score-threshold 50" not in one]
+    assert wrong == []
+
+
+def test_most_commands_are_looked_at() -> None:
+    calls = [words[0] for page in PAGES for words in commands_in(page.read_text(encoding="utf-8"))]
+    assert len(calls) > 90
+    assert set(calls) == set(COMMANDS)
+
+
+def test_what_is_not_parsed_is_found() -> None:
+    text = (
+        "```\ninception-rcnn detect a.jpg --line-width wide  # --c\nfind . | inception-rcnn export \\\n  --quiet\n```\n"
+    )
+    assert commands_in(text) == [["detect", "a.jpg", "--line-width", "wide"], ["export", "--quiet"]]
+    assert [bool(refused(words)) for words in commands_in(text)] == [True, True]
+    assert not refused(["detect", "a.jpg", "--weights", "coco", "coco-mini"])
 
 
 def test_what_is_broken_is_found(tmp_path: Path) -> None:

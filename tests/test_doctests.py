@@ -111,7 +111,7 @@ def test_the_lines_of_the_ten_things_are_as_many_as_it_says() -> None:
 def test_the_page_of_names_is_what_the_rooms_say() -> None:
     """So that nothing is public without a word of it there: `python scripts/names_page.py` writes it."""
     script = runpy.run_path(str(ROOT / "scripts" / "names_page.py"))
-    assert (ROOT / "docs" / "names.md").read_text(encoding="utf-8") == script["page"]()
+    assert (ROOT / "docs" / "reference" / "names.md").read_text(encoding="utf-8") == script["page"]()
     names = {name for room in script["ROOMS"] for name in import_module(f"inception_rcnn.{room}").__all__}
     assert names <= set(re.findall(r"^\| `(\w+)` \| [A-Z].*\. \|$", script["page"](), flags=re.MULTILINE))
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from inception_rcnn.backbones import INCEPTION_TABLE, GoogLeNet, googlenet
 
-PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "inception.md"
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "paper" / "inception.md"
 SIDES = {"3": 28, "4": 14, "5": 7}
 
 
