@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from skimage import data
 
 from inception_rcnn.backbones import CAFFE_INPUT, read_checkpoint, write_checkpoint
-from inception_rcnn.detector import ClassifierDescription, PoolingSpec, save_region_classifier
+from inception_rcnn.datasets.ilsvrc import det_classes
+from inception_rcnn.detector import ClassifierDescription, PoolingSpec, load_detector, save_region_classifier
 from inception_rcnn.detector.checkpoints import (
+    SHIPPED,
     read_region_network,
     save_second_head,
+    weights_path,
     with_score_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork
@@ -110,3 +114,25 @@ def test_what_cannot_stand_on_another_is_refused(base: Path, head: Path, tmp_pat
     with pytest.raises(CheckpointError, match="should lie in the folder of"):
         save_second_head(away, on_its_trunk(base), FIVE, base)
     assert not other.exists() and not away.exists()
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.startswith("ilsvrc-")])
+def test_a_shipped_head_is_another_last_layer_on_a_shipped_trunk(name: str) -> None:
+    stored = read_checkpoint(weights_path(name), "region-classifier")
+    assert stored.tensors.keys() == {"classifier.weight", "classifier.bias"}
+    network, description = read_region_network(name)
+    below, _ = read_region_network(stored.description["base"]["name"])
+    assert description.class_names == tuple(wnid for wnid, _ in det_classes())
+    assert network.classifier.out_features == 201 and below.classifier.out_features == 81
+    trunk = below.state_dict()
+    assert all(
+        torch.equal(tensor, trunk[layer])
+        for layer, tensor in network.state_dict().items()
+        if not layer.startswith("classifier.")
+    )
+
+
+def test_a_cat_is_a_domestic_cat_among_200_classes() -> None:
+    found = load_detector("ilsvrc-det200")(data.chelsea())
+    names = dict(det_classes())
+    assert names[found[0].class_name] == "domestic cat" and found[0].score > 0.5

@@ -120,7 +120,7 @@ def test_the_model_that_warps_is_one_word_away(photograph: Path, tmp_path: Path)
     [
         (["--weights", "coco-mini", "--regions", "pool"], "coco-mini has regions=warp, regions=pool was asked for"),
         (["--weights", "nowhere.safetensors"], "no weights at nowhere.safetensors"),
-        (["--weights", "coco-mimi"], "coco-large, coco-coarse, coco-nolrn, six; did you mean coco-mini?"),
+        (["--weights", "coco-mimi"], "ilsvrc-nolrn, six, ilsvrc-six; did you mean coco-mini?"),
         (["--weights", "sixx"], "did you mean six?"),
         (["--weights", "coco-mini", "coco-mimi"], "did you mean coco-mini?"),  # a second name is no image
         (["--weights", "bvlc_googlenet.caffemodel"], "a start for training (train --pretrained"),
