@@ -15,19 +15,25 @@ from machine import machine_line
 from skimage import data
 
 from inception_rcnn import load_detector
+from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.structures import draw_detections, resize_image, write_picture
 
 HEIGHT = 480
 
 
-def main() -> None:
-    """Detect, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def output_and_detector(description: str | None) -> tuple[Path, Detector]:
+    """Return where the picture goes and what detects, as `inception-rcnn detect` does; the machine is printed."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--weights", nargs="*")
     arguments = parser.parse_args()
     print(machine_line("torch", "scikit-image"))
-    detector = load_detector(arguments.weights or None).with_settings(one_name_iou=0.8)  # as `inception-rcnn detect`
+    return arguments.output, load_detector(arguments.weights or None).with_settings(one_name_iou=0.8)
+
+
+def main() -> None:
+    """Detect, print, draw."""
+    output, detector = output_and_detector(__doc__)
     pictures = {
         "astronaut": data.astronaut(),
         "chelsea": data.chelsea(),
@@ -40,7 +46,7 @@ def main() -> None:
         found = detector(image)
         print(name, [(record["label"], round(record["score"], 2)) for record in found.to_records()])
         drawn.append(draw_detections(image, found))
-    write_picture(arguments.output, np.concatenate(drawn, axis=1))
+    write_picture(output, np.concatenate(drawn, axis=1))
 
 
 if __name__ == "__main__":

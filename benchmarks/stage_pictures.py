@@ -9,16 +9,12 @@ Prints how many there were of each.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from machine import machine_line
+from example_pictures import output_and_detector
 from numpy.typing import NDArray
 from skimage import data
 from skimage.segmentation import mark_boundaries
 
-from inception_rcnn import load_detector
 from inception_rcnn.backbones import InputSpec
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.postprocessing import candidates
@@ -55,18 +51,13 @@ def panels(walk: Walk, detector: Detector) -> list[Image]:
 
 def main() -> None:
     """Walk through the stages, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--weights", nargs="*")
-    arguments = parser.parse_args()
-    print(machine_line("torch", "scikit-image"))
-    detector = load_detector(arguments.weights or None).with_settings(one_name_iou=0.8)  # as `inception-rcnn detect`
+    output, detector = output_and_detector(__doc__)
     walk = walk_through(detector, data.stereo_motorcycle()[0])
     sheet = np.full((2 * HEIGHT + GAP, 3 * WIDTH + 2 * GAP, 3), 255, np.uint8)
     for number, panel in enumerate(panels(walk, detector)):
         top, left = number // 3 * (HEIGHT + GAP), number % 3 * (WIDTH + GAP)
         sheet[top : top + HEIGHT, left : left + WIDTH] = resize_image(panel, WIDTH, HEIGHT)
-    write_picture(arguments.output, sheet)
+    write_picture(output, sheet)
 
 
 if __name__ == "__main__":

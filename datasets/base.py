@@ -207,7 +207,12 @@ class AnnotatedDataset:
             image_id=self.image_ids[i],
             width=width,
             height=height,
+            exhaustive=self._is_exhaustive(self.image_ids[i]),
         )
+
+    def _is_exhaustive(self, image_id: int | str) -> bool:
+        """Return whether all objects of an image are in its annotation; a format where some lack says which."""
+        return True
 
     def ground_truths(self) -> GroundTruthTable:
         """Return the objects of all images in one table, in the same order; no image is opened.

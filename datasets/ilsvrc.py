@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Unpack
@@ -20,7 +19,7 @@ from inception_rcnn.datasets.reading.finding import Finder, did_you_mean
 from inception_rcnn.datasets.reading.texts import number_of
 from inception_rcnn.datasets.voc_xml import SIDES, Annotation
 from inception_rcnn.datasets.writing import check_class_names, new_file, put, text_ids, xml_of
-from inception_rcnn.structures import DataFormatError, GroundTruth, InputError
+from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.dataset import DetectionDataset
 
 _PARTS = ("train", "val", "test")
@@ -104,10 +103,8 @@ class IlsvrcDetDataset(AnnotatedDataset):
         ]
         self._add(image_id, path, objects, annotation.path, annotation.size)
 
-    def ground_truth(self, i: int) -> GroundTruth:
-        """Return the objects of image `i`; not exhaustive where the training set has boxes of one class alone."""
-        truth = super().ground_truth(i)
-        return replace(truth, exhaustive=_NOT_EXHAUSTIVE.search(str(truth.image_id)) is None)
+    def _is_exhaustive(self, image_id: int | str) -> bool:
+        return _NOT_EXHAUSTIVE.search(str(image_id)) is None
 
     def _table_ids(self) -> tuple[int | str, ...]:
         return self.image_ids if self.indices is None else self.indices

@@ -46,9 +46,8 @@ def precision_recall(outcome: NDArray[np.int8], objects: int) -> tuple[Curve, Cu
     """
     true = np.cumsum(outcome == TRUE, dtype=np.float64)
     counted = np.cumsum(outcome >= FALSE, dtype=np.float64)
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # 0 / 0; numpy 1.26 says "divide" too, of lanes nobody asked for
+    # 0 / 0 is meant; numpy 1.26 says "divide" too, of lanes of the processor that hold no number.
+    with np.errstate(divide="ignore", invalid="ignore"):
         return true / objects, true / counted
 
 

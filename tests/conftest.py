@@ -6,9 +6,11 @@ Run by several processes (`pytest -n auto`), each computes on its share of the c
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -28,6 +30,19 @@ def openvino(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setitem(sys.modules, "openvino_telemetry", None)  # as `openvino_runtime.openvino` does
         yield pytest.importorskip("openvino", reason="needs inception-rcnn[cpu]")
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser of playwright's; a test that needs it is left out where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here (pip install -e '.[browser]')")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium here (Debian: apt install chromium)")
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(autouse=True)

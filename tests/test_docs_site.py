@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 from functools import cache
@@ -88,26 +87,20 @@ def test_the_reference_has_every_public_name(site: Path, hooks: dict[str, Any]) 
         assert [name for name in names if f'id="{package}.{name}"' not in page] == [], package
 
 
-def test_it_searches_when_it_is_opened_from_the_disk(site: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here (pip install -e '.[browser]')")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium here (Debian: apt install chromium)")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        asked: list[str] = []
-        errors: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto((site / "start" / "stages.html").as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.locator(".md-search__input").press_sequentially("superpixels doubled")
-        page.wait_for_selector(".md-search-result__item")
-        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-        assert errors == []
-        browser.close()
+def test_it_searches_when_it_is_opened_from_the_disk(site: Path, chromium: Any) -> None:
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    asked: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto((site / "start" / "stages.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.locator(".md-search__input").press_sequentially("superpixels doubled")
+    page.wait_for_selector(".md-search-result__item")
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
+    page.close()
 
 
 def test_links_are_led_to_the_pages_of_files(hooks: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import threading
 import time
@@ -48,12 +47,8 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def page(model: Detector, jpeg: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(chromium: Any, model: Detector, jpeg: bytes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """The page of a server in a thread of this process."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright here (pip install -e '.[browser]')")
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium here (Debian: apt install chromium)")
     from inception_rcnn.detector.server.app import create_app
 
     sample = tmp_path_factory.mktemp("samples") / "cat.jpg"
@@ -69,10 +64,7 @@ def page(model: Detector, jpeg: bytes, tmp_path_factory: pytest.TempPathFactory)
     thread.start()
     while not server.started:
         time.sleep(0.05)
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield Page(browser, f"http://127.0.0.1:{listener.getsockname()[1]}/")
-        browser.close()
+    yield Page(chromium, f"http://127.0.0.1:{listener.getsockname()[1]}/")
     server.should_exit = True
     thread.join(30)
 
