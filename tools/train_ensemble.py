@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,15 +119,13 @@ def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None 
         instead: Data sets and their parts, which all members have in place of what the plan says.
 
     Raises:
-        InputError: It is no TOML, has no members, or an option that `train` does not have.
+        InputError: It has no members, or an option that `train` does not have.
+        DataFormatError: It is no TOML.
     """
     from inception_rcnn.structures import InputError
-    from inception_rcnn.structures.files import read_bytes
+    from inception_rcnn.structures.files import read_toml
 
-    try:
-        content = tomllib.loads(read_bytes(path).decode("utf-8"))
-    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+    content = read_toml(path)
     members = content.pop("members", None)
     if not isinstance(members, dict) or not members or not all(isinstance(one, dict) for one in members.values()):
         raise InputError(f"{path} names no members; give each a table, such as [members.first]")

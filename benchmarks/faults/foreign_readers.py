@@ -60,6 +60,7 @@ def make_reader(name: str, folder: Path) -> Reader:
 
 def _opened(kind: str, root: Path, split: str) -> None:
     """Read a data set as strictly as it is by default, then without what is broken; say what was understood."""
+    from inception_rcnn.datasets import open_dataset
     from inception_rcnn.structures import InceptionError
 
     first: Exception | None = None

@@ -76,7 +76,7 @@ def small_truth() -> dict[str, Any]:
 
 def small_dataset(folder: Path, format: str = "coco", split: str = "val") -> Path:
     """Return the folder of a small data set in a format, written by the package."""
-    from inception_rcnn.datasets import CocoDataset
+    from inception_rcnn.datasets import CocoDataset, write_dataset
     from inception_rcnn.datasets.writing import WithoutIgnored
 
     first = folder / "first"
