@@ -71,7 +71,7 @@ class ArrayFile:
     def _listed(self, name: str) -> tuple[Any, ...]:
         values = self.description.get(name)
         if not isinstance(values, list):
-            raise InputError(f"{name} should be a list, got {values!r:.60}")
+            raise InputError(f"{name!r} should be a list, got {values!r:.60}")
         return tuple(values)
 
 

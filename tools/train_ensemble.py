@@ -119,13 +119,15 @@ def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None 
         instead: Data sets and their parts, which all members have in place of what the plan says.
 
     Raises:
-        InputError: It has no members, or an option that `train` does not have.
-        DataFormatError: It is no TOML.
+        InputError: It is no TOML, has no members, or an option that `train` does not have.
     """
-    from inception_rcnn.structures import InputError
+    from inception_rcnn.structures import DataFormatError, InputError
     from inception_rcnn.structures.files import read_toml
 
-    content = read_toml(path)
+    try:
+        content = read_toml(path)
+    except DataFormatError as error:
+        raise InputError(str(error)) from error
     members = content.pop("members", None)
     if not isinstance(members, dict) or not members or not all(isinstance(one, dict) for one in members.values()):
         raise InputError(f"{path} names no members; give each a table, such as [members.first]")

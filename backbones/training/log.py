@@ -116,8 +116,8 @@ class TrainingLog:
 
     def _keep_until(self, iteration: int) -> None:
         """Drop the lines of later iterations, and one that was not written to its end."""
-        before = self._path.read_text(encoding="utf-8")
         table = read_log(self._path)
+        before = self._path.read_text(encoding="utf-8")
         self._columns = tuple(table)
         kept = [row for row in zip(*table.values(), strict=True) if int(row[0]) <= iteration]
         if kept:
