@@ -39,7 +39,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.detector_options import Device
 
 _OF_THIS_COMMAND = ("output", "quiet", "device")
@@ -86,7 +86,7 @@ def main(
     for number, member in enumerate(chosen, start=1):
         folder = output / member.name
         words = [*member.options, "--output", str(folder), "--device", device, *(["--quiet"] if quiet else [])]
-        typer.echo(f"member {number} of {len(chosen)}: inception-rcnn train {' '.join(words)}")
+        echo(f"member {number} of {len(chosen)}: inception-rcnn train {' '.join(words)}")
         if dry_run:
             continue
         # A process each: a network that was trained leaves nothing behind, on a GPU least of all.
@@ -107,7 +107,7 @@ def _write_ensemble(path: Path, weights: list[Path]) -> None:
     members = [one.resolve() for one in weights]
     if not path.is_file() or [Path(one).resolve() for one in read_ensemble_file(path).members] != members:
         write_ensemble_file(path, weights, {})
-    typer.echo(f"wrote {path}; try them together with: inception-rcnn detect --weights {path} image.jpg")
+    echo(f"wrote {path}; try them together with: inception-rcnn detect --weights {path} image.jpg")
 
 
 def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None = None) -> list[Member]:
