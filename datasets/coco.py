@@ -224,7 +224,7 @@ class CocoDataset(AnnotatedDataset):
         names: dict[int, str] = {}
         values = (_whole(one.get("category_id")) for one in annotations if isinstance(one, dict))
         used = {value for value in values if type(value) is int}
-        records = self._without_roots(records, used)
+        records, taken = self._without_roots(records, used), set[str]()
         for position, record in enumerate(records):
             place = _place("category", record, position)
             category = _whole(record.get("id")) if isinstance(record, dict) else None
@@ -233,19 +233,21 @@ class CocoDataset(AnnotatedDataset):
             name = record.get("name")
             if not isinstance(name, str) or not name:
                 raise self._error(f"name should be a text, got {name!r}", place)
-            if category in names or name in names.values():
-                raise self._error(f"another category has the same id or the name {name!r}", place)
+            if category in names or name in taken:
+                raise self._error(f"another category has the same id or the name {name!r:.200}", place)
             names[category] = name
+            taken.add(name)
         return dict(sorted(names.items()))
 
     def _without_roots(self, records: list[Any], used: Collection[int]) -> list[Any]:
         """Return the categories without those that only stand above all others, as Roboflow writes one."""
         kept = []
-        above = {record.get("supercategory") for record in records if isinstance(record, dict)}
+        named = [record.get("supercategory") for record in records if isinstance(record, dict)]
+        above = {name for name in named if isinstance(name, str)}
         for record in records:
             if (
                 isinstance(record, dict)
-                and _whole(record.get("id")) not in used
+                and not (type(number := _whole(record.get("id"))) is int and number in used)
                 and record.get("supercategory") in (None, "none", "")
                 and isinstance(record.get("name"), str)
                 and record["name"] in above

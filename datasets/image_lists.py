@@ -101,11 +101,11 @@ def read_class_list(path: Path, say: Callable[[str], None] | None = None) -> tup
     Raises:
         DataFormatError: The file is no text, holds no name, or one twice.
     """
-    names: list[str] = []
+    names: dict[str, None] = {}
     for number, line in _lines(path, say):
         if line.strip() in names:
-            raise DataFormatError(f"the class {line.strip()!r} is there twice", path=path, place=f"line {number}")
-        names.append(line.strip())
+            raise DataFormatError(f"the class {line.strip()!r:.200} is there twice", path=path, place=f"line {number}")
+        names[line.strip()] = None
     if not names:
         raise DataFormatError("should hold one class name a line, but is empty", path=path)
     return tuple(names)

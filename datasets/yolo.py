@@ -144,9 +144,9 @@ class YoloDataset(AnnotatedDataset):
         )
 
     def _distinct(self, names: Sequence[str], path: Path) -> tuple[str, ...]:
-        again = next((name for place, name in enumerate(names) if name in names[:place] or not name), None)
+        again = next((name for name, count in Counter(names).items() if count > 1 or not name), None)
         if again is not None:
-            raise DataFormatError(f"the class {again!r} is there twice, or is empty", path=path, place="names")
+            raise DataFormatError(f"the class {again!r:.200} is there twice, or is empty", path=path, place="names")
         return tuple(names)
 
     def _images(self, places: list[str]) -> list[str]:

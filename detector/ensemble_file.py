@@ -14,7 +14,6 @@ the threshold and the calibration of one are not those of all.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +29,8 @@ from inception_rcnn.detector.checkpoints import (
 from inception_rcnn.detector.postprocessing import DetectionSettings
 from inception_rcnn.detector.region_classifier import shortened_threshold
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
-from inception_rcnn.structures import CheckpointError, InputError
-from inception_rcnn.structures.files import read_bytes, write_whole
+from inception_rcnn.structures import CheckpointError, DataFormatError, InputError
+from inception_rcnn.structures.files import read_toml, write_whole
 
 # As they stand in the file, and in DetectionSettings.
 _SETTINGS = {
@@ -76,9 +75,9 @@ def read_ensemble_file(weights: str | Path) -> EnsembleFile:
     if not path.is_file():
         raise CheckpointError(f"no weights at {path}")
     try:
-        content = tomllib.loads(read_bytes(path).decode("utf-8"))
-    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
-        raise CheckpointError(f"{path} is no file of an ensemble: {error}") from error
+        content = read_toml(path)
+    except DataFormatError as error:
+        raise CheckpointError(f"{path} is no file of an ensemble: it {error.message}") from error
     members = content.pop("members", None)
     if not isinstance(members, list) or not members or not all(isinstance(one, str) and one for one in members):
         raise CheckpointError(f"{path}: members should be a list of shipped names or files, got {members!r:.200}")
@@ -89,7 +88,7 @@ def read_ensemble_file(weights: str | Path) -> EnsembleFile:
     try:
         settings = {_SETTINGS[name]: _setting(name, value) for name, value in content.items()}
         DetectionSettings(**settings)  # says what is out of range
-    except InputError as error:
+    except (InputError, OverflowError) as error:  # a whole number of hundreds of digits is no float
         raise CheckpointError(f"{path}: {error}") from error
     return EnsembleFile(members=tuple(_member(one, path) for one in members), settings=settings)
 

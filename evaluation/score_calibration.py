@@ -87,7 +87,10 @@ class ScoreCalibration:
         numbers: list[Any] = [values.get(name) for name in ("slope", "offset")] if isinstance(values, dict) else []
         if len(numbers) != 2 or not all(isinstance(one, int | float) and type(one) is not bool for one in numbers):
             raise InputError(f"a calibration should have the numbers slope and offset, got {values!r}")
-        return cls(float(numbers[0]), float(numbers[1]))
+        try:
+            return cls(float(numbers[0]), float(numbers[1]))
+        except OverflowError as error:  # a whole number of hundreds of digits
+            raise InputError(f"a calibration's slope and offset should be finite: {error}") from error
 
 
 @dataclass(frozen=True)

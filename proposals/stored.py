@@ -191,8 +191,8 @@ def _assembled(file: ArrayFile) -> StoredProposals:
     Raises:
         InputError, KeyError, TypeError, ValueError: Description and arrays do not fit each other.
     """
-    known, proposals = file.description, proposals_from_arrays(file.arrays, file.description["source_names"])
-    image_ids, checksums = tuple(known["image_ids"]), tuple(known["sha256"])
+    known, proposals = file.description, proposals_from_arrays(file.arrays, file.texts("source_names"))
+    image_ids, checksums = file.image_ids(), file.texts("sha256")
     if not len(proposals) == len(image_ids) == len(checksums):
         raise InputError(f"{len(proposals)} counts, {len(image_ids)} images, {len(checksums)} checksums")
     return StoredProposals(

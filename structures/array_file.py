@@ -46,6 +46,34 @@ class ArrayFile:
     arrays: dict[str, NDArray[Any]]
     path: Path
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts in the description.
+
+        Raises:
+            InputError: It is missing, or something else.
+        """
+        values = self._listed(name)
+        if not all(isinstance(one, str) for one in values):
+            raise InputError(f"{name} should be texts")
+        return values
+
+    def image_ids(self) -> tuple[int | str, ...]:
+        """Return the ids of images in the description, whole numbers and texts.
+
+        Raises:
+            InputError: They are missing, or something else.
+        """
+        values = self._listed("image_ids")
+        if not all(type(one) in (int, str) for one in values):
+            raise InputError("image_ids should be whole numbers or texts")
+        return values
+
+    def _listed(self, name: str) -> tuple[Any, ...]:
+        values = self.description.get(name)
+        if not isinstance(values, list):
+            raise InputError(f"{name!r} should be a list, got {values!r:.60}")
+        return tuple(values)
+
 
 def array_path(path: str | os.PathLike[str]) -> Path:
     """Return the path of an array file; for what writes it after long work, to ask before.

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import sys
+import tomllib
 import zlib
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ from inception_rcnn.structures.errors import DataFormatError, InputError
 _MOST_UNPACKED: Final = 2**28
 _MOST_TIMES_LARGER: Final = 100
 _PIECE: Final = 2**20
+# The time to read a key of many parts grows by the square of their number: 50,000 would take minutes.
+_MOST_DOTS: Final = 200
 _HEIF: Final = "a HEIC; convert it to JPEG or PNG"
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _VIDEO: Final = "a video; write its frames as pictures first (ffmpeg -i VIDEO %06d.jpg)"
@@ -153,6 +156,27 @@ def decode_json(text: bytes | str, path: str | os.PathLike[str], *, place: str |
     except ValueError:  # Python's own limit: reading such a number takes time by the square of its length
         message = f"it holds a whole number of more than {sys.get_int_max_str_digits()} digits"
     raise DataFormatError(f"is not valid JSON: {message}; is the download complete?", path=path, place=place)
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Raises:
+        InputError: There is no such file.
+        DataFormatError: It is no TOML in UTF-8, is nested too deeply, or holds a number that is too long to be read.
+    """
+    data = read_bytes(path)
+    for number, line in enumerate(data.splitlines(), start=1):
+        if line.count(b".") > _MOST_DOTS:
+            message = f"has {line.count(b'.')} dots, and {_MOST_DOTS} are the most; break the line"
+            raise DataFormatError(message, path=path, place=f"line {number}")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
+        reason = str(error)
+    raise DataFormatError(f"is not valid TOML: {reason}", path=path)
 
 
 def foreign_kind(start: bytes) -> str | None:

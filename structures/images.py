@@ -61,6 +61,7 @@ _TENSOR_CAST = "tensor.to(torch.uint8)"
 _BLOCK = 1 << 20  # bytes read from an open file at a time
 _JPEG_END = b"\xff\xd9"
 _FILLINGS = (b"", b"\xaa" * 64, b"\x55" * 64, b"\x0f\xf0\x33" * 30)  # which no decoder takes for the same pixels
+_MIXED_AT_ONCE = 1 << 20  # pixels
 _TWELVE_BITS = 4095
 _DARK = 16  # of 255; where the largest fraction is between 1 and this, it is neither 0..1 nor 0..255
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs|file):/")  # a path has lost one of two slashes
@@ -478,9 +479,15 @@ def _to_bytes(array: NDArray[np.generic], name: str, cast: str) -> NDArray[np.ui
 
 def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return uint8 (H, W, 3): (H, W, 4) laid over white, rounded to the nearest."""
-    alpha = rgba[:, :, 3:].astype(np.uint32)
-    mixed = rgba[:, :, :3] * alpha + 255 * (255 - alpha)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    laid = np.empty((*rgba.shape[:2], 3), np.uint8)
+    # Some rows at a time: the numbers that it is computed with would take ten times the picture's memory.
+    step = max(_MIXED_AT_ONCE // max(rgba.shape[1], 1), 1)
+    for top in range(0, len(rgba), step):
+        part = rgba[top : top + step]
+        alpha = part[:, :, 3:].astype(np.uint32)
+        mixed = part[:, :, :3] * alpha + 255 * (255 - alpha)
+        laid[top : top + step] = (mixed + 127) // 255
+    return laid
 
 
 def _check_file_size(size: int, name: str, max_bytes: int) -> None:

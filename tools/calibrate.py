@@ -20,7 +20,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.detector_options import MultiBoxWeights
 from inception_rcnn.tools.scored_sets import DataSet, Format, Root, readable_photographs, wanted_set
 from inception_rcnn.tools.training_sets import SkipBroken, open_part
@@ -70,7 +70,7 @@ def main(
     shown = _proposed(detector, readable_photographs(chosen, skip_broken=skip_broken), quiet=quiet)
     ranges = activation_ranges(classifier, shown)
     with_activation_ranges(weights, ranges)
-    typer.echo(f"{weights}: ranges of {', '.join(f'{len(one)} layers of the {name}' for name, one in ranges.items())}")
+    echo(f"{weights}: ranges of {', '.join(f'{len(one)} layers of the {name}' for name, one in ranges.items())}")
 
 
 def _proposed(

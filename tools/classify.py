@@ -22,7 +22,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
+from inception_rcnn.tools.cli import bundled_photograph, check_known, echo, run_command
 from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def main(
             shown = [names[label] for label in best], found[best].clip(0, 1).tolist()
             write_picture(picture, draw_ranking(image, *shown))
         except (ImageError, OSError) as error:
-            typer.echo(f"error: {error}", err=True)
+            echo(f"error: {error}", err=True)
             failed = True
             continue
         if not quiet:
@@ -91,9 +91,9 @@ def _names(classifier: Classifier) -> tuple[str, ...]:
 
 
 def _print_table(source: Path, picture: Path, names: list[str], scores: list[float]) -> None:
-    typer.echo(f"{source}: drawn in {picture}")
+    echo(f"{source}: drawn in {picture}")
     for name, score in zip(names, scores, strict=True):
-        typer.echo(f"  {score:.3f}  {name}")
+        echo(f"  {score:.3f}  {name}")
 
 
 if __name__ == "__main__":

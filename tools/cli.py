@@ -27,6 +27,11 @@ from typer.core import TyperCommand
 
 import inception_rcnn
 
+_HARMFUL = re.compile(  # controls, what turns the direction of writing or is not seen, line ends, halves of characters
+    "[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+_LONGEST_ERROR = 2000  # characters
 _EPILOG = "--debug (or INCEPTION_RCNN_DEBUG=1) shows the traceback of an error."
 
 
@@ -213,7 +218,7 @@ def _short_errors(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug or not _is_for_the_user(error):
             raise
-        typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+        echo(f"error: {_in_a_line(str(error))}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -222,7 +227,7 @@ def _show_warning(
 ) -> None:
     """Show a warning for users as one line; others, which are for programmers, as usual."""
     if category is UserWarning:
-        typer.echo(f"warning: {' '.join(str(message).splitlines())}", err=True)
+        echo(f"warning: {_in_a_line(str(message))}", err=True)
     else:
         usual(message, category, *where, **options)
 
@@ -233,6 +238,34 @@ def _is_for_the_user(error: Exception) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, BrokenPipeError)  # `... | head`: typer ends quietly
     return isinstance(error, InceptionError)
+
+
+def _in_a_line(text: str) -> str:
+    """Return a text as one line that is not endless: names in foreign files may be."""
+    line = " ".join(text.splitlines())
+    return line if len(line) <= _LONGEST_ERROR else f"{line[:_LONGEST_ERROR]} ..."
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print lines for a person: all that commands say goes through here.
+
+    Names of files and classes are other people's. In them, what would move the cursor, colour, retitle or overwrite a
+    terminal, end a line, or turn the direction of writing is shown as Python writes it.
+
+    Args:
+        lines: Each is one line, whatever is in it.
+        err: On the error stream.
+    """
+    typer.echo("\n".join(map(printable, lines)), err=err)
+
+
+def printable(text: str) -> str:
+    r"""Return a text that a terminal shows and does not obey.
+
+    >>> print(printable("a\x1b[2Jb\n\u202egnp.exe é 猫"))
+    a\x1b[2Jb\n\u202egnp.exe é 猫
+    """
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def check_known(option: str, value: str, known: Collection[str]) -> None:
@@ -255,9 +288,9 @@ def bundled_photograph(name: str) -> Path:
 def print_problems(problems: Sequence[str]) -> None:
     """Name what was left out of a data set on the error stream, and print how much it was."""
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        echo(f"left out: {problem}", err=True)
     if problems:
-        typer.echo(f"left out as broken: {len(problems)} images or objects, named on the error stream")
+        echo(f"left out as broken: {len(problems)} images or objects, named on the error stream")
 
 
 if __name__ == "__main__":

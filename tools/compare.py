@@ -23,7 +23,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.cli import check_known, echo, run_command
 from inception_rcnn.tools.scored_sets import (
     DataSet,
     Format,
@@ -85,9 +85,9 @@ def main(
     def evaluation_of(path: Path, name: str) -> ReportInput:
         read = read_detections(path, scored_set.truth, dataset, skip_unknown=skip_broken)
         for note in read.notes:
-            typer.echo(f"warning: {note}", err=True)
+            echo(f"warning: {note}", err=True)
         if read.dropped:
-            typer.echo(f"left out of {name}: {read.dropped} detections of images that are not in the set", err=True)
+            echo(f"left out of {name}: {read.dropped} detections of images that are not in the set", err=True)
         return evaluated(
             read.detections,
             scored_set.truth,
@@ -101,14 +101,14 @@ def main(
     names = (first.name, second.name) if first.name != second.name else (str(first), str(second))
     one, other = evaluation_of(first, names[0]), evaluation_of(second, names[1])
     comparison = compare(one, other)
-    typer.echo("\n".join(comparison_lines(comparison, one, other)))
+    echo(*comparison_lines(comparison, one, other))
     if json_file is not None:
         figures = {"first": str(first), "second": str(second), "protocol": protocol, **comparison.to_dict()}
         write_json(json_file, figures)
     if report is not None:
         from inception_rcnn.evaluation.report import write_comparison
 
-        typer.echo(f"report: {write_comparison(report, comparison, one, other)}")
+        echo(f"report: {write_comparison(report, comparison, one, other)}")
 
 
 if __name__ == "__main__":

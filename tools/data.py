@@ -28,7 +28,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import check_known, echo, print_problems, run_command
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, reading_options
 
 if TYPE_CHECKING:
@@ -88,11 +88,11 @@ def main(
     parts: list[tuple[str, AnnotatedDataset]] = []
     for part in split or parts_of(format, place) or (None,):
         dataset = open_dataset(format, place, part, **reading)
-        typer.echo(dataset.summary)
+        echo(dataset.summary)
         print_problems(dataset.problems)
         parts.append((dataset.split or "all", dataset))
     for line in ("", *account_lines(parts)):
-        typer.echo(line)
+        echo(line)
     if not no_sheet:
         for name, dataset in parts[: 1 if sheet is not None else None]:
             _draw(dataset, sheet or Path("runs", "data", f"{_name(place)}-{name}.jpg"))
@@ -111,9 +111,9 @@ def _draw(dataset: DetectionDataset, target: Path) -> None:
         return
     picture, damaged = draw_sheet(dataset)
     for line in damaged:
-        typer.echo(f"not drawn: {line}", err=True)
+        echo(f"not drawn: {line}", err=True)
     write_picture(target, picture)
-    typer.echo(f"sheet: {target}")
+    echo(f"sheet: {target}")
 
 
 def _list(parts: Sequence[DetectionDataset], target: Path, most: int | None) -> None:
@@ -137,7 +137,7 @@ def _list(parts: Sequence[DetectionDataset], target: Path, most: int | None) -> 
         listed.update(dict.fromkeys(ids[fresh[row]] for row in rows))
     write_whole(target, "".join(f"{name}\n" for name in listed))
     photographs = sum(map(len, parts))
-    typer.echo(f"wrote {target}: {len(listed)} of {photographs} photographs, with {objects} objects")
+    echo(f"wrote {target}: {len(listed)} of {photographs} photographs, with {objects} objects")
 
 
 def _convert(
@@ -164,8 +164,8 @@ def _convert(
         dropped = len(dataset.ground_truths()) - len(written.ground_truths())
         drawn = f", drawn by seed {seed}" if validation and name == "val" else ""
         without = f", {dropped} to ignore dropped" if dropped else ""
-        typer.echo(f"wrote {name}: {len(written)} photographs{drawn}, {len(written.ground_truths())} objects{without}")
-    typer.echo(f"read it again with: inception-rcnn data {format}:{output}")
+        echo(f"wrote {name}: {len(written)} photographs{drawn}, {len(written.ground_truths())} objects{without}")
+    echo(f"read it again with: inception-rcnn data {format}:{output}")
 
 
 def _name(path: Path) -> str:

@@ -10,8 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from inception_rcnn.tools.cli import echo
 from inception_rcnn.tools.detect_outputs import Targets, write_crops, write_results
 from inception_rcnn.tools.detect_sources import Film, Sources, Still, say_left_out
 from inception_rcnn.tools.image_arguments import say_pages
@@ -117,7 +116,7 @@ class DetectRun:
             return
         what = "photograph" if self._images == 1 else "photographs and frames" if self._frames_too else "photographs"
         failed = f", {self.failed} failed" if self.failed else ""
-        typer.echo(
+        echo(
             f"{self._images} {what}, {self._objects} object{'' if self._objects == 1 else 's'}, "
             f"{seconds / self._images:.2f} s a photograph{failed}",
             err=True,
@@ -205,7 +204,7 @@ class DetectRun:
             say_left_out(frames.missing)
         if not self._quiet:
             where = f", drawn in {film.picture}" if self._draws and drawn.count else ""
-            typer.echo(f"{film.name}: {drawn.count} frames, {drawn.looked} looked at{where}")
+            echo(f"{film.name}: {drawn.count} frames, {drawn.looked} looked at{where}")
 
     def _frames(self, frames: Iterable[NDArray[np.uint8]], drawn: _Film, *, every: int, limit: int | None) -> None:
         """Go through frames in groups, of which the first is looked at; the next group is searched meanwhile."""
@@ -278,13 +277,13 @@ class _Film:
 
 def _failed(entry: dict[str, Any], error: Exception) -> dict[str, Any]:
     """Report what is wrong with an image, and return its JSON entry."""
-    typer.echo(f"error: {error}", err=True)
+    echo(f"error: {error}", err=True)
     return {**entry, "error": str(error)}
 
 
 def _print_table(name: str, picture: Path | None, found: Detections) -> None:
     drawn = "" if picture is None else f", drawn in {picture}"
-    typer.echo(f"{name}: {len(found)} object{'' if len(found) == 1 else 's'}{drawn}")
+    echo(f"{name}: {len(found)} object{'' if len(found) == 1 else 's'}{drawn}")
     for record in found.to_records():
         corners = " ".join(f"{value:7.1f}" for value in record["box"])
-        typer.echo(f"  {record['label']:<16} {record['score']:.3f}  {corners}")
+        echo(f"  {record['label']:<16} {record['score']:.3f}  {corners}")

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from inception_rcnn.tools.cli import echo
 from inception_rcnn.tools.image_arguments import find_pictures
 
 if TYPE_CHECKING:
@@ -192,4 +191,4 @@ def _listed(argument: Path) -> list[Path]:
 def say_left_out(count: int) -> None:
     """Say how many frames a video promised and did not give."""
     if count:
-        typer.echo(f"note: {count} frames that the video should have did not come; it may be cut off", err=True)
+        echo(f"note: {count} frames that the video should have did not come; it may be cut off", err=True)

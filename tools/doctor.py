@@ -27,7 +27,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 import inception_rcnn
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 
 # What the package imports, by the name it is installed under; cv2 and the pair of torch and torchvision have checks of
 # their own.
@@ -69,11 +69,11 @@ def main() -> None:
     """Print all findings; exit status 1 if one is a fault."""
     faults = 0
     for finding in examine(Path(__file__).resolve().parent.parent):
-        typer.echo(f"{finding.subject:<16} {finding.text}")
+        echo(f"{finding.subject:<16} {finding.text}")
         if finding.remedy is not None:
             faults += 1
-            typer.echo(f"{'':<16} -> {finding.remedy}")
-    typer.echo(f"{faults} faults" if faults != 1 else "1 fault")
+            echo(f"{'':<16} -> {finding.remedy}")
+    echo(f"{faults} faults" if faults != 1 else "1 fault")
     if faults:
         raise typer.Exit(1)
 

@@ -24,7 +24,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import check_known, echo, print_problems, run_command
 from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def main(
     seconds = time.perf_counter() - start
     print_problems(problems)
     of = f"{rows[0].photographs} of {len(outputs)} photographs"
-    typer.echo(f"{of}, {classifier.num_classes} classes; photographs resized: {resize}; {runtime}")
+    echo(f"{of}, {classifier.num_classes} classes; photographs resized: {resize}; {runtime}")
     _print_rows(rows)
-    typer.echo(f"{seconds:.0f} s, {1000 * seconds / rows[0].photographs:.0f} ms a photograph for all rows")
+    echo(f"{seconds:.0f} s, {1000 * seconds / rows[0].photographs:.0f} ms a photograph for all rows")
 
 
 def _keys(classifier: Classifier) -> Sequence[str] | None:
@@ -107,14 +107,14 @@ def _loaded(
 def _print_rows(rows: Sequence[CropAccuracy]) -> None:
     from inception_rcnn.backbones.classification import PAPER_TOP5_ERRORS
 
-    typer.echo("               mean over crops          maximum over crops   the paper, ILSVRC 2014 val")
-    typer.echo("models crops  cost  top-1  top-5  error    top-1  top-5  error    top-5 error")
+    echo("               mean over crops          maximum over crops   the paper, ILSVRC 2014 val")
+    echo("models crops  cost  top-1  top-5  error    top-1  top-5  error    top-5 error")
     for row in rows:
         paper = PAPER_TOP5_ERRORS.get((row.models, row.crops))
         mean = (100 * row.top1, 100 * row.top5, 100 - 100 * row.top5)
         largest = (100 * row.maximum_top1, 100 * row.maximum_top5, 100 - 100 * row.maximum_top5)
         figures = "    ".join(" ".join(f"{value:6.2f}" for value in part) for part in (mean, largest))
-        typer.echo(f"{row.models:6} {row.crops:5} {row.cost:5} {figures}    {'' if paper is None else f'{paper:6.2f}'}")
+        echo(f"{row.models:6} {row.crops:5} {row.cost:5} {figures}    {'' if paper is None else f'{paper:6.2f}'}")
 
 
 if __name__ == "__main__":

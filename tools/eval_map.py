@@ -36,7 +36,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import check_known, echo, print_problems, run_command
 from inception_rcnn.tools.detector_options import (
     Device,
     MaxProposals,
@@ -175,7 +175,7 @@ def main(
     say_what_was_read(scored_set)
     if write_ground_truth is not None:
         write_truth(write_ground_truth, truth)
-        typer.echo(f"{len(truth)} objects of {len(truth.image_ids)} images in {write_ground_truth}")
+        echo(f"{len(truth)} objects of {len(truth.image_ids)} images in {write_ground_truth}")
         return
     if truth.ignored.all():
         raise InputError(f"{scored_set.title} has no objects to find, so nothing can be scored")
@@ -256,7 +256,7 @@ def _blacklist(given: Mapping[str, Any], scored_set: EvaluationSet) -> tuple[tup
     if "blacklist" not in given:
         return ()
     pairs, here = blacklist_for(given["blacklist"], scored_set.truth.image_ids)
-    typer.echo(f"blacklist: {len(pairs)} pairs of image and class, {here} of them in this set")
+    echo(f"blacklist: {len(pairs)} pairs of image and class, {here} of them in this set")
     return pairs
 
 
@@ -268,7 +268,7 @@ def _score_file(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Scored:
     path, truth, pairs = given["detections"], scored_set.truth, _blacklist(given, scored_set)
     read = read_detections(path, truth, given["dataset"], skip_unknown="skip_broken" in given)
     for note in read.notes:
-        typer.echo(f"warning: {note}", err=True)
+        echo(f"warning: {note}", err=True)
     photographs = None if scored_set.dataset is None else scored_set.dataset.load_image
     title = f"{path.name} on {scored_set.title}"
     evaluation = evaluated(
@@ -306,7 +306,7 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
     )
     path = given.get("output", Path("runs", "eval_map", run.name()))
     if share.leads and inference.unfinished_run(path):
-        typer.echo(f"going on with the run that {path}.parts was left by")
+        echo(f"going on with the run that {path}.parts was left by")
     skip = "skip_broken" in given
     stored = inference.detect_set(
         run, path, keep="output" in given, share=share, skip_broken=skip, quiet="quiet" in given
@@ -315,7 +315,7 @@ def _score_detector(given: Mapping[str, Any], scored_set: EvaluationSet) -> _Sco
         return None
     print_problems([reason for _, reason in stored.unread])
     for line in seen_warnings(names, given.get("multibox"), stored.checksums):
-        typer.echo(f"warning: {line}; the figures are too good", err=True)
+        echo(f"warning: {line}; the figures are too good", err=True)
     known = known_classes(stored.class_names, scored_set.truth)
     named = list(map(str, names)) if weights else []
     evaluations = inference.evaluate_stored(stored, scored_set, _protocol(given), pairs, named)
@@ -339,7 +339,7 @@ def _print(scored: _Scored) -> None:
     for name, one in scored.evaluations.items():
         lines = [f"--- {name}"] if name else []
         lines += class_lines(one) if one is scored.first else []
-        typer.echo("\n".join([*lines, *figure_lines(one, known=scored.known, dropped=scored.dropped)]))
+        echo(*lines, *figure_lines(one, known=scored.known, dropped=scored.dropped))
 
 
 def _store(given: Mapping[str, Any], scored: _Scored) -> None:
@@ -356,11 +356,9 @@ def _store(given: Mapping[str, Any], scored: _Scored) -> None:
     for checkpoint, one in zip(weights, ones, strict=True):
         if "store_threshold" in given:
             threshold = store_best_threshold(checkpoint, one.matches)
-            typer.echo(f"stored score threshold {score(threshold)} in {checkpoint}")
+            echo(f"stored score threshold {score(threshold)} in {checkpoint}")
         else:
-            typer.echo(
-                "\n".join(calibration_lines(checkpoint, store_calibration(checkpoint, one.matches), one.matches))
-            )
+            echo(*calibration_lines(checkpoint, store_calibration(checkpoint, one.matches), one.matches))
 
 
 def _write(given: Mapping[str, Any], scored: _Scored) -> None:
@@ -377,7 +375,7 @@ def _write(given: Mapping[str, Any], scored: _Scored) -> None:
     if "report" in given:
         from inception_rcnn.evaluation.report.pages import write_report
 
-        typer.echo(f"report: {write_report(given['report'], first)}")
+        echo(f"report: {write_report(given['report'], first)}")
     if scored.journal is not None:
         from inception_rcnn.detector.dataset_inference import forget_run
         from inception_rcnn.structures.jobs import Share

@@ -29,7 +29,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.cli import check_known, echo, run_command
 from inception_rcnn.tools.detector_options import Device, MaxProposals, Regions, ScoreThreshold, Weights
 from inception_rcnn.tools.scored_sets import DataSet, Format, Root, Split, named_set, part_named, say_summary
 from inception_rcnn.tools.training_sets import Exif, Origin, Strict, reading_options
@@ -201,7 +201,7 @@ def _print(name: str, explained: Explanation, picture: Path) -> None:
     """Print a line for each object and each false detection."""
     found = [one for one in explained.objects if one.fate == "found"]
     false = explained.false()
-    typer.echo(
+    echo(
         f"{name}: {len(found)} of {len(found) + len(explained.lost())} objects found, {len(false)} false "
         f"detections, drawn in {picture}"
     )
@@ -215,7 +215,7 @@ def _print(name: str, explained: Explanation, picture: Path) -> None:
 
 def _line(what: str, one: ObjectFate | DetectionVerdict, text: str) -> None:
     corners = " ".join(f"{side:6.0f}" for side in one.box)
-    typer.echo(f"  {what:<7} {one.class_name:<16} {corners}   {text}")
+    echo(f"  {what:<7} {one.class_name:<16} {corners}   {text}")
 
 
 if __name__ == "__main__":

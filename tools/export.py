@@ -20,7 +20,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
+from inception_rcnn.tools.cli import bundled_photograph, check_known, echo, run_command
 
 if TYPE_CHECKING:
     from inception_rcnn.backbones.runtimes.export import ExportedPart
@@ -70,7 +70,7 @@ def _entry(one: Exportable, files: list[ExportedPart]) -> dict[str, Any]:
 
 def _print(file: ExportedPart) -> None:
     figures = ", ".join(f"{name} {difference:.2g} of {largest:.3g}" for name, difference, largest in file.differences)
-    typer.echo(f"{file.path}: largest difference from torch in float32: {figures}")
+    echo(f"{file.path}: largest difference from torch in float32: {figures}")
 
 
 if __name__ == "__main__":

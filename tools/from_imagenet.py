@@ -22,7 +22,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.cli import check_known, echo, run_command
 
 _CLASSES = ("ilsvrc", "coco", "voc")
 
@@ -66,8 +66,8 @@ def main(
     )
     save_region_classifier(output, grouped_network(pretrained, groups, pooling), description)
     if without := [name for name, own in zip(names, outputs, strict=True) if not own]:
-        typer.echo(f"without {len(without)} classes that ImageNet has no kind of: {', '.join(without)}")
-    typer.echo(f"wrote {output}, {len(known)} classes; try it with: inception-rcnn detect --weights {output} image.jpg")
+        echo(f"without {len(without)} classes that ImageNet has no kind of: {', '.join(without)}")
+    echo(f"wrote {output}, {len(known)} classes; try it with: inception-rcnn detect --weights {output} image.jpg")
 
 
 def _classes(which: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

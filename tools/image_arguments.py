@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
+from inception_rcnn.tools.cli import echo
 
 _NAMED = 3  # of what is passed over
 _ADDRESS = re.compile(r"(https?|ftp|s3|gs):/", re.IGNORECASE)
@@ -46,7 +46,7 @@ def find_pictures(
     except InputError as error:
         raise InputError("; ".join([str(error), *said])) from error
     for line in said:
-        typer.echo(f"note: {line}", err=True)
+        echo(f"note: {line}", err=True)
     return jobs
 
 
@@ -55,7 +55,7 @@ def say_pages(image: Path) -> None:
     from inception_rcnn.structures.images import page_count
 
     if image.suffix.lower() in (".tif", ".tiff", ".gif", ".webp", ".png", ".avif") and (pages := page_count(image)) > 1:
-        typer.echo(f"note: {image} has {pages} pages or frames; the first is looked at", err=True)
+        echo(f"note: {image} has {pages} pages or frames; the first is looked at", err=True)
 
 
 def _expanded(argument: Path, word: str) -> list[Path]:

@@ -20,11 +20,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import typer
-
 from inception_rcnn.structures import DataFormatError, InputError, sha256_of, write_json, write_whole
 from inception_rcnn.structures.files import check_target
 from inception_rcnn.structures.jobs import as_json, check_same_settings, checksums_of
+from inception_rcnn.tools.cli import echo
 
 _VERSION: Final = 1
 
@@ -90,7 +89,7 @@ class JsonResults:
     def say_skipped(self, done: int, count: int, *, quiet: bool = False) -> None:
         """Print how many of so many images are done, if any is."""
         if done and not quiet:
-            typer.echo(f"{done} of {count} images are in {self.lines} already")
+            echo(f"{done} of {count} images are in {self.lines} already")
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from inception_rcnn.tools.cli import echo
 from inception_rcnn.tools.training_sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def say_plan(set_: TrainingSet, plan: Plan, pretrained: str | None, output: Path
     from inception_rcnn.datasets.reading.account import account_lines
 
     for line in account_lines([(set_.part or "all", set_.dataset)]):
-        typer.echo(line)
+        echo(line)
     table = set_.dataset.ground_truths()
     counts = np.bincount(table.label[~table.ignored], minlength=len(set_.dataset.class_names))
     few = [
@@ -114,9 +113,9 @@ def say_plan(set_: TrainingSet, plan: Plan, pretrained: str | None, output: Path
         for name, count in zip(set_.dataset.display_names, counts.tolist(), strict=True)
         if count < _FEW_OBJECTS
     ]
-    typer.echo("")
+    echo("")
     if few:
-        typer.echo(
+        echo(
             f"note: few objects of {', '.join(few[:8])}{' ...' if len(few) > 8 else ''}: what is learned "
             f"of so few holds for photographs much like these; from {_FEW_OBJECTS} on it begins to hold for others",
             err=True,
@@ -124,13 +123,13 @@ def say_plan(set_: TrainingSet, plan: Plan, pretrained: str | None, output: Path
     names = set_.dataset.class_names
     same = class_positions(_start(pretrained)[0], names, set_.dataset.display_names)
     known = [names[label] for label in sorted(set(same[same >= 0].tolist()))]
-    typer.echo(
+    echo(
         f"- starts from {pretrained or 'the shipped model'}, which knows "
         + (f"{', '.join(known[:8])}{' ...' if len(known) > 8 else ''}" if known else "none of these classes")
     )
     for line in plan.lines:
-        typer.echo(f"- {line}")
-    typer.echo(f"- all goes into {output}")
+        echo(f"- {line}")
+    echo(f"- all goes into {output}")
 
 
 def draw_plan(set_: TrainingSet, output: Path) -> None:
@@ -140,9 +139,9 @@ def draw_plan(set_: TrainingSet, output: Path) -> None:
 
     picture, damaged = draw_sheet(set_.dataset)
     for line in damaged:
-        typer.echo(f"not drawn: {line}", err=True)
+        echo(f"not drawn: {line}", err=True)
     write_picture(output / "sheet.jpg", picture)
-    typer.echo(f"sheet: {output / 'sheet.jpg'}; nothing was trained (--dry-run)")
+    echo(f"sheet: {output / 'sheet.jpg'}; nothing was trained (--dry-run)")
 
 
 def say_result(set_: TrainingSet, plan: Plan, model: Path, device: str, *, quiet: bool) -> None:
@@ -155,13 +154,13 @@ def say_result(set_: TrainingSet, plan: Plan, model: Path, device: str, *, quiet
     if plan.val is not None:
         evaluation = evaluate_detector(load_detector(model, device), plan.val, protocol="voc2010", quiet=quiet)
         page = write_report(model.parent / "report", evaluation)
-        typer.echo(
+        echo(
             f"mAP@0.5 {evaluation.map:.3f} on {len(plan.val)} photographs that were not learned from, but chosen by; "
             f"page: {page}"
         )
     tests = [part for part in parts_of(set_.format, set_.root) if part.lower().startswith("test")]
     for part in tests[:1]:
-        typer.echo(f"measure it on {part}: inception-rcnn eval_map --data {where} --split {part} --weights {model}")
+        echo(f"measure it on {part}: inception-rcnn eval_map --data {where} --split {part} --weights {model}")
     wrong = tests[0] if tests else set_.part
     split = f" --split {wrong}" if wrong else ""
-    typer.echo(f"ask why it is wrong: inception-rcnn explain --data {where}{split} --weights {model}")
+    echo(f"ask why it is wrong: inception-rcnn explain --data {where}{split} --weights {model}")

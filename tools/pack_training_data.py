@@ -28,7 +28,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.training_sets import TrainingSet, open_sets
 
 _LIST = "parts.json"
@@ -56,12 +56,12 @@ def main(
         if data or split:
             raise typer.BadParameter("packs, and --unpack unpacks; leave one of the two out", param_hint="--data")
         missing = unpack_parts(unpack, output)
-        typer.echo(f"laid out in {output}" + (f"; still missing: {', '.join(missing)}" if missing else ""))
+        echo(f"laid out in {output}" + (f"; still missing: {', '.join(missing)}" if missing else ""))
         return
     sets = open_sets(data or [], None, None, split or [], skip_broken=skip_broken)
     sizes = pack(sets, output, int(part_size * 1e6))
     total = sum(sizes.values()) / 1e6
-    typer.echo(f"wrote {len(sizes)} parts, {total:.1f} MB, {sum(len(one.dataset) for one in sets)} images, to {output}")
+    echo(f"wrote {len(sizes)} parts, {total:.1f} MB, {sum(len(one.dataset) for one in sets)} images, to {output}")
 
 
 def pack(sets: Sequence[TrainingSet], output: Path, part_size: int) -> dict[str, int]:

@@ -31,7 +31,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.cli import bundled_photograph, echo, run_command
 from inception_rcnn.tools.image_arguments import find_pictures, say_pages
 from inception_rcnn.tools.scored_sets import (
     DataSet,
@@ -185,7 +185,7 @@ def _cover_set(
     if quiet:
         return
     boxes = sum(map(len, proposals)) / len(proposals)
-    typer.echo(f"{len(images)} images, {boxes:.1f} boxes an image" + (f", in {output}" if output else ""))
+    echo(f"{len(images)} images, {boxes:.1f} boxes an image" + (f", in {output}" if output else ""))
     _print_time(seconds, workers)
     _print_coverage(whole, truths, proposals)
 
@@ -245,23 +245,23 @@ def _as_json(coverage: ProposalRecall | None, proposals: Sequence[Proposals], se
 
 def _print_time(seconds: float | None, workers: int) -> None:
     if seconds is None:
-        typer.echo("all were in the file already")
+        echo("all were in the file already")
     elif workers == 1:
-        typer.echo(f"{seconds:.3f} s an image on one core, reading it included")
+        echo(f"{seconds:.3f} s an image on one core, reading it included")
     else:
-        typer.echo(f"{seconds:.3f} s an image, reading it included, with {workers} images at a time, each on one core")
+        echo(f"{seconds:.3f} s an image, reading it included, with {workers} images at a time, each on one core")
 
 
 def _print_coverage(
     whole: ProposalRecall | None, truths: Sequence[GroundTruth], proposals: Sequence[Proposals]
 ) -> None:
     if whole is None:
-        typer.echo("no objects are known, so coverage is not either")
+        echo("no objects are known, so coverage is not either")
         return
     from inception_rcnn.evaluation import recall_by_size
     from inception_rcnn.evaluation.report.text import coverage_lines
 
-    typer.echo("\n".join(coverage_lines(whole, list(recall_by_size(truths, proposals).values()))))
+    echo(*coverage_lines(whole, list(recall_by_size(truths, proposals).values())))
 
 
 def _draw_all(
@@ -326,13 +326,13 @@ def _draw(
     try:
         pixels, searched = done.result()
     except (ImageError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+        echo(f"error: {error}", err=True)
         return {**entry, "error": str(error)}
     say_pages(source)
     found = proposer.complete(pixels, searched)
     write_picture(picture, draw_boxes(pixels, found.boxes[::-1]))
     if not quiet:
-        typer.echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
+        echo(f"{source}: {len(found)} box{'' if len(found) == 1 else 'es'}, drawn in {picture}")
     return {**entry, "width": pixels.shape[1], "height": pixels.shape[0], "boxes": found.boxes.tolist()}
 
 

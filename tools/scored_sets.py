@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems
+from inception_rcnn.tools.cli import check_known, echo, print_problems
 
 if TYPE_CHECKING:
     from inception_rcnn.datasets.evaluation_set import EvaluationSet
@@ -79,7 +79,7 @@ def say_summary(dataset: DetectionDataset | None) -> None:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     if summary := getattr(dataset, "summary", None):
-        typer.echo(summary)
+        echo(summary)
 
 
 def readable_photographs(dataset: DetectionDataset, *, skip_broken: bool) -> DetectionDataset:

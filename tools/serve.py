@@ -35,7 +35,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import bundled_photograph, run_command
+from inception_rcnn.tools.cli import bundled_photograph, echo, run_command
 from inception_rcnn.tools.detector_options import Device, MaxProposals, Precision, RuntimeName, ScoreThreshold, Weights
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def main(
     samples = {name: path for name in _SAMPLES if (path := bundled_photograph(name)).is_file()}
     app = create_app(models, samples, limits, warm_up=True)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    typer.echo(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""))
+    echo(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""))
     level = "warning" if quiet else "info"
     uvicorn.run(
         app,

@@ -42,7 +42,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, run_command
+from inception_rcnn.tools.cli import check_known, echo, run_command
 from inception_rcnn.tools.detector_options import Device
 from inception_rcnn.tools.own_classes import (
     draw_plan,
@@ -323,13 +323,13 @@ def main(
         raise typer.BadParameter(error.reason, param_hint=_option_name(error.option)) from error
     if not leads:
         return
-    typer.echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
+    echo(f"score threshold {made.threshold.value:.3f} ({made.threshold.origin})")
     if made.best is not None:
         found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
-        typer.echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
+        echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
     if plan is not None:
         say_result(sets[0], plan, made.path, device, quiet=quiet)
-    typer.echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
+    echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
 
 
 def _val_part(first: TrainingSet, part: str, reading: ReadingOptions) -> DetectionDataset:

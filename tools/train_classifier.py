@@ -33,7 +33,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems, run_command
+from inception_rcnn.tools.cli import check_known, echo, print_problems, run_command
 from inception_rcnn.tools.detector_options import Device
 
 if TYPE_CHECKING:
@@ -164,8 +164,8 @@ def main(
     )
     if made.accuracy is not None:
         shares = f"top-1 {100 * made.accuracy.top1:.2f}, top-5 {100 * made.accuracy.top5:.2f}"
-        typer.echo(f"{shares} on {len(val)} photographs of val, one central patch, after {made.iterations} batches")
-    typer.echo(f"wrote {made.path}; try it with: inception-rcnn classify --weights {made.path} image.jpg")
+        echo(f"{shares} on {len(val)} photographs of val, one central patch, after {made.iterations} batches")
+    echo(f"wrote {made.path}; try it with: inception-rcnn classify --weights {made.path} image.jpg")
 
 
 def _opened(

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +39,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.detector_options import Device
 
 _OF_THIS_COMMAND = ("output", "quiet", "device")
@@ -87,7 +86,7 @@ def main(
     for number, member in enumerate(chosen, start=1):
         folder = output / member.name
         words = [*member.options, "--output", str(folder), "--device", device, *(["--quiet"] if quiet else [])]
-        typer.echo(f"member {number} of {len(chosen)}: inception-rcnn train {' '.join(words)}")
+        echo(f"member {number} of {len(chosen)}: inception-rcnn train {' '.join(words)}")
         if dry_run:
             continue
         # A process each: a network that was trained leaves nothing behind, on a GPU least of all.
@@ -108,7 +107,7 @@ def _write_ensemble(path: Path, weights: list[Path]) -> None:
     members = [one.resolve() for one in weights]
     if not path.is_file() or [Path(one).resolve() for one in read_ensemble_file(path).members] != members:
         write_ensemble_file(path, weights, {})
-    typer.echo(f"wrote {path}; try them together with: inception-rcnn detect --weights {path} image.jpg")
+    echo(f"wrote {path}; try them together with: inception-rcnn detect --weights {path} image.jpg")
 
 
 def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None = None) -> list[Member]:
@@ -122,13 +121,13 @@ def read_plan(path: Path, output: Path, instead: Mapping[str, list[str]] | None 
     Raises:
         InputError: It is no TOML, has no members, or an option that `train` does not have.
     """
-    from inception_rcnn.structures import InputError
-    from inception_rcnn.structures.files import read_bytes
+    from inception_rcnn.structures import DataFormatError, InputError
+    from inception_rcnn.structures.files import read_toml
 
     try:
-        content = tomllib.loads(read_bytes(path).decode("utf-8"))
-    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
-        raise InputError(f"{path} is not valid TOML: {error}") from error
+        content = read_toml(path)
+    except DataFormatError as error:
+        raise InputError(str(error)) from error
     members = content.pop("members", None)
     if not isinstance(members, dict) or not members or not all(isinstance(one, dict) for one in members.values()):
         raise InputError(f"{path} names no members; give each a table, such as [members.first]")

@@ -25,7 +25,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 
 import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.detector_options import Device
 from inception_rcnn.tools.scored_sets import readable_photographs
 from inception_rcnn.tools.training_sets import Exif, Origin, SkipBroken, Strict, open_sets, reading_options
@@ -105,7 +105,7 @@ def main(
         licence=licence,
         quiet=quiet,
     )
-    typer.echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
+    echo(f"wrote {result}; try it with: inception-rcnn propose --source multibox --weights {result} image.jpg")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, Unpack, cast
 
 import typer
 
-from inception_rcnn.tools.cli import check_known, print_problems
+from inception_rcnn.tools.cli import check_known, echo, print_problems
 from inception_rcnn.tools.scored_sets import wanted_set
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def open_part(format: str, root: Path, split: str | None, **options: Unpack[Read
     from inception_rcnn.datasets import open_dataset
 
     dataset = open_dataset(format, root, split, **options)
-    typer.echo(dataset.summary)
+    echo(dataset.summary)
     print_problems(dataset.problems)
     return dataset
 

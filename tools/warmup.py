@@ -16,9 +16,8 @@ from pathlib import Path
 if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
     sys.path[0] = str(Path(__file__).resolve().parent.parent / "src")
 
-import typer
 
-from inception_rcnn.tools.cli import run_command
+from inception_rcnn.tools.cli import echo, run_command
 
 
 def main() -> None:
@@ -26,7 +25,7 @@ def main() -> None:
     for name, use in (("proposals", _propose), ("evaluation", _evaluate), ("regions", _regions)):
         start = time.perf_counter()
         use()
-        typer.echo(f"the kernels of {name} are ready: {time.perf_counter() - start:.1f} s")
+        echo(f"the kernels of {name} are ready: {time.perf_counter() - start:.1f} s")
 
 
 def _propose() -> None:

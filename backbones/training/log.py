@@ -116,8 +116,8 @@ class TrainingLog:
 
     def _keep_until(self, iteration: int) -> None:
         """Drop the lines of later iterations, and one that was not written to its end."""
-        before = self._path.read_text(encoding="utf-8")
         table = read_log(self._path)
+        before = self._path.read_text(encoding="utf-8")
         self._columns = tuple(table)
         kept = [row for row in zip(*table.values(), strict=True) if int(row[0]) <= iteration]
         if kept:
@@ -149,14 +149,28 @@ def read_log(path: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         DataFormatError: It is no such table.
     """
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    rows = list(csv.reader(io.StringIO(whole)))
+    try:
+        whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        rows = list(csv.reader(io.StringIO(whole)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFormatError(f"is no table in UTF-8: {error}; move it away", path=path) from error
     if not rows or rows[0][:1] != [ITERATION] or SECONDS not in rows[0]:
         raise DataFormatError(f"should be a table whose first column is {ITERATION}; move it away", path=path)
     for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(rows[0]) or not row[0].isdecimal():
-            raise DataFormatError(f"should have {len(rows[0])} figures, got {row}", path=path, place=f"line {number}")
+        if len(row) != len(rows[0]) or not row[0].isdecimal() or not all(map(_is_figure, row)):
+            raise DataFormatError(
+                f"should have {len(rows[0])} figures, got {row!r:.200}", path=path, place=f"line {number}"
+            )
     return {name: tuple(row[place] for row in rows[1:]) for place, name in enumerate(rows[0])}
+
+
+def _is_figure(text: str) -> bool:
+    """Return whether a cell is empty or has a number, perhaps one that is not finite."""
+    try:
+        float(text or 0)
+    except ValueError:
+        return False
+    return True
 
 
 def check_tensorboard() -> None:

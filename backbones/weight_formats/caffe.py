@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +18,12 @@ from torch import Tensor
 from inception_rcnn.backbones.inception import INCEPTION_TABLE
 from inception_rcnn.structures import CheckpointError
 
+_MOST_UNPACKED: Final = 2**29  # bytes; GoogLeNet's weights in float64 take a fifth
+# What zipfile and NumPy raise: also for a packing that is not known or needs a password, and for a shape beyond bounds.
+_DAMAGES: Final = (
+    *(OSError, ValueError, EOFError, MemoryError, OverflowError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+)
 # The published Caffe names of GoogLeNet's layers, by ours.
 _STEM = {"conv1": "conv1/7x7_s2", "conv2_reduce": "conv2/3x3_reduce", "conv2": "conv2/3x3"}
 _BRANCHES = {
@@ -76,8 +84,13 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
             archive = np.load(file, allow_pickle=False)
             if isinstance(archive, np.ndarray):
                 raise ValueError("it is a single array, as in .npy files")
-            return {name: archive[name] for name in archive.files}
+            if (size := sum(one.file_size for one in archive.zip.infolist())) > _MOST_UNPACKED:
+                raise ValueError(f"it unpacks to {size} bytes, and {_MOST_UNPACKED} are the most")
+            arrays = {name: archive[name] for name in archive.files}
+            if other := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+                raise ValueError(f"{other[0]!r:.100} in it is no array")
+            return arrays
     except FileNotFoundError as error:
         raise CheckpointError(f"no weights at {path}; check the path") from error
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except _DAMAGES as error:
         raise CheckpointError(f"{path} cannot be read as .npz: {error}") from error

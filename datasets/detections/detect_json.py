@@ -9,8 +9,8 @@ The first line of JSON Lines names the settings. A photograph is known by what l
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -148,4 +148,5 @@ def _detection(one: Any, path: Path, place: str) -> tuple[str, float, list[float
 
 
 def _is_finite(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not converted: a whole number of hundreds of digits is no float.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

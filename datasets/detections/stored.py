@@ -190,11 +190,11 @@ def _assembled(file: ArrayFile) -> StoredDetections:
         InputError, KeyError, TypeError, ValueError: They do not fit each other.
     """
     arrays, known = file.arrays, file.description
-    names, runs = tuple(known["class_names"]), tuple(known["runs"])
-    ids, checksums = tuple(known["image_ids"]), tuple(known["sha256"])
+    names, runs = file.texts("class_names"), file.texts("runs")
+    ids, checksums = file.image_ids(), file.texts("sha256")
     own = {name: array for name, array in arrays.items() if not name.startswith(_OF_PROPOSALS)}
     of_proposals = {name.removeprefix(_OF_PROPOSALS): arrays[name] for name in arrays.keys() - own.keys()}
-    proposals = proposals_from_arrays(of_proposals, known["source_names"])
+    proposals = proposals_from_arrays(of_proposals, file.texts("source_names"))
     sizes = own.pop("sizes", np.zeros((len(ids), 2), np.int32))
     if own.keys() != {"boxes", "scores", "labels", "counts"}:
         raise InputError(f"it has the arrays {', '.join(sorted(arrays))}")
@@ -224,5 +224,12 @@ def _assembled(file: ArrayFile) -> StoredDetections:
         found=tuple(tuple(next(parts) for _ in runs) for _ in ids),
         proposals=proposals,
         seconds={stage: float(spent) for stage, spent in dict(known["seconds"]).items()},
-        unread=tuple((image_id, str(reason)) for image_id, reason in known.get("unread", ())),  # older files have none
+        unread=tuple(_unread(one) for one in known.get("unread", ())),  # older files have none
     )
+
+
+def _unread(entry: Any) -> tuple[int | str, str]:
+    image_id, reason = entry
+    if type(image_id) not in (int, str):
+        raise InputError(f"unread should name images, got {image_id!r:.60}")
+    return image_id, str(reason)

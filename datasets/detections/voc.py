@@ -76,8 +76,11 @@ def write_voc_detections(
         prefix: How the files' names begin; as the development kit names its fourth competition, if not given.
 
     Raises:
-        InputError: The folder does not exist, or an id has a space in it.
+        InputError: The folder does not exist, an id has a space in it, or a class's name leads to another folder.
     """
+    for name in class_names:
+        if any(sign in name for sign in "/\\\0"):
+            raise InputError(f"cannot name a file after the class {name!r:.80}: rename it, without / and \\")
     for image_id in image_ids:
         if len(str(image_id).split()) != 1:
             raise InputError(f"a VOC file has ids without spaces, but one of image_ids is {image_id!r}")

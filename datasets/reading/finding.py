@@ -78,7 +78,7 @@ class Finder:
                 with os.scandir(key) as found:
                     kept = [one for one in found if one.is_file() or one.is_dir() or not os.path.exists(one.path)]
                 self._folders[key] = {one.name: one.is_dir() for one in sorted(kept, key=lambda one: one.name)}
-            except OSError:
+            except (OSError, ValueError):  # ValueError: a name from a file may hold a zero byte
                 self._folders[key] = {}
         return self._folders[key]
 

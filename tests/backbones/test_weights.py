@@ -16,7 +16,7 @@ from torch import Tensor
 from inception_rcnn.backbones import GoogLeNet, googlenet, googlenet_body, write_checkpoint
 from inception_rcnn.backbones import weights as weights_module
 from inception_rcnn.backbones.checkpoints import tensors_checksum
-from inception_rcnn.backbones.weight_formats.caffe import caffe_layers, state_from_caffe
+from inception_rcnn.backbones.weight_formats.caffe import caffe_layers, read_npz, state_from_caffe
 from inception_rcnn.backbones.weights import read_state, shipped_detector
 from inception_rcnn.detector.checkpoints import read_region_network, weights_path
 from inception_rcnn.detector.region_pooling import PooledNetwork
@@ -190,6 +190,34 @@ def damaged_files(folder: Path) -> dict[str, Path]:
     with zipfile.ZipFile(paths["objects"], "w") as archive:
         archive.writestr("a.npy", b"\x93NUMPY\x01\x00")
     return paths
+
+
+def npy_of_shape(shape: str) -> bytes:
+    """The header of an array that promises a shape, without the numbers."""
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head.encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "place", "value", "text"),
+    [
+        (npy_of_shape("(99999999999999,)"), 0, 0, "Unable to allocate|EOF"),
+        (npy_of_shape("(99999999999999999999999,)"), 0, 0, "too large"),
+        (b"no array", 0, 0, "'a' in it is no array"),
+        (npy_of_shape("(1,)") + bytes(4), 8, 1, "is encrypted"),  # the flag of a password in the zip's directory
+        (npy_of_shape("(1,)") + bytes(4), 10, 99, "compression method is not supported"),
+        (npy_of_shape("(1,)") + bytes(4), 27, 64, "it unpacks to 10.* bytes, and 536870912 are the most"),  # a size
+    ],
+)
+def test_npz_files_that_lie_are_refused(tmp_path: Path, content: bytes, place: int, value: int, text: str) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", content)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + place] |= value
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf"a\.npz cannot be read as \.npz: .*({text})"):
+        read_npz(path)
 
 
 def test_damaged_npz_files_are_refused(tmp_path: Path) -> None:

@@ -223,6 +223,7 @@ BROKEN_WHOLES: list[tuple[Callable[[Truth], None], str]] = [
     (change("categories", 1, id="one"), "category one: should be an object whose id is a whole number"),
     (replace("categories", 1, "person"), "category without id at position 1"),
     (drop("categories", 1, "name"), "category 1: name should be a text"),
+    (change("categories", 1, id=[1, "one"]), "category without id at position 1: .* whose id is a whole number"),
     (change("categories", 1, id=3), "category 3: another category has the same id"),
     (change("categories", 1, name="car"), "category 3: another category has .* the name 'car'"),
     (lambda truth: truth.pop("annotations"), "should be a COCO truth: .* no annotations here"),

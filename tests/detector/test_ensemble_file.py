@@ -127,6 +127,9 @@ def test_what_was_measured_is_written_into_it(pair: Path) -> None:
         ('members = ["coco"]\nscore_calibration = {slope = 0, offset = 0}', "slope should be above 0"),
         ('members = ["coco"', "is no file of an ensemble"),
         ("members = [" + "9" * 5000 + "]", "is no file of an ensemble"),
+        ("members = " + "[" * 50_000, "is no file of an ensemble: it is not valid TOML: it is nested too deeply"),
+        ("members = ['coco']\nscore_threshold = " + "9" * 400, "int too large to convert to float"),
+        ("members = ['coco']\nscore_calibration = {slope = 1, offset = " + "9" * 400 + "}", "int too large"),
     ],
 )
 def test_a_file_that_says_something_else_is_refused(text: str, message: str, tmp_path: Path) -> None:

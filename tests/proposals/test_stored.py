@@ -403,6 +403,8 @@ def test_what_is_no_file_of_this_format_is_refused(small: Path, damage: Callable
         ({"image_ids": None}, {}, "'image_ids'"),
         ({"settings": None}, {}, "'settings'"),
         ({"image_ids": 7}, {}, "is at odds with itself"),
+        ({"image_ids": [[7]]}, {}, "image_ids should be whole numbers or texts"),
+        ({"source_names": [None]}, {}, "source_names should be texts"),
         ({"image_ids": ["1.img"]}, {}, "3 counts, 1 images, 3 checksums"),
         ({"sha256": []}, {}, "3 counts, 3 images, 0 checksums"),
         ({"source_names": ["here"]}, {}, "source should be in 0..0"),

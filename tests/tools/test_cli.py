@@ -174,6 +174,8 @@ def test_arguments_reach_the_command(capsys: pytest.CaptureFixture[str]) -> None
             FileNotFoundError(2, "No such file or directory", "a.jpg"),
             "error: [Errno 2] No such file or directory: 'a.jpg'\n",
         ),
+        (DataFormatError("none", path="a\x1b[2J\x9b\u202egpj.x"), "error: a\\x1b[2J\\x9b\\u202egpj.x: none\n"),
+        (InputError("x" * 5000), f"error: {'x' * 2000} ...\n"),
     ],
 )
 def test_error_of_the_user_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,6 +184,40 @@ def test_error_of_the_user_is_one_line(error: Exception, line: str, capsys: pyte
 
     assert run_here(command) == 1
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("cat \u732b caf\u00e9 a\u00a0b \U0001f408\u200d\u2b1b\tz", None),  # with all that names may well have
+        ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
+        ("\x1b]8;;http://x.example\x1b\\link", r"\x1b]8;;http://x.example\x1b" + "\\link"),
+        ("\x9b2J\x85", r"\x9b2J\x85"),
+        ("\u202egpj.exe\u2066\u200b\ufeff", r"\u202egpj.exe\u2066\u200b\ufeff"),
+        ("a\nerror: all is lost\r\u2028", r"a\nerror: all is lost\r\u2028"),
+        ("caf\udce9.jpg\ud800", r"caf\udce9.jpg\ud800"),
+        ("a\0b\x08\x7f\U000e0041", r"a\x00b\x08\x7f\U000e0041"),
+    ],
+)
+def test_names_are_shown_and_never_obeyed(name: str, shown: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        cli.echo(f"wrote {name}", "a second line")
+        cli.echo(name, err=True)
+        warnings.warn(f"{name} is odd", stacklevel=1)
+
+    assert run_here(command) == 0
+    said = capsys.readouterr()
+    assert said.out == f"wrote {shown or name}\na second line\n"
+    assert said.err.startswith(f"{shown or name}\nwarning: ") and said.err.count("\n") == 2
+    assert "\x1b" not in said.err + said.out and "\u202e" not in said.err + said.out
+
+
+def test_commands_print_through_one_function() -> None:
+    for path in sorted((ROOT / "tools").glob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        own = [ast.unparse(one) for one in calls if ast.unparse(one.func) in ("print", "typer.echo", "typer.secho")]
+        assert len(own) == (3 if path.name == "cli.py" else 0), (path, own)  # echo itself, and two fixed texts
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

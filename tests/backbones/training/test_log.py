@@ -118,10 +118,14 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "log.csv: should be a table whose first column is iteration; move it away"),
         ("", "should be a table"),
         ("iteration,seconds\n10,1\n20\n", "log.csv, line 3: should have 2 figures"),
+        ("iteration,seconds\n10,one\n", "log.csv, line 2: should have 2 figures"),
     ):
         path.write_text(text)
         with pytest.raises(DataFormatError, match=message):
             TrainingLog(path, 10)
+    path.write_bytes(b"iteration,seconds\n10,\xff\n")
+    with pytest.raises(DataFormatError, match=r"log\.csv: is no table in UTF-8: .*move it away"):
+        TrainingLog(path, 10)
     path.write_text("iteration,other,seconds\n10,1,1\n")
     log = TrainingLog(path, 10)
     with pytest.raises(DataFormatError, match="has the columns iteration, other, seconds, this run has iteration, lea"):

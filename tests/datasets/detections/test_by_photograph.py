@@ -103,6 +103,8 @@ def test_a_photograph_of_another_size_is_another_one(tmp_path: Path) -> None:
     [
         ("0.9", "NaN", "photograph 1, detection 1: score should be a finite number, got nan"),
         ("118.0", '"x"', "photograph 1, detection 1: box should be four finite numbers"),
+        ("118.0", "9" * 400, "photograph 1, detection 1: box should be four finite numbers"),  # no float holds it
+        ("0.9", "9" * 400, "photograph 1, detection 1: score should be a finite number"),
         ('"label"', '"name"', "photograph 1, detection 1: should have label, score and box"),
         ('"detections"', '"found"', "photograph 1: should be the object of a photograph"),
         ('"cat"', '"horse"', None),

@@ -139,6 +139,11 @@ def test_another_run_is_refused(change: dict[str, Any], message: str, tmp_path: 
         ({}, {"class_names": ["cat"]}, "is at odds with itself: labels should be in"),
         ({}, {"seconds": 5}, "is at odds with itself"),
         ({}, {"source_names": []}, "is at odds with itself: source_names"),
+        ({}, {"source_names": [1, 2]}, "is at odds with itself: source_names should be texts"),
+        ({}, {"image_ids": [1, 2, 3, 4, [5]]}, "is at odds with itself: image_ids should be whole numbers or texts"),
+        ({}, {"image_ids": "abcde"}, "is at odds with itself: 'image_ids' should be a list, got 'abcde'"),
+        ({}, {"class_names": ["cat", "dog", None]}, "is at odds with itself: class_names should be texts"),
+        ({}, {"unread": [[{}, "is damaged"]]}, "is at odds with itself: unread should name images"),
     ],
 )
 def test_a_file_that_lies_is_refused(arrays: dict[str, Any], change: Any, message: str, tmp_path: Path) -> None:

@@ -55,8 +55,9 @@ def test_the_folder_that_agrees_most_decides_between_equal_names(tmp_path: Path)
 def test_nothing_outside_is_found_nor_in_another_part_or_hidden(tmp_path: Path) -> None:
     touch(tmp_path, "secret.jpg", "set/train/1.jpg", "set/.cache/2.jpg")
     finder = Finder()
-    for name in ("../secret.jpg", str(tmp_path / "secret.jpg"), "2.jpg", ""):
+    for name in ("../secret.jpg", str(tmp_path / "secret.jpg"), "2.jpg", "", "a\0/b.jpg", "\0", "..\\..\\secret.jpg"):
         assert finder.file([tmp_path / "set"], name) == []
+    assert finder.entries("a\0") == {}
     assert finder.file([tmp_path / "set"], "1.jpg", splits=["train"]) == []
     assert len(finder.file([tmp_path / "set"], "1.jpg")) == 1
 

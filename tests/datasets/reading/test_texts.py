@@ -58,7 +58,7 @@ def test_mappings_lists_of_folders_and_keys_without_values(tmp_path: Path) -> No
         ("just words\n", "line 1: should be 'key: value'"),
         ("names: [a\n", r"line 1: .* expected ',' or '\]'"),
         ("train: a\nval: b: c\n", "line 2: .* mapping values are not allowed"),
-        ("names: " + "[" * 100_000, "cannot be understood as YAML"),
+        ("names: " + "[" * 100_000, "(line 1: )?cannot be understood as YAML"),
         ("names: \x00", "cannot be understood as YAML"),
     ],
 )
