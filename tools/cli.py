@@ -192,6 +192,9 @@ def _with_short_errors(function: Callable[..., None], *, debug: bool) -> Callabl
     @functools.wraps(function)
     def call(*args: object, **options: object) -> None:
         with _short_errors(debug=debug):
+            from inception_rcnn.structures.jobs import end_with_parent  # needs NumPy, which `--help` does not wait for
+
+            end_with_parent(os.environ)
             function(*args, **options)
 
     return call

@@ -6,7 +6,6 @@ Sound is left out: OpenCV neither reads nor writes it.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.files import check_target
+from inception_rcnn.structures.files import check_target, temporary_beside
 from inception_rcnn.structures.images import check_rgb
 
 VIDEO_ENDINGS: Final = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
@@ -118,7 +117,7 @@ class VideoWriter:
         if not rate > 0:
             raise InputError(f"rate should be above 0 frames a second, got {rate}")
         self._rate = float(rate)
-        self._temporary = self.path.parent / f".{secrets.token_hex(8)}.part{self.path.suffix}"
+        self._temporary = temporary_beside(self.path, self.path.suffix)
         self._writer: Any = None
         self._size: tuple[int, int] | None = None
 
