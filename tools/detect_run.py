@@ -141,6 +141,8 @@ class DetectRun:
         from inception_rcnn.detector.pipeline import PreparedImage
         from inception_rcnn.structures import load_image
 
+        if self._results is not None:
+            self._results.about_to_read(still.name)
         source = still.read()
         if self._tiles is not None:
             return PreparedImage(image=load_image(source))

@@ -80,6 +80,7 @@ class JsonResults:
             "settings": as_json(settings),
             "code": code_fingerprint(),
         }
+        self._checksums: dict[str, str] = {}  # of files that are being read
         self.done = frozenset(self._take_up())
         self._added = set(self.done)
         self._file = self.lines.open("ab")
@@ -95,6 +96,14 @@ class JsonResults:
         if done and not quiet:
             typer.echo(f"{done} of {count} images are in {self.lines} already")
 
+    def about_to_read(self, name: str) -> None:
+        """Take the checksum of an image's file before it is read, in any thread.
+
+        What is found in it belongs to that checksum; the file may be another one when its object is added.
+        """
+        with suppress(InputError, OSError):
+            self._checksums[name] = sha256_of(file_of(name))
+
     def add(self, entry: dict[str, Any]) -> None:
         """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.
 
@@ -103,10 +112,10 @@ class JsonResults:
         """
         if entry["image"] in self._added:  # named twice
             return
-        checksum = None
-        with suppress(InputError, OSError):
-            # A video's would be asked for at every frame, and it is done again in any case.
-            checksum = None if self._is_frame(entry["image"]) else sha256_of(file_of(entry["image"]))
+        # A video's would be asked for at every frame, and it is done again in any case.
+        if entry["image"] not in self._checksums and not self._is_frame(entry["image"]):
+            self.about_to_read(entry["image"])
+        checksum = self._checksums.pop(entry["image"], None)
         self._file.write(_line({**entry, "sha256": checksum}))
         self._file.flush()
         self._added.add(entry["image"])

@@ -62,6 +62,10 @@ class Materials:
         """A pooled detector for small photographs."""
         return self.root / "small.safetensors"
 
+    def detections(self, name: str) -> Path:
+        """Return the file of what the "first" or the "second" of two detectors found, in COCO's format."""
+        return self.root / f"{name}.json"
+
     def copy(self, root: Path) -> Materials:
         """Return a copy of its own."""
         shutil.copytree(self.root, root)
@@ -110,6 +114,8 @@ def make_materials(root: Path, *, train: int = 8, val: int = 12, seed: int = 0) 
     materials.annotations("train").parent.mkdir(parents=True)
     for part, count in (("train", train), ("val", val)):
         _write_part(materials, part, count, rng)
+    for name, shift in (("first", 2), ("second", 20)):
+        _write_detections(materials, name, shift)
     network, description = read_region_network("coco")
     assert isinstance(network, PooledNetwork) and description.pooling is not None
     network.spec = replace(network.spec, short_side=_SHORT_SIDE)
@@ -150,6 +156,21 @@ def _write_part(materials: Materials, part: str, count: int, rng: np.random.Gene
     categories = [{"id": 1 + place, "name": name} for place, name in enumerate(CLASSES)]
     truth = {"images": images, "annotations": annotations, "categories": categories}
     materials.annotations(part).write_text(json.dumps(truth))
+
+
+def _write_detections(materials: Materials, name: str, shift: float) -> None:
+    """Write what a detector might have found in part val: every object, so many pixels beside its place."""
+    truth = json.loads(materials.annotations("val").read_text())
+    found = [
+        {
+            "image_id": one["image_id"],
+            "category_id": one["category_id"],
+            "bbox": [one["bbox"][0] + shift, *one["bbox"][1:]],
+            "score": 1 / (1 + one["id"]),
+        }
+        for one in truth["annotations"]
+    ]
+    materials.detections(name).write_text(json.dumps(found))
 
 
 def _cut(name: str, rng: np.random.Generator) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
