@@ -35,7 +35,7 @@ class Row:
         """Return the row as a line of Markdown."""
         if self.skipped:
             return f"| {self.fault} | - | - | not tried: {self.skipped} |"
-        told = "; ".join(dict.fromkeys(" ".join(one.split())[:300] for one in self.failures[:_SHOWN]))
+        told = "; ".join(dict.fromkeys(" ".join(one.split())[:300].replace("|", "/") for one in self.failures[:_SHOWN]))
         return f"| {self.fault} | {self.injected} | {self.injected - len(self.failures)} | {told or '-'} |"
 
 

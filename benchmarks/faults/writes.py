@@ -176,12 +176,16 @@ def main() -> int:
         given.only, given.every = ["detect"], _QUICK_EVERY
     table = FaultTable()
     with tempfile.TemporaryDirectory(prefix="writes-") as root:
-        materials = make_materials(Path(root, "materials"), train=3, val=2)
-        for name in given.only:
-            if name in COMMANDS:
-                fail_each_write(COMMANDS[name], materials, Path(root, "run"), table, given.every)
-            else:
-                SURROUNDINGS[name](materials, Path(root, "run"), table)
+        for names, val in ((COMMANDS, 2), (SURROUNDINGS, 8)):  # each write of few, and time to disturb the others
+            if not set(given.only) & set(names):
+                continue
+            materials = make_materials(Path(root, f"materials-{val}"), train=3, val=val)
+            for name in filter(given.only.__contains__, names):
+                say(name)
+                if name in COMMANDS:
+                    fail_each_write(COMMANDS[name], materials, Path(root, "run"), table, given.every)
+                else:
+                    SURROUNDINGS[name](materials, Path(root, "run"), table)
     print(machine_line("inception-rcnn", "torch"))
     return table.show()
 
