@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +70,7 @@ class DetectRun:
         self._frames_too = False
 
     def all_of(self, sources: Sources, *, track: bool, every: int, limit: int | None) -> None:
-        """Do it all, and write what is written at the end; stopped by Ctrl-C, what was done is written.
+        """Do it all, and write what is written at the end; stopped by Ctrl-C or a full disk, what was done is written.
 
         Args:
             sources: Photographs, then videos.
@@ -88,6 +88,10 @@ class DetectRun:
                 self._results.finish()
         except KeyboardInterrupt:
             self._write()
+            raise
+        except OSError:  # as of a full disk, which may have room for less, or another one for this
+            with suppress(OSError):
+                self._write()
             raise
         finally:
             if not self._quiet:

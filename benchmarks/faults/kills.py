@@ -41,7 +41,7 @@ from faults.table import FaultTable, say
 KILLS, KILLS_OF_TRAININGS = 50, 20
 QUICK = ("detect", "propose")
 _MOST_SECONDS = 900.0  # for any run
-_SECONDS_TO_END = 20.0  # for what a killed process started
+_SECONDS_TO_END = 60.0  # for what a killed process started, which may still be importing
 _TWICE = 1 / 3  # share of the runs that are killed twice
 
 
@@ -180,6 +180,8 @@ def _kill_often(
     run: SmallRun, materials: Materials, work: Path, table: FaultTable, rng: random.Random, kills: int | None
 ) -> None:
     """Kill a run as often as asked for, in each of its ways by turns."""
+    if kills == 0:
+        return
     usual = undisturbed(run, materials, work)
     say(f"{run.name}: undisturbed {usual.seconds:.1f} s, its first file after {usual.begins:.1f} s")
     ways = ways_of(run)
@@ -193,14 +195,18 @@ def _kill_often(
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, help=f"of each run; default {KILLS}, of trainings {KILLS_OF_TRAININGS}")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        help=f"of each run; default {KILLS}, of trainings {KILLS_OF_TRAININGS}; 0: stale parts alone",
+    )
     parser.add_argument("--only", nargs="+", choices=[*RUNS], metavar="NAME", help=f"of {', '.join(RUNS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--work", help="folder for all files, kept; default: one that is removed")
     parser.add_argument("--quick", action="store_true", help=f"twice each: {', '.join(QUICK)}")
     given = parser.parse_args()
     given.only = given.only or (list(QUICK) if given.quick else list(RUNS))
-    given.kills = given.kills or (2 if given.quick else None)
+    given.kills = 2 if given.quick and given.kills is None else given.kills
     return given
 
 
