@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -175,6 +176,7 @@ def main() -> int:
     if given.quick:
         given.only, given.every = ["detect"], _QUICK_EVERY
     table = FaultTable()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts with &
     with tempfile.TemporaryDirectory(prefix="writes-") as root:
         for names, val in ((COMMANDS, 2), (SURROUNDINGS, 8)):  # each write of few, and time to disturb the others
             if not set(given.only) & set(names):
