@@ -13,7 +13,9 @@ import functools
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -211,6 +213,9 @@ def _short_errors(*, debug: bool) -> Iterator[None]:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             yield
     except KeyboardInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            # Once more, while threads end what they are at: Python would end as if killed, or show where it was.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
     except Exception as error:

@@ -300,7 +300,8 @@ def _called(words: list[str], work: Path, interrupt: tuple[float, ...] = ()) -> 
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return Ended(None, "", "", {})
-    return Ended(process.returncode, said, printed, {})
+    # A shell says 130 of both: a second Ctrl-C may come when Python has left its handlers behind.
+    return Ended(130 if process.returncode == -signal.SIGINT else process.returncode, said, printed, {})
 
 
 def _text(path: Path) -> str:
