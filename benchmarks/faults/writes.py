@@ -35,8 +35,10 @@ from faults.table import FaultTable, say
 from inception_rcnn.structures.array_file import read_array_description
 
 _QUICK_EVERY = 4
-# What grows or is replaced while a run goes on, and so is neither that of the end nor half-written after a failure.
-_GROWING = re.compile(r"(.*/)?(found\.json\.part|log\.csv|state\.safetensors|best\.safetensors|.*\.(claim|old|now))")
+# What grows, is replaced, or has what was done so far: neither that of the end nor half-written after a failure.
+_GROWING = re.compile(
+    r"(.*/)?(found\.json\.part|found\.csv|log\.csv|state\.safetensors|best\.safetensors|.*\.(claim|old|now))"
+)
 
 
 @dataclass(frozen=True)
