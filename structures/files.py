@@ -8,10 +8,15 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
+import socket
 import sys
+import time
 import tomllib
 import zlib
+from functools import cache, lru_cache
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +31,11 @@ _MOST_TIMES_LARGER: Final = 100
 _PIECE: Final = 2**20
 # The time to read a key of many parts grows by the square of their number: 50,000 would take minutes.
 _MOST_DOTS: Final = 200
+# Temporary files: machine, process, a token of the process, a number. See `_remove_leftovers`.
+_TEMPORARY: Final = re.compile(r"\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-(?P<token>[0-9a-f]{8})-\d+\.part(\.\w+)?")
+_SECONDS_UNTIL_LEFT_OVER: Final = 3600.0  # without a sign of life, where the process cannot be asked
+_TOKEN: Final = secrets.token_hex(4)
+_NUMBERS: Final = count()
 _HEIF: Final = "a HEIC; convert it to JPEG or PNG"
 _HEIF_BRANDS: Final = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _VIDEO: Final = "a video; write its frames as pictures first (ffmpeg -i VIDEO %06d.jpg)"
@@ -46,7 +56,8 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Put `data` into the file `path`, so that a reader sees the old file or the new one, never a part.
 
     The data go to a temporary file in the same folder, are forced to the disk, and take the name `path` in one step.
-    If anything fails, the old file stays as it was and the temporary file is removed. A link is followed.
+    If anything fails, the old file stays as it was and the temporary file is removed. A link is followed. What a killed
+    process left of such files in the folder is removed.
 
     Args:
         path: The file; its folder must exist.
@@ -58,7 +69,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
     """
     target = check_target(path)
     content = data.encode("utf-8") if isinstance(data, str) else data
-    temporary = target.parent / f".{secrets.token_hex(8)}.part"
+    temporary = temporary_beside(target)
     try:
         _write_and_sync(temporary, content)
         os.replace(temporary, target)
@@ -67,6 +78,45 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
             temporary.unlink()
         raise
     _sync_folder(target.parent)
+
+
+def temporary_beside(target: Path, suffix: str = "") -> Path:
+    """Return a name in the folder of `target` that nobody else uses, for a file that will be renamed to it.
+
+    A process that is killed leaves such a file; the first call of another process for the same folder removes it.
+
+    Args:
+        target: The file that is to be written.
+        suffix: What the name ends in, for what goes by that.
+    """
+    _remove_leftovers(target.parent)
+    return target.parent / f".{machine_mark()}-{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}.part{suffix}"
+
+
+@cache
+def machine_name() -> str:
+    """Return where process numbers mean the same: the host, and in containers their own count of processes."""
+    namespace = "/proc/self/ns/pid"
+    return f"{socket.gethostname()}/{os.stat(namespace).st_ino if os.path.exists(namespace) else 0}"
+
+
+@cache
+def machine_mark() -> str:
+    """Return the name of the machine as 8 hexadecimal digits."""
+    return hashlib.sha256(machine_name().encode()).hexdigest()[:8]
+
+
+def is_alive(process: int) -> bool:
+    """Return whether there is such a process on this machine."""
+    if os.name == "nt":  # there, signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -265,6 +315,27 @@ def _unpacked(data: bytes, most: int) -> bytes | None:
             if size > most:
                 return None
     return b"".join(pieces)
+
+
+@lru_cache(maxsize=1024)
+def _remove_leftovers(folder: Path) -> None:
+    """Remove temporary files in a folder that no process will rename any more; they are looked for once."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if (found := _TEMPORARY.fullmatch(entry.name)) and _is_left_over(entry, found):
+                    os.unlink(entry)
+
+
+def _is_left_over(entry: os.DirEntry[str], name: re.Match[str]) -> bool:
+    """Return whether who wrote a temporary file is dead: known on this machine; elsewhere it has not grown for long.
+
+    The same disk may be written to from other machines, whose processes cannot be asked.
+    """
+    process = int(name["process"])
+    if name["machine"] == machine_mark() and (process == os.getpid() or not is_alive(process)):
+        return name["token"] != _TOKEN or process != os.getpid()
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _SECONDS_UNTIL_LEFT_OVER
 
 
 def _write_and_sync(path: Path, content: bytes) -> None:

@@ -159,6 +159,8 @@ def page_count(path: str | os.PathLike[str]) -> int:
     >>> page_count("none.tif")
     1
     """
+    if not os.path.isfile(path):  # a pipe that nobody writes to would be waited for
+        return 1
     try:
         with Image.open(path, formats=_FORMATS) as image:
             return int(getattr(image, "n_frames", 1))

@@ -13,11 +13,10 @@ import math
 import os
 import secrets
 import shutil
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from inception_rcnn.structures.errors import InputError
-from inception_rcnn.structures.files import sha256_of
+from inception_rcnn.structures.files import is_alive, machine_name, sha256_of
 
 Part = TypeVar("Part")
 
@@ -33,6 +32,8 @@ SECONDS_BETWEEN_TOUCHES: Final = 5.0
 SECONDS_UNTIL_TAKEN_OVER: Final = 60.0
 SECONDS_BEFORE_NOTICE: Final = 10.0
 _SECONDS_BETWEEN_LOOKS: Final = 0.2
+_SECONDS_BETWEEN_LOOKS_AT_PARENT: Final = 1.0
+ENDS_WITH: Final = "INCEPTION_RCNN_ENDS_WITH"
 _ROOMS_THAT_COMPUTE: Final = ("structures", "backbones", "proposals", "detector")
 
 
@@ -79,6 +80,31 @@ def _cgroup_quota(root: Path) -> float | None:
         allowed = int((root / "cpu/cpu.cfs_quota_us").read_text())
         return None if allowed < 0 else allowed / int((root / "cpu/cpu.cfs_period_us").read_text())
     return None
+
+
+def end_with_parent(variables: MutableMapping[str, str]) -> None:
+    """End this process soon after the one that it works for, if that is killed: nobody would wait for its results.
+
+    Works for are processes that torchrun started, and those whose environment names the process under `ENDS_WITH`. A
+    thread looks now and then whether that is still the parent; an orphan gets another one. What was stored is kept, as
+    after any kill. Without effect for other processes, and on Windows, where an orphan keeps its parent's number.
+
+    Args:
+        variables: The environment; the name is taken out, since it is not meant for what this process starts.
+    """
+    named, parent = variables.pop(ENDS_WITH, ""), os.getppid()
+    if named.isdecimal():
+        parent = int(named)  # it may be dead by now
+    elif "TORCHELASTIC_RUN_ID" not in variables:
+        return
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_SECONDS_BETWEEN_LOOKS_AT_PARENT)
+        sys.stderr.write("inception-rcnn: the process that started this one was killed, so this one ends too\n")
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True, name="end with parent").start()
 
 
 def code_fingerprint() -> str:
@@ -372,7 +398,7 @@ def _claimed(claim: Path, rank: int) -> Iterator[bool]:
 
 def _take(claim: Path, rank: int) -> bool:
     """Return whether the claim is this process's now: nobody had it, or a process that died."""
-    text = json.dumps({"rank": rank, "process": os.getpid(), "machine": _machine()})
+    text = json.dumps({"rank": rank, "process": os.getpid(), "machine": machine_name()})
     for _ in range(2):
         try:
             _write_new(claim, text)
@@ -422,7 +448,7 @@ def _is_abandoned(claim: Path) -> bool:
     """Return whether whoever has the claim is dead, or has given no sign of life for long."""
     try:
         owner = json.loads(claim.read_text())
-        if owner["machine"] == _machine() and not _is_alive(int(owner["process"])):
+        if owner["machine"] == machine_name() and not is_alive(int(owner["process"])):
             return True
     except FileNotFoundError:
         return False
@@ -447,25 +473,6 @@ def _claimant(claim: Path) -> str:
         return f"rank {owner['rank']}, process {owner['process']} on {str(owner['machine']).split('/')[0]}"
     except (OSError, ValueError, KeyError, TypeError):
         return "nobody"
-
-
-def _machine() -> str:
-    """Return where process numbers mean the same: the host, and in containers their own count of processes."""
-    namespace = "/proc/self/ns/pid"
-    return f"{socket.gethostname()}/{os.stat(namespace).st_ino if os.path.exists(namespace) else 0}"
-
-
-def _is_alive(process: int) -> bool:
-    """Return whether there is such a process on this machine."""
-    if os.name == "nt":  # there, signal 0 would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def images_per_part(count: int, most: int, least_parts: int = 1) -> int:

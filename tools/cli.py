@@ -13,7 +13,9 @@ import functools
 import inspect
 import os
 import re
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -197,6 +199,9 @@ def _with_short_errors(function: Callable[..., None], *, debug: bool) -> Callabl
     @functools.wraps(function)
     def call(*args: object, **options: object) -> None:
         with _short_errors(debug=debug):
+            from inception_rcnn.structures.jobs import end_with_parent  # needs NumPy, which `--help` does not wait for
+
+            end_with_parent(os.environ)
             function(*args, **options)
 
     return call
@@ -213,6 +218,9 @@ def _short_errors(*, debug: bool) -> Iterator[None]:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             yield
     except KeyboardInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            # Once more, while threads end what they are at: Python would end as if killed, or show where it was.
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
     except Exception as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +69,7 @@ class DetectRun:
         self._frames_too = False
 
     def all_of(self, sources: Sources, *, track: bool, every: int, limit: int | None) -> None:
-        """Do it all, and write what is written at the end; stopped by Ctrl-C, what was done is written.
+        """Do it all, and write what is written at the end; stopped by Ctrl-C or a full disk, what was done is written.
 
         Args:
             sources: Photographs, then videos.
@@ -87,6 +87,10 @@ class DetectRun:
                 self._results.finish()
         except KeyboardInterrupt:
             self._write()
+            raise
+        except OSError:  # as of a full disk, which may have room for less, or another one for this
+            with suppress(OSError):
+                self._write()
             raise
         finally:
             if not self._quiet:
@@ -140,6 +144,8 @@ class DetectRun:
         from inception_rcnn.detector.pipeline import PreparedImage
         from inception_rcnn.structures import load_image
 
+        if self._results is not None:
+            self._results.about_to_read(still.name)
         source = still.read()
         if self._tiles is not None:
             return PreparedImage(image=load_image(source))

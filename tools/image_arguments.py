@@ -100,10 +100,13 @@ def _not_entered(inner: dict[Path, list[Path]]) -> list[str]:
 
 
 def _passed_over(folders: Sequence[Path]) -> list[str]:
-    """Return a line each for photographs that are not read, for videos, and for pictures drawn before."""
+    """Return a line each for photographs that are not read, for videos, and for pictures drawn before.
+
+    Likewise for what is called as an image and is no file.
+    """
     from inception_rcnn.datasets.video.frames import is_video
     from inception_rcnn.structures.drawing import is_own_picture
-    from inception_rcnn.structures.images import image_files
+    from inception_rcnn.structures.images import IMAGE_ENDINGS, image_files
 
     lines = []
     for folder in folders:
@@ -118,6 +121,14 @@ def _passed_over(folders: Sequence[Path]) -> list[str]:
                 f"passed over in {folder}: {len(films)} video{'s' if len(films) > 1 else ''} ({_some(films)}); "
                 "detect takes one that is named"
             )
+        called_so = [one for one in folder.iterdir() if one.suffix.lower() in IMAGE_ENDINGS and one.name[0] != "."]
+        if nothing := sorted(one.name for one in called_so if not one.is_file()):
+            lines.append(
+                f"passed over in {folder}: {len(nothing)} that are called as images and are no files "
+                f"({_some(nothing)}): folders, pipes, or links to what is gone"
+            )
+        if not called_so and folder.suffix.lower() in IMAGE_ENDINGS:
+            lines.append(f"{folder} is called as an image, and is a folder without any")
         others = sorted(one.name for one in folder.iterdir() if _is_foreign_picture(one))
         if others:
             lines.append(

@@ -1,13 +1,15 @@
 """What --json says of images, written as they are done: a run that is stopped has lost nothing, and the next goes on.
 
     x.jsonl   JSON Lines. The first line has the settings, {"format": "inception-rcnn detections", "version": 1,
-              "settings": {...}}; each further one is the object of an image, in the order in which they were done.
+              "settings": {...}, "code": checksum}; each further one is the object of an image, in the order in which
+              they were done.
     x.json    one list of the same objects, in the order of the images, written whole at the end. Until then they wait
               in x.json.part, as JSON Lines.
 
 A later run with the same settings skips images that are there already, known by their path and checksum. What could not
 be read is tried again. A file made with other settings is not added to. A page of a file and a frame of a video are
-named scan.tif#2 and clip.mp4#2, counted from 1; a video is done again from its beginning.
+named scan.tif#2 and clip.mp4#2, counted from 1; a video is done again from its beginning. What older code left in
+x.json.part is done again; in x.jsonl it stays, with a warning.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, Final, NamedTuple
 
 from inception_rcnn.structures import DataFormatError, InputError, sha256_of, write_json, write_whole
 from inception_rcnn.structures.files import check_target
-from inception_rcnn.structures.jobs import as_json, check_same_settings, checksums_of
+from inception_rcnn.structures.jobs import as_json, check_same_settings, checksums_of, code_fingerprint
 from inception_rcnn.tools.cli import echo
 
 _VERSION: Final = 1
@@ -75,7 +77,9 @@ class JsonResults:
             "format": f"inception-rcnn {what}",
             "version": _VERSION,
             "settings": as_json(settings),
+            "code": code_fingerprint(),
         }
+        self._checksums: dict[str, str] = {}  # of files that are being read
         self.done = frozenset(self._take_up())
         self._added = set(self.done)
         self._file = self.lines.open("ab")
@@ -91,6 +95,14 @@ class JsonResults:
         if done and not quiet:
             echo(f"{done} of {count} images are in {self.lines} already")
 
+    def about_to_read(self, name: str) -> None:
+        """Take the checksum of an image's file before it is read, in any thread.
+
+        What is found in it belongs to that checksum; the file may be another one when its object is added.
+        """
+        with suppress(InputError, OSError):
+            self._checksums[name] = sha256_of(file_of(name))
+
     def add(self, entry: dict[str, Any]) -> None:
         """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.
 
@@ -99,10 +111,10 @@ class JsonResults:
         """
         if entry["image"] in self._added:  # named twice
             return
-        checksum = None
-        with suppress(InputError, OSError):
-            # A video's would be asked for at every frame, and it is done again in any case.
-            checksum = None if self._is_frame(entry["image"]) else sha256_of(file_of(entry["image"]))
+        # A video's would be asked for at every frame, and it is done again in any case.
+        if entry["image"] not in self._checksums and not self._is_frame(entry["image"]):
+            self.about_to_read(entry["image"])
+        checksum = self._checksums.pop(entry["image"], None)
         self._file.write(_line({**entry, "sha256": checksum}))
         self._file.flush()
         self._added.add(entry["image"])
@@ -135,7 +147,7 @@ class JsonResults:
         """Return the images that are done, leaving in the file the lines of these and of others than were asked for."""
         found = [(line, _Known.of(entry)) for line, entry in self._read()] if self.lines.exists() else []
         again = set(self._images)
-        found = [(line, one) for line, one in found if not self._is_frame(one.image)]
+        found = self._of_this_code([(line, one) for line, one in found if not self._is_frame(one.image)])
         there = dict.fromkeys(one.image for _, one in found if one.image in again and file_of(one.image).is_file())
         now = dict(zip(there, checksums_of([file_of(name) for name in there]), strict=True))
         kept: dict[str, bytes] = {}
@@ -146,6 +158,27 @@ class JsonResults:
         if not self.lines.exists() or self.lines.stat().st_size != len(whole):
             write_whole(self.lines, whole)
         return [image for image in kept if image in again]
+
+    def _of_this_code(self, found: list[tuple[bytes, _Known]]) -> list[tuple[bytes, _Known]]:
+        """Return what may stay of lines that are there.
+
+        Other code may find something else. What it left of a document is done again; lines are the user's, and stay.
+        """
+        if not found:
+            return found
+        with self.lines.open("rb") as file:
+            theirs = json.loads(file.readline()).get("code")
+        if theirs == self._header["code"]:
+            return found
+        if self.lines != self.path:
+            return []
+        self._header["code"] = theirs
+        echo(
+            f"warning: {self.lines} was begun by another version of inception-rcnn; what is there stays, and may "
+            "differ from what this one finds; name another file to do it again",
+            err=True,
+        )
+        return found
 
     def _read(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Yield the lines of images and what they say; a last line that was torn is left out.

@@ -291,6 +291,8 @@ def _draw_all(
     failed = False
 
     def prepare(job: tuple[Path, Path]) -> tuple[NDArray[np.uint8], Proposals | None]:
+        if results is not None:
+            results.about_to_read(str(job[0]))
         pixels = load_image(job[0])
         return pixels, proposer.search(pixels)
 

@@ -26,9 +26,11 @@ member that it changes.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +45,8 @@ from inception_rcnn.tools.cli import echo, run_command
 from inception_rcnn.tools.detector_options import Device
 
 _OF_THIS_COMMAND = ("output", "quiet", "device")
+_INTERRUPTED = 130  # the exit status of a command that Ctrl-C ended
+_SECONDS_TO_STOP = 10.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,12 @@ def main(
         if dry_run:
             continue
         # A process each: a network that was trained leaves nothing behind, on a GPU least of all.
-        status = subprocess.run([sys.executable, str(tool), *words], check=False).returncode
+        status = _ended([sys.executable, str(tool), *words])
+        if status < 0:
+            raise InceptionError(
+                f"member {member.name} was killed by signal {-status}, as the system does when memory runs out; give "
+                "the same command again, and it goes on from the last state"
+            )
         if status:
             raise InceptionError(
                 f"member {member.name} ended with status {status}; mend what it says, and give the same command again"
@@ -98,6 +107,27 @@ def main(
     weights = [output / one.name / "model.safetensors" for one in members]
     if not dry_run and all(one.is_file() for one in weights):
         _write_ensemble(output / "ensemble.toml", weights)
+
+
+def _ended(command: Sequence[str]) -> int:
+    """Run a command and return its exit status; it ends when this process does, however that comes about.
+
+    Raises:
+        typer.Exit: Ctrl-C, which the command got too, and has said so.
+        KeyboardInterrupt: Ctrl-C, which the command did not answer; it is ended.
+    """
+    from inception_rcnn.structures.jobs import ENDS_WITH
+
+    with subprocess.Popen(command, env={**os.environ, ENDS_WITH: str(os.getpid())}) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):
+                if process.wait(_SECONDS_TO_STOP) == _INTERRUPTED:
+                    raise typer.Exit(_INTERRUPTED) from None
+            raise
+        finally:
+            process.kill()
 
 
 def _write_ensemble(path: Path, weights: list[Path]) -> None:

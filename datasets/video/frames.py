@@ -6,7 +6,6 @@ Sound is left out: OpenCV neither reads nor writes it.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.files import check_target
+from inception_rcnn.structures.files import check_target, temporary_beside
 from inception_rcnn.structures.images import check_rgb
 
 VIDEO_ENDINGS: Final = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg")
@@ -118,9 +117,10 @@ class VideoWriter:
         if not rate > 0:
             raise InputError(f"rate should be above 0 frames a second, got {rate}")
         self._rate = float(rate)
-        self._temporary = self.path.parent / f".{secrets.token_hex(8)}.part{self.path.suffix}"
+        self._temporary = temporary_beside(self.path, self.path.suffix)
         self._writer: Any = None
         self._size: tuple[int, int] | None = None
+        self._written = 0
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Add a frame, (H, W, 3) uint8 RGB; all are as large as the first.
@@ -135,6 +135,7 @@ class VideoWriter:
         if size != self._size:
             raise InputError(f"frames should be of {self._size} pixels like the first, got {size}")
         self._writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+        self._written += 1
 
     def _open(self, size: tuple[int, int]) -> None:
         import cv2
@@ -146,12 +147,31 @@ class VideoWriter:
             raise InputError(f"this OpenCV cannot write {self.path.name}; pip install opencv-python, or name an .avi")
 
     def close(self) -> None:
-        """Finish the file, and give it its name; without a frame there is none."""
+        """Finish the file, and give it its name; without a frame there is none.
+
+        Raises:
+            OSError: It does not hold all frames, as on a full disk; none is left.
+        """
         if self._writer is None:
             return
         self._writer.release()
         self._writer = None
-        os.replace(self._temporary, self.path)
+        try:
+            self._check_whole()
+            os.replace(self._temporary, self.path)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _check_whole(self) -> None:
+        """Raise if the file does not hold all frames: OpenCV does not say so when it cannot write."""
+        import cv2
+
+        capture = cv2.VideoCapture(os.fspath(self._temporary))
+        frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if frames < self._written:
+            raise OSError(f"{self.path} holds {max(frames, 0)} of {self._written} frames; is the disk full?")
 
     def discard(self) -> None:
         """Leave no file."""

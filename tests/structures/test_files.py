@@ -6,7 +6,9 @@ import gzip
 import json
 import os
 import stat
+import subprocess
 import sys
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -216,3 +218,54 @@ def test_what_is_no_json_is_one_line_that_says_why(text: bytes, message: str) ->
     assert "\n" not in str(caught.value)
     with pytest.raises(DataFormatError, match="f, line 7: is not valid JSON"):
         decode_json(text, "f", place="line 7")
+
+
+MINE, OTHERS = files.machine_mark(), "0123abcd"
+
+
+def dead_process() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+@pytest.mark.parametrize(
+    ("machine", "process", "token", "hours", "stays"),
+    [
+        (MINE, "dead", "01234567", 0, False),
+        (MINE, "own", "01234567", 0, False),  # whoever had this number before
+        (MINE, "own", files._TOKEN, 0, True),  # a thread of this process writes it
+        (MINE, "parent", "01234567", 0, True),
+        (MINE, "parent", "01234567", 2, False),  # another process has got the number
+        (OTHERS, "dead", "01234567", 0, True),  # of another machine nobody knows
+        (OTHERS, "own", "01234567", 2, False),
+        (OTHERS, "9" * 30, "01234567", 0, True),
+    ],
+)
+def test_temporary_files_of_the_dead_are_removed_by_the_next_write(
+    tmp_path: Path, machine: str, process: str, token: str, hours: int, stays: bool
+) -> None:
+    number = {"dead": dead_process, "own": os.getpid, "parent": os.getppid}.get(process, lambda: process)()
+    left = tmp_path / f".{machine}-{number}-{token}-0.part"
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 3600.1 * hours,) * 2)
+    foreign = tmp_path / ".notes.part"
+    foreign.write_bytes(b"somebody's")
+    os.utime(foreign, (0, 0))
+    write_whole(tmp_path / "a", b"new")
+    assert left.exists() == stays and foreign.exists()
+
+
+def test_what_a_kill_leaves_in_the_midst_of_a_write_is_removed_by_the_next_process(tmp_path: Path) -> None:
+    program = f"""
+import os, signal
+from inception_rcnn.structures import files
+files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+files.write_whole({str(tmp_path / "a")!r}, b"old")
+"""
+    source = Path(__file__).resolve().parent.parent.parent / "src"
+    done = subprocess.run([sys.executable, "-c", program], cwd=source)
+    assert done.returncode != 0 and [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    write_whole(tmp_path / "a", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -105,7 +107,7 @@ def abandon(folder: Path, start: int, *, process: int, age: float = 0) -> None:
     """A claim left by a process."""
     folder.mkdir(exist_ok=True)
     claim = folder / f"{start:08d}.claim"
-    claim.write_text(json.dumps({"rank": 1, "process": process, "machine": jobs._machine()}))
+    claim.write_text(json.dumps({"rank": 1, "process": process, "machine": jobs.machine_name()}))
     os.utime(claim, (time.time() - age, time.time() - age))
 
 
@@ -179,7 +181,7 @@ def test_a_claim_that_is_being_written_counts_by_its_age(tmp_path: Path) -> None
     assert not jobs._is_abandoned(claim)
     os.utime(claim, (0, 0))
     assert jobs._is_abandoned(claim)
-    claim.write_text(json.dumps({"rank": 1, "process": 10**30, "machine": jobs._machine()}))
+    claim.write_text(json.dumps({"rank": 1, "process": 10**30, "machine": jobs.machine_name()}))
     assert not jobs._is_abandoned(claim)
 
 
@@ -343,3 +345,33 @@ def test_checksums_of_files_in_order(tmp_path: Path) -> None:
     found = checksums_of([tmp_path / "b", tmp_path / "a", tmp_path / "b"])
     assert found[0] == found[2] != found[1]
     assert found[1] == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="an orphan keeps its parent's number there")
+@pytest.mark.parametrize("by_torchrun", [False, True])
+def test_a_process_ends_when_the_one_it_works_for_is_killed(tmp_path: Path, by_torchrun: bool) -> None:
+    """A process starts another one, which says that it has begun, and is killed: the other one ends by itself."""
+    source, begun = Path(__file__).resolve().parent.parent.parent / "src", tmp_path / "begun"
+    worker = f"""
+import os, time
+from pathlib import Path
+from inception_rcnn.structures import jobs
+jobs._SECONDS_BETWEEN_LOOKS_AT_PARENT = 0.05
+jobs.end_with_parent(os.environ)
+assert jobs.ENDS_WITH not in os.environ
+Path({str(begun)!r}).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+    marked = '{"TORCHELASTIC_RUN_ID": "none"}' if by_torchrun else "{jobs.ENDS_WITH: str(os.getpid())}"
+    boss = f"""
+import os, subprocess, sys
+from inception_rcnn.structures import jobs
+subprocess.run([sys.executable, "-c", {worker!r}], env={{**os.environ, **{marked}}})
+"""
+    with subprocess.Popen([sys.executable, "-c", boss], cwd=source, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while not begun.exists() or not begun.read_text():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        assert "was killed, so this one ends too" in process.stderr.read()  # until the worker has closed it too

@@ -8,12 +8,13 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import typer
@@ -241,12 +242,20 @@ def test_bug_keeps_its_traceback() -> None:
         cli.run_command(command, [])
 
 
-def test_interrupt_exits_130_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_exits_130_with_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers: list[Any] = []
+    monkeypatch.setattr(signal, "signal", lambda number, handler: handlers.append((number, handler)))
+
     def command() -> None:
         raise KeyboardInterrupt
 
     assert run_here(command) == 130
     assert capsys.readouterr() == ("", "interrupted\n")
+    ((number, handler),) = handlers  # pressed once more, it ends the process at once, with the same status
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    handler(number, None)
+    assert number == signal.SIGINT and ended == [130]
 
 
 def test_warmup_says_when_the_kernels_are_ready(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_images_alone_are_taken_and_what_is_passed_over_is_said(
         f"note: passed over in {folder}: 1 picture drawn before (a-detections.jpg)",
         f"note: passed over in {folder}: 1 video (clip.MP4); detect takes one that is named",
         f"note: passed over within {folder}: 2 folders with images (day1, more); --recursive takes them",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_what_is_called_as_an_image_and_is_no_file_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone")
+    (tmp_path / "c.png").mkdir()
+    os.mkfifo(tmp_path / "d.png")
+    jobs = find_pictures([tmp_path, tmp_path / "c.png"], "detections", None, recursive=False)
+    assert [source for source, _ in jobs] == [tmp_path / "a.png"]
+    assert capsys.readouterr().err.splitlines() == [
+        f"note: passed over in {tmp_path}: 3 that are called as images and are no files (b.png, c.png, d.png): "
+        "folders, pipes, or links to what is gone",
+        f"note: {tmp_path / 'c.png'} is called as an image, and is a folder without any",
     ]
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from inception_rcnn.structures import DataFormatError, InputError, sha256_of
+from inception_rcnn.structures.jobs import code_fingerprint
+from inception_rcnn.tools import json_results
 from inception_rcnn.tools.json_results import JsonResults, check_json_target
 
 SETTINGS = {"weights": ["ab"], "score_threshold": 0.3, "proposals": {"top_k": 200, "sides": (1, 2)}}
@@ -50,6 +52,7 @@ def test_each_image_is_in_the_file_as_soon_as_it_is_done(
     path = tmp_path / "x.jsonl"
     results = opened(path)
     head = {"format": "inception-rcnn detections", "version": 1, "settings": json.loads(json.dumps(SETTINGS))}
+    head["code"] = code_fingerprint()
     assert in_lines(path) == [head] and not results.done
     for count, image in enumerate(images, start=1):
         results.add(entry(image))
@@ -212,3 +215,26 @@ def test_a_target_that_cannot_be_is_refused_before_the_work(tmp_path: Path) -> N
     for wrong in (tmp_path / "absent" / "x.json", tmp_path, tmp_path / "y.json"):
         with pytest.raises(InputError, match="cannot write"):
             check_json_target(wrong)
+
+
+@pytest.mark.parametrize(("name", "stays"), [("x.json", 0), ("x.jsonl", 2)])
+def test_what_older_code_left_of_a_document_is_done_again_and_lines_stay_with_a_warning(
+    tmp_path: Path,
+    images: list[Path],
+    opened: Callable[..., JsonResults],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    stays: int,
+) -> None:
+    stopped = opened(tmp_path / name)
+    for image in images[:2]:
+        stopped.add(entry(image))
+    stopped.close()
+    monkeypatch.setattr(json_results, "code_fingerprint", lambda: "newer")
+    for _ in range(2):  # the warning comes again: the lines are what they were
+        again = opened(tmp_path / name)
+        assert len(again.done) == stays
+        assert capsys.readouterr().err.count("was begun by another version") == (1 if stays else 0)
+        again.close()
+    assert in_lines(again.lines)[0]["code"] == (code_fingerprint() if stays else "newer")

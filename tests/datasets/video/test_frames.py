@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +94,22 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
 
 def test_videos_are_known_by_their_endings() -> None:
     assert is_video("a/b.MOV") and is_video(Path("x.webm")) and not is_video("x.gif") and not is_video("mp4")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there files have no such limit")
+@pytest.mark.parametrize("name", ["x.mp4", "x.avi"])
+def test_a_video_that_the_disk_has_no_room_for_is_an_error_and_leaves_nothing(tmp_path: Path, name: str) -> None:
+    import resource
+
+    frames, before = np.random.default_rng(0).integers(0, 256, (8, 64, 96, 3), np.uint8), resource.RLIMIT_FSIZE
+    limits = resource.getrlimit(before)
+    writer = VideoWriter(tmp_path / name, 25)
+    resource.setrlimit(before, (4096, limits[1]))
+    try:
+        for frame in frames:
+            writer.write(frame)
+        with pytest.raises(OSError, match=r"of 8 frames; is the disk full\?"):
+            writer.close()
+    finally:
+        resource.setrlimit(before, limits)
+    assert not list(tmp_path.iterdir())
