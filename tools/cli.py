@@ -105,7 +105,11 @@ def _add_command(
     application: typer.Typer, function: Callable[..., None], *, name: str | None, text: str, debug: bool
 ) -> None:
     short = _first_paragraph(text.partition("\n\n")[2])
-    add = application.command(name, cls=_Command, help=_as_written(text), short_help=short, epilog=_EPILOG)
+    # What follows a command's name belongs to that command.
+    settings = {"allow_interspersed_args": not getattr(sys.modules[function.__module__], "TAKES_A_COMMAND", False)}
+    add = application.command(
+        name, cls=_Command, context_settings=settings, help=_as_written(text), short_help=short, epilog=_EPILOG
+    )
     add(_with_short_errors(function, debug=debug))
 
 

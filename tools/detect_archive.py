@@ -103,7 +103,7 @@ def detect_archive(
         InputError: See `begin_run` and the engines.
     """
     from inception_rcnn.datasets.archive.sources import pieces_of
-    from inception_rcnn.datasets.detections.table_files import parquet_library
+    from inception_rcnn.datasets.archive.storage import parquet_library
     from inception_rcnn.detector.archive import begin_run, keep_whole_pieces
     from inception_rcnn.structures import progress_bar
 

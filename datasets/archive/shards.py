@@ -19,8 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.archive.storage import Location
-from inception_rcnn.datasets.detections.table_files import parquet_library
+from inception_rcnn.datasets.archive.storage import Location, parquet_library
 from inception_rcnn.structures import DataFormatError, Detections, InputError
 from inception_rcnn.structures.jobs import as_json, check_same_settings
 

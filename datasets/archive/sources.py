@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from inception_rcnn.datasets.archive.storage import Location
-from inception_rcnn.datasets.detections.table_files import parquet_library
+from inception_rcnn.datasets.archive.storage import Location, parquet_library
 from inception_rcnn.datasets.reading.texts import decode_text
 from inception_rcnn.structures.ahead import in_groups
 from inception_rcnn.structures.drawing import is_own_picture
@@ -199,7 +198,7 @@ def _image_column(place: Location, schema: Any, wanted: str | None) -> str:
     def is_bytes(kind: Any) -> bool:
         return bool(arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind))
 
-    fields = {}
+    fields: dict[str, str] = {}
     for field in schema:
         if is_bytes(field.type):
             fields[field.name] = field.name
@@ -207,7 +206,8 @@ def _image_column(place: Location, schema: Any, wanted: str | None) -> str:
             one.name == "bytes" and is_bytes(one.type) for one in field.type
         ):
             fields[field.name] = f"{field.name}.bytes"
-    chosen = [wanted] if wanted is not None else [name for name in _PIXELS if name in fields] or list(fields)
+    usual: list[str] = [name for name in _PIXELS if name in fields] or list(fields)
+    chosen = usual if wanted is None else [wanted]
     if len(chosen) > 1 and wanted is None and not any(name in fields for name in _PIXELS):
         raise InputError(f"{place.name} has several columns of bytes ({', '.join(fields)}); name one: --image-column")
     if not chosen or chosen[0] not in fields:

@@ -128,10 +128,24 @@ class Location:
         Raises:
             InputError: There is no such file, or it is no Parquet.
         """
-        from inception_rcnn.datasets.detections.table_files import parquet_library
-
         arrow, parquet = parquet_library()
         try:
             return parquet.ParquetFile(self._asked("open", "rb"))
         except arrow.ArrowInvalid as error:
             raise InputError(f"{self.name} is no Parquet file: {error}") from error
+
+
+def parquet_library() -> tuple[Any, Any]:
+    """Return what writes Parquet.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Parquet needs pyarrow ({error}): pip install 'inception-rcnn[tables]'"
+        ) from error
+    return pyarrow, pyarrow.parquet

@@ -10,7 +10,6 @@ the workers but the photographs: this package has to be installed on every node,
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,10 +18,10 @@ import numpy as np
 
 from inception_rcnn.datasets.archive.manifest import Manifest
 from inception_rcnn.datasets.archive.shards import FoundInPhotograph
+from inception_rcnn.detector.archive.cluster import connected, nodes_of, usual_processes
 from inception_rcnn.detector.archive.run import ArchiveRun, Row, Searched, found_in, search, search_options
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.errors import MissingDependencyError
 
 PER_TASK: Final = 16  # photographs that a task reads and searches: some seconds of work
 _PIECES_PER_WAVE: Final = 256
@@ -54,52 +53,13 @@ def detect_on_ray(run: ArchiveRun, cluster: Cluster) -> Iterator[Row]:
         MissingDependencyError: Ray is not installed.
         InputError: There is no cluster at the address, or it lacks what the detectors are to have.
     """
-    ray = _ray()
-    _connect(ray, cluster.address)
-    try:
+    with connected(cluster.address) as ray:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.execution_options.preserve_order = False
         share = _share(ray, cluster)
         for start in range(0, len(run.missing), _PIECES_PER_WAVE):
             yield from _wave(ray, run, run.missing[start : start + _PIECES_PER_WAVE], share)
-    finally:
-        ray.shutdown()
-
-
-def _ray() -> Any:
-    """Return Ray, silenced: its notes and bars are for those who develop with it.
-
-    Raises:
-        MissingDependencyError: It is not installed.
-    """
-    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"--engine ray needs Ray ({error}): pip install 'inception-rcnn[scale]'"
-        ) from error
-    return ray
-
-
-def _connect(ray: Any, address: str | None) -> None:
-    """Start a cluster, or join one.
-
-    Raises:
-        InputError: There is none at the address.
-    """
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is None:
-        options |= {"include_dashboard": False}
-    try:
-        ray.init(address=address or "local", **options)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise InputError(f"there is no Ray cluster to use at {address or 'this machine'}: {error}") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +68,7 @@ class _Share:
 
     detectors: int
     processors: float
-    gpus: float
+    gpus: int
     threads: int
 
 
@@ -118,19 +78,16 @@ def _share(ray: Any, cluster: Cluster) -> _Share:
     Raises:
         InputError: The cluster has less.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    if not nodes:
-        raise InputError("the Ray cluster has no node with a processor")
-    gpus = int(sum(node.get("GPU", 0) for node in nodes))
+    nodes = nodes_of(ray)
+    detectors, gpus = usual_processes(ray, cluster.detectors)
     least = int(min(node["CPU"] for node in nodes))
-    detectors = cluster.detectors or gpus or len(nodes)
     usual = 1 if gpus else max(1, least // 2)
     processors = cluster.processors or usual
     if processors > max(node["CPU"] for node in nodes):
         raise InputError(f"a detector cannot have {processors} processors: no node of the cluster has so many")
     # Where detectors compute on the CPU, a node's processors are theirs while nothing waits to be searched.
     per_node = max(1, -(-detectors // len(nodes)))
-    return _Share(detectors, processors, 1.0 if gpus else 0.0, max(processors, least // per_node))
+    return _Share(detectors, processors, gpus, max(processors, least // per_node))
 
 
 def _wave(ray: Any, run: ArchiveRun, pieces: tuple[int, ...], share: _Share) -> Iterator[Row]:
@@ -142,12 +99,15 @@ def _wave(ray: Any, run: ArchiveRun, pieces: tuple[int, ...], share: _Share) -> 
     ]
     options = search_options(run.detector)
     searched = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
-        _SearchTask(run.manifest, options), num_cpus=1
+        # What differs in the options keeps Ray from joining both steps into the detectors' processes.
+        _SearchTask(run.manifest, options),
+        num_cpus=1,
+        max_retries=-1,
     )
     found = searched.map(
         _DetectActor,
         fn_constructor_args=(run.detector, options is not None, share.threads, bool(share.gpus)),
-        concurrency=share.detectors,
+        compute=ray.data.ActorPoolStrategy(size=share.detectors),
         num_cpus=share.processors,
         num_gpus=share.gpus or None,
     )
