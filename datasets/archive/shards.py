@@ -133,8 +133,9 @@ def read_run(folder: Location) -> RunDescription:
         DataFormatError: The file that says so is damaged or of another version.
     """
     file = folder.within(RUN)
+    data = file.read()
     try:
-        values = json.loads(file.read())
+        values = json.loads(data)
         if values["format"] != _FORMAT or values["version"] != _VERSION:
             raise ValueError(f"it is {values['format']!r:.60} of version {values['version']!r:.20}")
         names = tuple(map(str, values["class_names"]))

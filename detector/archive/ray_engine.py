@@ -99,10 +99,10 @@ def _wave(ray: Any, run: ArchiveRun, pieces: tuple[int, ...], share: _Share) -> 
     ]
     options = search_options(run.detector)
     searched = ray.data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
-        # What differs in the options keeps Ray from joining both steps into the detectors' processes.
+        # Options that differ keep Ray from joining both steps into the detectors' processes.
         _SearchTask(run.manifest, options),
         num_cpus=1,
-        max_retries=-1,
+        max_calls=1000,
     )
     found = searched.map(
         _DetectActor,
