@@ -49,15 +49,3 @@ def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
         assert scores[0] == pytest.approx(scores[1], abs=1e-4)
         assert {**ours, "detections": 0} == {**theirs, "detections": 0}
     assert (tmp_path / "ray" / "pieces.jsonl").read_bytes() == (tmp_path / "local" / "pieces.jsonl").read_bytes()
-
-
-def test_no_cluster_at_an_address_is_one_line(tmp_path: Path) -> None:
-    Image.fromarray(data.chelsea()).save(tmp_path / "a.jpg")
-    words = [tmp_path, "--engine", "ray", "--address", "127.0.0.1:1", "--output", tmp_path / "found", "--quiet"]
-    line = [sys.executable, str(TOOLS / "detect.py"), *map(str, words)]
-    environment = {**os.environ, "RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_NUM_REDIS_GET_RETRIES": "1"}
-    done = subprocess.run(line, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert (
-        done.stderr.startswith("error: there is no Ray cluster to use at 127.0.0.1:1") and done.stderr.count("\n") == 1
-    )
