@@ -3,9 +3,9 @@
     python benchmarks/bench_scale.py PHOTOGRAPHS --work runs/scale [--only engines nodes restart] [--count 500]
 
 PHOTOGRAPHS is a folder. `engines` runs the first ones by --engine local and ray, and compares the rows; `nodes` starts
-a cluster of two node processes on this machine, kills one in the middle, and compares again; `restart` makes 20,000 small
-photographs (--small) of them, goes through with few regions, kills the command in the middle, and watches the driver's
-memory.
+a cluster of two node processes on this machine, kills one in the middle, and compares again; `restart` makes 20,000
+small photographs (--small) of them, goes through with few regions, kills the command in the middle, and watches the
+memory of the driver.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def restart(listed: Path, work: Path, count: int, engine: str) -> None:
     idle = timed(line)
     print(
         f"{count} small photographs, {engine}, killed at half: {len({one['image'] for one in found})} rows, {again} "
-        f"files made twice, {seconds:.0f} s; memory of the driver in MB {memory}; the command once more, with nothing to "
-        f"do {idle:.1f} s"
+        f"files made twice, {seconds:.0f} s; memory of the driver in MB {memory}; the command once more, with "
+        f"nothing to do, {idle:.1f} s"
     )
 
 
