@@ -21,7 +21,8 @@ from inception_rcnn.backbones import (
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.runtimes.recording import Ranges
-from inception_rcnn.detector.imagenet_head import GroupedLinear
+from inception_rcnn.detector.heads.imagenet_head import GroupedLinear
+from inception_rcnn.detector.heads.second_heads import base_file, base_of, completed, differing
 from inception_rcnn.detector.region_classifier import (
     AnyClassifier,
     ClassifierDescription,
@@ -30,7 +31,6 @@ from inception_rcnn.detector.region_classifier import (
     shortened_threshold,
 )
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
-from inception_rcnn.detector.second_heads import base_file, base_of, completed, differing
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import multibox_seen
 from inception_rcnn.proposals.proposer import ProposalSettings

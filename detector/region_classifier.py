@@ -18,7 +18,7 @@ from inception_rcnn.backbones import GoogLeNet, InputSpec
 from inception_rcnn.backbones.inference import with_inference_trunk
 from inception_rcnn.backbones.runtime import Runtime, download, upload
 from inception_rcnn.backbones.runtimes.recording import Ranges
-from inception_rcnn.detector.imagenet_head import GroupedLinear, check_groups
+from inception_rcnn.detector.heads.imagenet_head import GroupedLinear, check_groups
 from inception_rcnn.detector.region_pooling import (
     PooledMaps,
     PooledNetwork,

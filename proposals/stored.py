@@ -23,6 +23,7 @@ from inception_rcnn.structures.dataset import DetectionDataset, check_dataset
 from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.jobs import (
     PartedJob,
+    Share,
     as_json,
     available_processors,
     check_same_settings,
@@ -31,6 +32,7 @@ from inception_rcnn.structures.jobs import (
     differing_setting,
     forget_parts,
     images_per_part,
+    leave_parts,
 )
 from inception_rcnn.structures.progress import StageClock
 from inception_rcnn.structures.proposals import proposals_from_arrays, proposals_to_arrays
@@ -112,7 +114,43 @@ def propose_for_set(
         raise InputError(f"threads should be at least 1, or None, got {threads}")
     file = None if path is None else array_path(as_declared("path", path, str | Path))
     job = _SetJob(dataset, propose, as_json(settings), file, bar, threads or available_processors(), clock)
-    return job.in_memory() if file is None else job.in_file(file)
+    if file is None:
+        return job.in_memory()
+    made = job.in_file(file, Share())
+    assert made is not None  # None is for processes that only help
+    return made
+
+
+def share_in_proposing(
+    dataset: DetectionDataset,
+    propose: Propose,
+    settings: Mapping[str, Any],
+    path: Path,
+    share: Share,
+    *,
+    bar: ProgressBar | None = None,
+    threads: int | None = None,
+    clock: StageClock | None = None,
+) -> StoredProposals | None:
+    """Do the same as one of several processes that all see the file's folder; None in those that only help.
+
+    Args:
+        dataset: The set, the same for all.
+        propose: See `propose_for_set`.
+        settings: See `propose_for_set`.
+        path: The file, *.safetensors.
+        share: Which process this is.
+        bar: Advanced by one per image.
+        threads: Images at a time; None: one per processor.
+        clock: See `propose_for_set`.
+
+    Raises:
+        InputError, DataFormatError: See `propose_for_set`.
+    """
+    check_dataset(dataset, objects=False)
+    file = array_path(path)
+    job = _SetJob(dataset, propose, as_json(settings), file, bar, threads or available_processors(), clock)
+    return job.in_file(file, share)
 
 
 def proposals_from_file(path: str | Path, dataset: DetectionDataset, *, check_images: bool = True) -> list[Proposals]:
@@ -241,13 +279,16 @@ class _SetJob:
         ]
         return StoredProposals.joined(parts, self.settings, self.code)
 
-    def in_file(self, path: Path) -> StoredProposals:
-        """Take what the file has, compute the rest, and write the file."""
+    def in_file(self, path: Path, share: Share) -> StoredProposals | None:
+        """Take what the file has, compute the rest, and write the file; None in a process that only helps."""
         if path.exists():
             stored = self._checked(read_stored_proposals(path), path)
             checksums = self._checksums(range(len(self.dataset)))
             if stored.is_of(self.image_ids, checksums):
-                forget_parts(_parts_folder(path))  # a kill may have come just before
+                if not share.leads:
+                    leave_parts(_parts_folder(path), share)
+                    return None
+                forget_parts(_parts_folder(path), share)  # a kill may have come just before
                 self._advance(len(stored))
                 return stored
             if stored.code == self.code:
@@ -263,9 +304,12 @@ class _SetJob:
             advance=self._advance,
             skip=self._skip,
         )
-        whole = StoredProposals.joined(list(job.run() or ()), self.settings, self.code)
+        parts = job.run(share)
+        if parts is None:
+            return None
+        whole = StoredProposals.joined(list(parts), self.settings, self.code)
         write_stored_proposals(path, whole)
-        job.forget()
+        job.forget(share)
         return whole
 
     def _checked(self, stored: StoredProposals, path: Path) -> StoredProposals:

@@ -20,7 +20,7 @@ from inception_rcnn.structures.boxes import as_boxes
 from inception_rcnn.structures.columns import rows
 from inception_rcnn.structures.errors import ImageError, InputError
 from inception_rcnn.structures.files import write_whole
-from inception_rcnn.structures.images import check_rgb, image_files
+from inception_rcnn.structures.images import check_rgb, image_files, resize_image
 from inception_rcnn.structures.label_places import LabelPlaces, Rectangle
 
 Colour = tuple[int, int, int]
@@ -32,6 +32,7 @@ _HIGHLIGHT: Colour = (255, 196, 0)
 _SMALLEST_FONT = 9  # pixels
 _MARK = "drawn by inception-rcnn"  # a comment in the file, by which it is not taken for a photograph
 _MARKED_WITHIN = 1024  # bytes: comments come before the pixels
+_SHEET_GAP = 6  # pixels between the pictures of `contact_sheet`
 # Of the sheet that `draw_ranking` makes, in pixels.
 _SHEET_PICTURE, _SHEET_PANEL, _SHEET_ROW, _SHEET_MARGIN = 480, 400, 60, 16
 _LONGEST_JPEG = 65_500  # pixels a side: what libjpeg writes
@@ -342,6 +343,28 @@ def photographs_in(folder: str | os.PathLike[str]) -> list[Path]:
         OSError: The folder cannot be read.
     """
     return [path for path in image_files(folder) if not is_own_picture(path)]
+
+
+def contact_sheet(images: Sequence[NDArray[np.uint8]], *, columns: int = 6, side: int = 320) -> NDArray[np.uint8]:
+    """Return a picture of several, in lines, each as large as fits a square; on white.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each.
+        columns: In a line.
+        side: Of the square, in pixels; smaller images stay as they are.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+    """
+    lines, cell = max(-(-len(images) // columns), 1), side + _SHEET_GAP
+    sheet = np.full((lines * cell + _SHEET_GAP, columns * cell + _SHEET_GAP, 3), 255, np.uint8)
+    for number, image in enumerate(images):
+        scale = min(side / max(image.shape[:2]), 1.0)
+        height, width = (max(round(length * scale), 1) for length in image.shape[:2])
+        small = image if scale == 1 else resize_image(image, width, height)
+        top, left = (_SHEET_GAP + cell * k for k in divmod(number, columns))
+        sheet[top : top + height, left : left + width] = small
+    return sheet
 
 
 def is_own_picture(path: str | os.PathLike[str]) -> bool:

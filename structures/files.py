@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import mmap
 import os
 import re
 import secrets
@@ -52,7 +53,7 @@ _FOREIGN: Final = {  # how a file begins, spaces left out and in lower case, and
 }
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
+def write_whole(path: str | os.PathLike[str], data: bytes | mmap.mmap | str) -> None:
     """Put `data` into the file `path`, so that a reader sees the old file or the new one, never a part.
 
     The data go to a temporary file in the same folder, are forced to the disk, and take the name `path` in one step.
@@ -61,7 +62,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
 
     Args:
         path: The file; its folder must exist.
-        data: Bytes, or text to be written as UTF-8 with its line ends as they are.
+        data: Bytes, perhaps of a mapped file, or text to be written as UTF-8 with its line ends as they are.
 
     Raises:
         InputError: The folder does not exist, or `path` is a folder.
@@ -338,7 +339,7 @@ def _is_left_over(entry: os.DirEntry[str], name: re.Match[str]) -> bool:
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _SECONDS_UNTIL_LEFT_OVER
 
 
-def _write_and_sync(path: Path, content: bytes) -> None:
+def _write_and_sync(path: Path, content: bytes | mmap.mmap) -> None:
     """Create the file with the permissions every new file gets (tempfile would make it private) and force it out."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     with os.fdopen(descriptor, "wb") as file:

@@ -31,6 +31,8 @@ Part = TypeVar("Part")
 SECONDS_BETWEEN_TOUCHES: Final = 5.0
 SECONDS_UNTIL_TAKEN_OVER: Final = 60.0
 SECONDS_BEFORE_NOTICE: Final = 10.0
+LAUNCHED_VARIABLE: Final = "INCEPTION_RCNN_LAUNCHED"
+"""The environment variable that tells each of several processes when all were started, in seconds since 1970."""
 _SECONDS_BETWEEN_LOOKS: Final = 0.2
 _SECONDS_BETWEEN_LOOKS_AT_PARENT: Final = 1.0
 ENDS_WITH: Final = "INCEPTION_RCNN_ENDS_WITH"
@@ -38,11 +40,13 @@ _ROOMS_THAT_COMPUTE: Final = ("structures", "backbones", "proposals", "detector"
 
 
 def _launch_time() -> float:
-    """Return when this process was started, or torchrun if it started this one; in seconds since 1970.
+    """Return when this process was started, or what started it as one of several; in seconds since 1970.
 
-    What is older belongs to an earlier run. The time of the import would not do: the first of several processes may
-    have done all before another one has come that far.
+    That is torchrun, or what says so in `LAUNCHED_VARIABLE`. What is older belongs to an earlier run. The time of the
+    import would not do: the first of several processes may have done all before another one has come that far.
     """
+    with suppress(ValueError):
+        return float(os.environ.get(LAUNCHED_VARIABLE, ""))
     process = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else os.getpid()
     with suppress(OSError, ValueError, IndexError, AttributeError):  # only Linux has all of it
         ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
@@ -52,6 +56,11 @@ def _launch_time() -> float:
 
 
 _LAUNCHED: Final = _launch_time()
+
+
+def launched_now() -> str:
+    """Return the value of `LAUNCHED_VARIABLE` for processes that are started now."""
+    return repr(time.time())
 
 
 def available_processors() -> int:

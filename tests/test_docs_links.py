@@ -15,7 +15,7 @@ import yaml
 
 import inception_rcnn
 from inception_rcnn.detector.checkpoints import SHIPPED
-from inception_rcnn.tools.cli import _spread_weights, find_commands
+from inception_rcnn.tools.cli import _spread_weights, context_settings, find_commands
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -58,7 +58,8 @@ def broken_links(page: Path) -> list[str]:
 def parser_of(name: str) -> Any:
     """A command with its arguments and options, as typer makes it."""
     application = typer.Typer(add_completion=False)
-    application.command()(import_module(f"inception_rcnn.tools.{name}").main)
+    function = import_module(f"inception_rcnn.tools.{name}").main
+    application.command(context_settings=context_settings(function))(function)
     return typer.main.get_command(application)
 
 
@@ -99,6 +100,8 @@ def unknown_options(text: str) -> list[str]:
     calls += [(one.split()[1], one) for one in re.findall(r"`(inception-rcnn \w[^`]*)`", prose(text))]
     unknown = [f"inception-rcnn {command}" for command, _ in calls if command not in COMMANDS]
     for command, rest in calls:
+        if command == "on_ray":  # what follows is another command's
+            command, _, rest = rest.strip().partition(" ")
         if command in COMMANDS:
             given = set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest))
             unknown += [f"{command} {option}" for option in sorted(given - options_of(command))]

@@ -112,8 +112,16 @@ def _add_command(
     application: typer.Typer, function: Callable[..., None], *, name: str | None, text: str, debug: bool
 ) -> None:
     short = _first_paragraph(text.partition("\n\n")[2])
-    add = application.command(name, cls=_Command, help=_as_written(text), short_help=short, epilog=_EPILOG)
+    settings = context_settings(function)
+    add = application.command(
+        name, cls=_Command, context_settings=settings, help=_as_written(text), short_help=short, epilog=_EPILOG
+    )
     add(_with_short_errors(function, debug=debug))
+
+
+def context_settings(function: Callable[..., None]) -> dict[str, Any]:
+    """Return how a command reads its words: where it takes another command, what follows that is that one's."""
+    return {"allow_interspersed_args": not getattr(sys.modules[function.__module__], "TAKES_A_COMMAND", False)}
 
 
 class _Command(TyperCommand):

@@ -22,6 +22,11 @@ there, pictures included, and tries again what could not be read or has changed;
 refused. --json x.json is one list of these objects, written at the end; until then they wait as lines in x.json.part,
 from which the same command goes on.
 
+--engine local or ray is for archives: a folder with all within it, a list, Parquet with the bytes of images, or a URI
+such as s3://bucket/photographs. --output is a folder or URI then, and gets Parquet files, a row a photograph; the same
+command again makes those that are missing. ray spreads the work over a cluster, that of --address or one of this
+machine's processors; docs/scale.md has the whole of it.
+
 --write FORMAT:PATH, as often as wanted, writes at the end: csv, parquet, coco (results), coco-set (FiftyOne, CVAT), voc
 (a folder of XML), yolo (a folder of texts), cvat, label-studio.
 
@@ -29,6 +34,7 @@ Examples:
   inception-rcnn detect photographs --recursive --json found.jsonl
   inception-rcnn detect street.mp4 --track --every 2
   inception-rcnn detect aerial.jpg --tile 480 --write csv:found.csv --crops cut
+  inception-rcnn detect s3://bucket/photographs --engine ray --output found
   find . -name "*.jpg" | inception-rcnn detect - --no-pictures --json found.json
 """
 
@@ -58,6 +64,7 @@ if TYPE_CHECKING:
     from inception_rcnn.tools.json_results import JsonResults
 
 _VIDEO, _LARGE, _FOUND, _COMPUTED = "Videos", "Large photographs", "What is found", "How it is computed"
+_ARCHIVE = "Archives"
 
 
 def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
@@ -111,6 +118,16 @@ def main(
     tile_overlap: Annotated[float, _option(_LARGE, "Of neighbouring tiles, as a share.", min=0, max=0.9)] = 0.25,
     track: Annotated[bool, _option(_VIDEO, "Number things from frame to frame, and steady boxes.", "--track")] = False,
     every: Annotated[int, _option(_VIDEO, "Look at every Nth frame; those between show its boxes.", min=1)] = 1,
+    engine: Annotated[
+        str | None, _option(_ARCHIVE, "local or ray: go through an archive, into Parquet; see above.")
+    ] = None,
+    address: Annotated[str | None, _option(_ARCHIVE, "Of the Ray cluster. Default: one is started here.")] = None,
+    detectors: Annotated[
+        int | None, _option(_ARCHIVE, "On the cluster. Default: one a GPU, or one a node.", min=1)
+    ] = None,
+    per_shard: Annotated[int, _option(_ARCHIVE, "Photographs of a Parquet file.", min=1, max=100_000)] = 512,
+    image_column: Annotated[str | None, _option(_ARCHIVE, "Of Parquet: the bytes of images.")] = None,
+    id_column: Annotated[str | None, _option(_ARCHIVE, "Of Parquet: what photographs are called.")] = None,
     device: Annotated[str, _option(_COMPUTED, "auto, cpu, cuda or cuda:N.")] = "auto",
     runtime: Annotated[str, _option(_COMPUTED, "auto, torch or openvino, which computes on the CPU.")] = "auto",
     precision: Annotated[str, _option(_COMPUTED, "auto, fp32, bf16 or int8 (calibrated weights, openvino).")] = "auto",
@@ -126,6 +143,9 @@ def main(
     targets = check_targets(write or [])
     if regions is not None:
         check_known("--regions", regions, ("pool", "warp"))
+    if engine is not None:
+        _archive(images or [], output, engine, locals())
+        return
     if not images:
         images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
     sources = find_sources(images, output, recursive=recursive, pages=pages)
@@ -149,6 +169,20 @@ def main(
     with closing(results) if results is not None else nullcontext():
         run.all_of(sources, track=track, every=every, limit=limit)
     if run.failed:
+        raise typer.Exit(1)
+
+
+def _archive(images: Sequence[Path], output: Path | None, engine: str, given: dict[str, Any]) -> None:
+    """Go through an archive."""
+    from inception_rcnn.tools.detect_archive import ArchiveOptions, check_archive, detect_archive
+
+    source, folder = check_archive(images, output, given)
+    columns = given["image_column"], given["id_column"]
+    options = ArchiveOptions(engine, given["address"], given["detectors"], given["per_shard"], *columns)
+    failed = detect_archive(
+        source, folder, lambda: _detector(given), options, workers=given["workers"], quiet=given["quiet"]
+    )
+    if failed:
         raise typer.Exit(1)
 
 

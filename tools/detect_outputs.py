@@ -32,7 +32,7 @@ def check_targets(given: Sequence[str]) -> Targets:
         InputError: A folder does not exist.
         MissingDependencyError: A library is missing.
     """
-    from inception_rcnn.datasets.detections.table_files import parquet_library
+    from inception_rcnn.datasets.archive.storage import parquet_library
     from inception_rcnn.structures.files import check_folder, check_target
 
     targets: Targets = []

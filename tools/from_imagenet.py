@@ -42,7 +42,7 @@ def main(
     from inception_rcnn.backbones.runtime import choose_runtime
     from inception_rcnn.datasets.imagenet_classes import imagenet_outputs, imagenet_synsets
     from inception_rcnn.detector.checkpoints import save_region_classifier
-    from inception_rcnn.detector.imagenet_head import grouped_network, grouped_outputs
+    from inception_rcnn.detector.heads.imagenet_head import grouped_network, grouped_outputs
     from inception_rcnn.detector.region_classifier import REGION_INPUT, ClassifierDescription
     from inception_rcnn.detector.region_pooling import PoolingSpec
     from inception_rcnn.proposals import ProposalSettings, Proposer

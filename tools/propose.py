@@ -9,6 +9,7 @@ ships is used. An image that cannot be read is reported, and the exit status is 
 Or give a data set: inception-rcnn propose --data coco:DIR --split val --output val.safetensors
 Its proposals go to the file --output, with their settings and the checksums of the photographs. A run that was killed
 goes on when it is called again. Every core works on a photograph of its own. Crowds and difficult objects do not count.
+Several processes share the set: torchrun --nproc-per-node 2 tools/propose.py ..., or inception-rcnn on_ray propose ...
 
 Boxes come from selective search, from MultiBox (a network that looks at the whole photograph), or from both, as in the
 shipped detector: merged, near-duplicates left out, ordered by the score that the network gives each box.
@@ -18,6 +19,7 @@ Where a data set's files lie is on the page docs/data.md; `inception-rcnn data P
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing, nullcontext
@@ -159,12 +161,13 @@ def _cover_set(
     """Propose for a whole set, store, count, print."""
     import numpy as np
 
-    from inception_rcnn.proposals.stored import propose_for_set
+    from inception_rcnn.proposals.stored import propose_for_set, share_in_proposing
     from inception_rcnn.structures import progress_bar, write_json
     from inception_rcnn.structures.dataset import Subset
-    from inception_rcnn.structures.jobs import available_processors
+    from inception_rcnn.structures.jobs import Share, available_processors
     from inception_rcnn.structures.progress import StageClock
 
+    share = Share.from_environment(os.environ)
     images = Subset(dataset, range(len(dataset) if limit is None else min(limit, len(dataset))))
     calls, clock, workers = count(), StageClock(), threads or available_processors()
     with proposer.side_by_side() as propose, progress_bar(len(images), "proposals", quiet=quiet) as bar:
@@ -175,7 +178,15 @@ def _cover_set(
             next(calls)
             return propose(image)
 
-        made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
+        if output is None or share.processes == 1:
+            made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
+        else:
+            helped = share_in_proposing(
+                images, counted, proposer.describe(), output, share, bar=bar, threads=workers, clock=clock
+            )
+            if helped is None:  # another process puts the parts together, and prints
+                return
+            made = helped
     proposals, computed = made.proposals, next(calls)
     truths = [images.ground_truth(index) for index in range(len(images))]
     whole = _coverage(truths, proposals)

@@ -12,10 +12,12 @@ from typing import Final
 
 import numpy as np
 
+from inception_rcnn.datasets.archive.shards import is_archive_run, read_entries
+from inception_rcnn.datasets.archive.storage import Location
 from inception_rcnn.datasets.class_matching import class_positions, known_classes
 from inception_rcnn.datasets.detections.base import DetectionFile, box_notes
 from inception_rcnn.datasets.detections.coco import corner_note, read_coco_detections, root_note, write_coco_detections
-from inception_rcnn.datasets.detections.detect_json import is_detect_json, read_detect_json
+from inception_rcnn.datasets.detections.detect_json import detections_of_entries, is_detect_json, read_detect_json
 from inception_rcnn.datasets.detections.ilsvrc import read_ilsvrc_detections, write_ilsvrc_detections
 from inception_rcnn.datasets.detections.photograph_files import photograph_file_format, read_photograph_files
 from inception_rcnn.datasets.detections.stored import is_stored_detections, read_stored_detections
@@ -23,21 +25,24 @@ from inception_rcnn.datasets.detections.voc import class_of_file, read_voc_detec
 from inception_rcnn.structures import DataFormatError, GroundTruthTable, InputError
 from inception_rcnn.structures.detections import DetectionTable
 
-DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored", "detect", "yolo", "map")
+DETECTION_FORMATS: Final = ("ilsvrc", "voc", "coco", "stored", "detect", "archive", "yolo", "map")
 
 
 def detection_format(path: str | os.PathLike[str], usual: str, class_names: Sequence[str]) -> str:
     """Return the format of a file or folder of detections: one of `DETECTION_FORMATS`.
 
     Args:
-        path: A folder is VOC's if a file in it is named ``<anything>_<class>.txt``, else YOLO's or mAP's if it has a
-            text file for each photograph; JSON is what `detect --json` writes, or COCO's if it is a list; a text VOC's
-            if its name ends in ``_<class>.txt``, packed or not.
+        path: A folder with a `run.json` has what an archive's run found; else it is VOC's if a file in it is named
+            ``<anything>_<class>.txt``, else YOLO's or mAP's if it has a text file for each photograph; JSON is what
+            `detect --json` writes, or COCO's if it is a list; a text VOC's if its name ends in ``_<class>.txt``, packed
+            or not.
         usual: The data set's own format, for all else: ``"folder"`` and ``"voc"`` stand for VOC's.
         class_names: Names of the data set's classes.
     """
     file = Path(path)
     if file.is_dir():
+        if is_archive_run(str(file)):
+            return "archive"
         of_classes = any(class_of_file(one, class_names) is not None for one in file.iterdir())
         return "voc" if of_classes else photograph_file_format(file, class_names) or "voc"
     if is_stored_detections(file):
@@ -93,6 +98,10 @@ def _read(
         return read_coco_detections(path, images, categories, skip_unknown=skip_unknown)
     if format == "detect":
         return read_detect_json(path, ground_truth, skip_unknown=skip_unknown)
+    if format == "archive":
+        found = read_entries(Location(str(path)))
+        seen = ((place, entry) for place, entry in found if "error" not in entry)
+        return detections_of_entries(Path(path), seen, ground_truth, skip_unknown=skip_unknown)
     if format in ("yolo", "map"):
         return read_photograph_files(path, ground_truth, format, skip_unknown=skip_unknown)
     return _read_stored(Path(path), ground_truth, skip_unknown=skip_unknown)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -54,11 +54,29 @@ def read_detect_json(
         DataFormatError: It is broken, or an image is another one or may be several; the text names the place.
     """
     file = Path(path)
+    return detections_of_entries(file, _entries(file), ground_truth, skip_unknown=skip_unknown)
+
+
+def detections_of_entries(
+    file: Path,
+    entries: Iterable[tuple[str, dict[str, Any]]],
+    ground_truth: GroundTruthTable,
+    *,
+    skip_unknown: bool = False,
+) -> DetectionFile:
+    """Return the detections of photographs' objects; see `read_detect_json`.
+
+    Args:
+        file: Where they are from, for errors.
+        entries: Where each stands, and the object.
+        ground_truth: Whose images and classes are meant.
+        skip_unknown: Leave out detections of other images and count them, instead of stopping at the first.
+    """
     places: list[str] = []
     image, names = [], list[str]()
     score, box = [], []
     finder = ImageNames(ground_truth)
-    for place, entry in _entries(file):
+    for place, entry in entries:
         position = _position(entry, finder, ground_truth, file, place)
         for number, one in enumerate(entry["detections"], start=1):
             where = f"{place}, detection {number}"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from inception_rcnn.structures.errors import MissingDependencyError
+from inception_rcnn.datasets.archive.storage import parquet_library
 from inception_rcnn.structures.files import write_packed, write_whole
 
 COLUMNS: Final = ("image", "width", "height", "class_name", "score", "x1", "y1", "x2", "y2")
@@ -52,22 +52,6 @@ def write_parquet(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     buffer = io.BytesIO()
     parquet.write_table(arrow.Table.from_arrays(arrays, names=list(COLUMNS)), buffer)
     write_whole(path, buffer.getvalue())
-
-
-def parquet_library() -> tuple[Any, Any]:
-    """Return what writes Parquet.
-
-    Raises:
-        MissingDependencyError: It is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Parquet needs pyarrow ({error}): pip install 'inception-rcnn[tables]'"
-        ) from error
-    return pyarrow, pyarrow.parquet
 
 
 def _rows(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from inception_rcnn.structures import GroundTruth, ImageError
 from inception_rcnn.structures.columns import shown_name
 from inception_rcnn.structures.dataset import DetectionDataset
-from inception_rcnn.structures.drawing import draw_detections
+from inception_rcnn.structures.drawing import contact_sheet, draw_detections
 from inception_rcnn.structures.images import resize_image
 
 _SMALL, _LARGE = 32.0**2, 96.0**2  # square pixels, COCO's bounds
 _MOST_BARE = 8  # classes without objects that have a line each
-_GAP = 6  # pixels between photographs of a sheet
 
 
 @dataclass(frozen=True)
@@ -95,13 +94,7 @@ def draw_sheet(
             tiles.append(_tile(dataset.load_image(i), dataset.ground_truth(i), dataset.display_names, side))
         except (ImageError, ValueError) as error:
             damaged.append(str(error))
-    lines = max(-(-len(tiles) // columns), 1)
-    cell = side + _GAP
-    sheet = np.full((lines * cell + _GAP, columns * cell + _GAP, 3), 255, np.uint8)
-    for number, tile in enumerate(tiles):
-        top, left = (_GAP + cell * k for k in divmod(number, columns))
-        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-    return sheet, damaged
+    return contact_sheet(tiles, columns=columns, side=side), damaged
 
 
 def _tile(image: NDArray[np.uint8], truth: GroundTruth, names: tuple[str, ...], side: int) -> NDArray[np.uint8]:

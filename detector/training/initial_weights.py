@@ -27,7 +27,7 @@ from inception_rcnn.detector.checkpoints import (
     read_region_network,
     weights_path,
 )
-from inception_rcnn.detector.imagenet_head import imagenet_layer, warm_classifier
+from inception_rcnn.detector.heads.imagenet_head import imagenet_layer, warm_classifier
 from inception_rcnn.detector.region_classifier import ClassifierDescription
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.warped.sampling import RegionSampler, cut_batch

@@ -27,7 +27,7 @@ from inception_rcnn.detector import (
     save_region_classifier,
     warp_regions,
 )
-from inception_rcnn.detector.imagenet_head import GroupedLinear, grouped_network, grouped_outputs
+from inception_rcnn.detector.heads.imagenet_head import GroupedLinear, grouped_network, grouped_outputs
 from inception_rcnn.detector.training.initial_weights import pretrained_network, pretrained_pooled
 from inception_rcnn.structures import CheckpointError, InputError
 

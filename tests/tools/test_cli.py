@@ -28,6 +28,7 @@ COMMANDS = cli.find_commands(ROOT / "tools")
 NO_COMMANDS = {
     "__init__",
     "cli",
+    "detect_archive",
     "json_results",
     "detector_options",
     "image_arguments",

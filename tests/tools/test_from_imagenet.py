@@ -11,7 +11,7 @@ from inception_rcnn.backbones import googlenet, write_checkpoint
 from inception_rcnn.datasets import VOC_CLASSES
 from inception_rcnn.datasets.ilsvrc import det_classes
 from inception_rcnn.detector.checkpoints import read_classifier_description, read_region_network
-from inception_rcnn.detector.imagenet_head import GroupedLinear
+from inception_rcnn.detector.heads.imagenet_head import GroupedLinear
 from inception_rcnn.tools import cli
 
 

@@ -1,0 +1,232 @@
+"""Which photographs an archive has, piece by piece, and their bytes.
+
+source --pieces_of--> Piece, Piece, ...      names alone; nothing is opened but lists and the ends of Parquet files
+Piece  --photographs--> Photograph, ...      name and bytes, or what is wrong
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from inception_rcnn.datasets.archive.storage import Location, parquet_library
+from inception_rcnn.datasets.reading.texts import decode_text
+from inception_rcnn.structures.ahead import in_groups
+from inception_rcnn.structures.drawing import is_own_picture
+from inception_rcnn.structures.errors import InputError
+from inception_rcnn.structures.images import IMAGE_ENDINGS
+
+_LISTS: Final = (".txt", ".lst")
+_PARQUET: Final = (".parquet", ".pq")
+_IDS: Final = ("image_id", "id", "file_name", "path", "name", "key", "url")
+_PIXELS: Final = ("image", "bytes", "data", "content", "jpg")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph as it lies.
+
+    Attributes:
+        name: Its path, URI, or what its Parquet file calls it.
+        data: The bytes; None where they could not be read.
+        error: What is wrong, then.
+    """
+
+    name: str
+    data: bytes | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some hundred photographs of an archive: files, or rows of a Parquet file.
+
+    Attributes:
+        files: Paths or URIs.
+        parquet: A Parquet file that has them as bytes.
+        group: The row group in it.
+        start: The first of its rows.
+        stop: The row behind the last one.
+        image: The column of bytes; "name.bytes" is a field of a column.
+        id: The column of names; None: they are called after the file and row.
+    """
+
+    files: tuple[str, ...] = ()
+    parquet: str | None = None
+    group: int = 0
+    start: int = 0
+    stop: int = 0
+    image: str = ""
+    id: str | None = None
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self.files) + self.stop - self.start
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"files": list(self.files)} if self.parquet is None else {**asdict(self), "files": []}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Piece:
+        """Return the piece that `to_dict` described."""
+        return cls(**{**values, "files": tuple(values["files"])})
+
+    def photographs(self, start: int = 0, stop: int | None = None) -> Iterator[Photograph]:
+        """Yield some of them, in order; what cannot be read comes with what is wrong.
+
+        Args:
+            start: The first.
+            stop: The one behind the last; None: all.
+        """
+        if self.parquet is None:
+            yield from map(_read, self.files[start:stop])
+            return
+        rows = range(self.start, self.stop)[start:stop]
+        try:
+            table = Location(self.parquet).parquet_file().read_row_group(self.group, columns=self._columns())
+            table = table.slice(rows.start, len(rows))
+            images, names = _column(table, self.image), None if self.id is None else _column(table, self.id)
+        except (InputError, OSError) as error:  # ArrowInvalid is a ValueError, ArrowIOError an OSError
+            yield from (Photograph(self._name(row), error=str(error)) for row in rows)
+            return
+        for place, row in enumerate(rows):
+            name = self._name(row) if names is None else str(names[place])
+            data = images[place]
+            yield Photograph(name, data) if data else Photograph(name, error=f"{self._name(row)} has no bytes")
+
+    def _columns(self) -> list[str]:
+        return [self.image] + ([] if self.id is None else [self.id])
+
+    def _name(self, row: int) -> str:
+        return f"{self.parquet}#{self.group}-{row}"
+
+
+def pieces_of(
+    source: str, per_piece: int, *, image_column: str | None = None, id_column: str | None = None
+) -> Iterator[Piece]:
+    """Yield an archive in pieces, in the order of names.
+
+    Args:
+        source: A folder with those within it, of which files with an image's ending are taken, or where there is none
+            of them, Parquet files; a list (*.txt) with a path or URI a line; a Parquet file with the bytes of images.
+            Paths, or URIs such as s3://bucket/folder.
+        per_piece: Photographs of a piece, at most.
+        image_column: Of Parquet; None: the one that can be it.
+        id_column: Of Parquet; None: image_id, id, file_name, path, name, key or url, the first that is there.
+
+    Raises:
+        InputError: There is no photograph, or no such source.
+        DataFormatError: A list is no text.
+        MissingDependencyError: Parquet, or the service behind the URI, needs a package that is not installed.
+    """
+    place = Location(source)
+    if source.lower().endswith(_LISTS):
+        yield from (Piece(files=group) for group in in_groups(_listed(place), per_piece))
+    elif source.lower().endswith(_PARQUET):
+        yield from _of_parquet(place, per_piece, image_column, id_column)
+    elif not place.is_folder():
+        what = "there is no folder" if not place.exists() else "an archive is a folder, a list (*.txt) or Parquet, not"
+        raise InputError(f"{what} {source}")
+    else:
+        yield from _of_folder(place, per_piece, image_column, id_column)
+
+
+def _of_folder(place: Location, per_piece: int, image_column: str | None, id_column: str | None) -> Iterator[Piece]:
+    """Yield the images of a folder; its Parquet files where there are none."""
+    none = True
+    for group in in_groups(_files(place, IMAGE_ENDINGS), per_piece):
+        none = False
+        yield Piece(files=group)
+    if not none:
+        return
+    for file in _files(place, _PARQUET):
+        none = False
+        yield from _of_parquet(Location(file), per_piece, image_column, id_column)
+    if none:
+        raise InputError(f"there is no image and no Parquet file in {place.name}, by how the names of files end")
+
+
+def _files(place: Location, endings: tuple[str, ...]) -> Iterator[str]:
+    for folder, names in place.walk():
+        for name in names:
+            if name.lower().endswith(endings) and not is_own_picture(Path(folder.name) / name):
+                yield folder.within(name).name
+
+
+def _listed(place: Location) -> Iterator[str]:
+    """Yield what a list names; a path that is not there from where the command is called is one from the list's folder.
+
+    Raises:
+        InputError: It names nothing, or there is no such list.
+        DataFormatError: It is no text.
+    """
+    lines = (line.strip() for line in decode_text(place.read(), place.name).splitlines())
+    named = [line for line in lines if line and not line.startswith("#")]
+    if not named:
+        raise InputError(f"{place.name} names nothing; a list has a path or URI a line")
+    beside = Location(place.name.rpartition("/")[0] or ".")
+    for name in named:
+        elsewhere = not Location(name).is_remote and not Path(name).is_absolute() and not Path(name).exists()
+        yield beside.within(name).name if elsewhere else name
+
+
+def _of_parquet(place: Location, per_piece: int, image_column: str | None, id_column: str | None) -> Iterator[Piece]:
+    """Yield the rows of a Parquet file."""
+    file = place.parquet_file()
+    image = _image_column(place, file.schema_arrow, image_column)
+    names = file.schema_arrow.names
+    if id_column is not None and id_column not in names:
+        raise InputError(f"{place.name} has no column {id_column!r}; it has {', '.join(names)}")
+    found = id_column or next((name for name in _IDS if name in names), None)
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        for start in range(0, rows, per_piece):
+            yield Piece((), place.name, group, start, min(start + per_piece, rows), image, found)
+
+
+def _image_column(place: Location, schema: Any, wanted: str | None) -> str:
+    """Return the column of bytes, "name.bytes" where it is a field of one.
+
+    Raises:
+        InputError: There is none, or it cannot be told which.
+    """
+    arrow, _ = parquet_library()
+
+    def is_bytes(kind: Any) -> bool:
+        return bool(arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind))
+
+    fields: dict[str, str] = {}
+    for field in schema:
+        if is_bytes(field.type):
+            fields[field.name] = field.name
+        elif arrow.types.is_struct(field.type) and any(
+            one.name == "bytes" and is_bytes(one.type) for one in field.type
+        ):
+            fields[field.name] = f"{field.name}.bytes"
+    usual: list[str] = [name for name in _PIXELS if name in fields] or list(fields)
+    chosen = usual if wanted is None else [wanted]
+    if len(chosen) > 1 and wanted is None and not any(name in fields for name in _PIXELS):
+        raise InputError(f"{place.name} has several columns of bytes ({', '.join(fields)}); name one: --image-column")
+    if not chosen or chosen[0] not in fields:
+        of = f" {wanted!r}" if wanted is not None else ""
+        raise InputError(f"{place.name} has no column{of} with the bytes of images; it has {', '.join(schema.names)}")
+    return fields[chosen[0]]
+
+
+def _column(table: Any, name: str) -> list[Any]:
+    """Return the values of a column or of a field of one."""
+    outer, _, inner = name.partition(".")
+    if name in table.column_names or not inner:
+        return list(table.column(name).to_pylist())
+    return [None if one is None else one.get(inner) for one in table.column(outer).to_pylist()]
+
+
+def _read(name: str) -> Photograph:
+    """Return a file's bytes, or what is wrong with it."""
+    try:
+        return Photograph(name, Location(name).read())
+    except (InputError, OSError) as error:
+        return Photograph(name, error=str(error))

@@ -1,0 +1,171 @@
+"""Which photographs an archive has: folders, lists, Parquet, a bucket; pieces, and the bytes in them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.datasets.archive.manifest import INDEX, PIECES, drafted
+from inception_rcnn.datasets.archive.sources import Piece, pieces_of
+from inception_rcnn.datasets.archive.storage import Location
+from inception_rcnn.structures import DataFormatError, InputError
+
+
+def jpeg(side: int = 40) -> bytes:
+    """A small photograph's bytes."""
+    file = io.BytesIO()
+    Image.fromarray(data.chelsea()[:side, :side]).save(file, "JPEG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five photographs in three folders, beside what is none."""
+    for name in ("b/2.jpg", "b/10.JPG", "a.png", "b/c/x y.jpg", "b/c/é.webp"):
+        path = tmp_path / "photographs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg())
+    (tmp_path / "photographs" / "notes.txt").write_text("nothing")
+    (tmp_path / "photographs" / ".hidden.jpg").write_bytes(jpeg())
+    (tmp_path / "photographs" / "b" / ".cache").mkdir()
+    (tmp_path / "photographs" / "b" / ".cache" / "z.jpg").write_bytes(jpeg())
+    return tmp_path / "photographs"
+
+
+def names(pieces: list[Piece]) -> list[str]:
+    return [photograph.name for piece in pieces for photograph in piece.photographs()]
+
+
+def test_a_folder_is_taken_with_all_in_it_in_order_in_pieces(folder: Path) -> None:
+    pieces = list(pieces_of(str(folder), 2))
+    assert [len(piece) for piece in pieces] == [2, 2, 1]
+    wanted = ["a.png", "b/10.JPG", "b/2.jpg", "b/c/x y.jpg", "b/c/é.webp"]
+    assert names(pieces) == [f"{folder}/{name}" for name in wanted]
+    assert {photograph.data for piece in pieces for photograph in piece.photographs()} == {jpeg()}
+
+
+def test_some_photographs_of_a_piece_are_read_alone(folder: Path) -> None:
+    (piece,) = pieces_of(str(folder), 100)
+    assert [one.name for one in piece.photographs(1, 3)] == names([piece])[1:3]
+
+
+def test_a_file_that_went_since_is_a_line_and_the_rest_comes(folder: Path) -> None:
+    (piece,) = pieces_of(str(folder), 100)
+    (folder / "b" / "2.jpg").unlink()
+    found = list(piece.photographs())
+    assert [one.error is None for one in found] == [True, True, False, True, True]
+    assert found[2].error == f"there is no {folder}/b/2.jpg" and found[2].data is None
+
+
+def test_a_bucket_is_a_folder_by_its_uri() -> None:
+    for name in ("x/1.jpg", "x/y/2.jpg", "x/readme.md"):
+        Location(f"memory://archive/{name}").write(jpeg())
+    pieces = list(pieces_of("memory://archive/x", 10))
+    assert names(pieces) == ["memory://archive/x/1.jpg", "memory://archive/x/y/2.jpg"]
+    assert next(pieces[0].photographs()).data == jpeg()
+
+
+def test_a_list_names_paths_from_here_from_beside_it_and_uris(folder: Path) -> None:
+    Location("memory://listed/1.jpg").write(jpeg())
+    listed = folder.parent / "photographs" / "some.txt"
+    listed.write_text(f"# some\n{folder}/a.png\n\nb/2.jpg\nmemory://listed/1.jpg\n")
+    found = names(list(pieces_of(str(listed), 2)))
+    assert found == [f"{folder}/a.png", f"{folder}/b/2.jpg", "memory://listed/1.jpg"]
+
+
+def write_rows(path: Path, columns: dict[str, object], rows_a_group: int = 3) -> None:
+    parquet.write_table(arrow.table(columns), path, row_group_size=rows_a_group)
+
+
+def test_parquet_has_photographs_as_bytes(tmp_path: Path) -> None:
+    rows = [jpeg(20 + row) for row in range(5)]
+    write_rows(tmp_path / "a.parquet", {"key": [f"k{row}" for row in range(5)], "image": rows, "label": [1] * 5})
+    pieces = list(pieces_of(str(tmp_path / "a.parquet"), 2))
+    assert [len(piece) for piece in pieces] == [2, 1, 2]  # no piece goes over the end of a row group
+    found = [photograph for piece in pieces for photograph in piece.photographs()]
+    assert [one.name for one in found] == [f"k{row}" for row in range(5)]
+    assert [one.data for one in found] == rows
+    assert [one.name for one in pieces[2].photographs(1)] == ["k4"]
+
+
+def test_parquet_with_bytes_in_a_field_and_no_names(tmp_path: Path) -> None:
+    rows = [{"bytes": jpeg(), "path": "x"}, {"bytes": None, "path": "y"}, None]
+    write_rows(tmp_path / "a.parquet", {"image": rows})
+    found = [one for piece in pieces_of(str(tmp_path), 10) for one in piece.photographs()]
+    assert [one.name for one in found] == [f"{tmp_path}/a.parquet#0-{row}" for row in range(3)]
+    assert [one.data for one in found] == [jpeg(), None, None]
+    assert found[1].error == f"{tmp_path}/a.parquet#0-1 has no bytes"
+
+
+def test_pieces_survive_being_written_down(folder: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", {"image": [jpeg()] * 4})
+    for source in (folder, tmp_path / "a.parquet"):
+        pieces = list(pieces_of(str(source), 2))
+        results = Location(str(tmp_path / "results" / source.name))
+        with drafted(pieces) as draft:
+            draft.write(results)
+            manifest = draft.in_folder(results)
+        assert manifest.photographs == sum(map(len, pieces))
+        assert [manifest.piece(number) for number in range(manifest.pieces)] == pieces
+
+
+def test_a_manifest_cut_off_is_named(folder: Path, tmp_path: Path) -> None:
+    results = Location(str(tmp_path / "results"))
+    with drafted(pieces_of(str(folder), 2)) as draft:
+        draft.write(results)
+        manifest = draft.in_folder(results)
+    for name in (PIECES, INDEX):
+        file = tmp_path / "results" / name
+        whole = file.read_bytes()
+        file.write_bytes(whole[: len(whole) - 12])
+        with pytest.raises(InputError, match=f"{PIECES} is damaged at piece 2"):
+            manifest.piece(2)
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("missing", "there is no folder .*missing"),
+        ("empty", "there is no image and no Parquet file in .*empty"),
+        ("notes.md", "an archive is a folder, a list .* or Parquet, not .*notes.md"),
+        ("nothing.txt", "nothing.txt names nothing"),
+        ("no.parquet", "no.parquet is no Parquet file"),
+        ("numbers.parquet", "numbers.parquet has no column with the bytes of images; it has a, b"),
+        ("two.parquet", "two.parquet has several columns of bytes .left, right.; name one: --image-column"),
+        ("gs1://bucket/x", "gs1://bucket/x cannot be opened: Protocol not known: gs1"),
+    ],
+)
+def test_what_is_no_archive_is_one_line(tmp_path: Path, source: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.md").write_text("x")
+    (tmp_path / "nothing.txt").write_text("# only a note\n")
+    (tmp_path / "no.parquet").write_text("x")
+    write_rows(tmp_path / "numbers.parquet", {"a": [1], "b": [2]})
+    write_rows(tmp_path / "two.parquet", {"left": [b"1"], "right": [b"2"]})
+    with pytest.raises(InputError, match=message) as caught:
+        list(pieces_of(source if "://" in source else str(tmp_path / source), 10))
+    assert "\n" not in str(caught.value)
+
+
+def test_columns_are_taken_as_named(tmp_path: Path) -> None:
+    columns = {"left": [b"1"], "right": [b"2"], "who": ["me"]}
+    write_rows(tmp_path / "two.parquet", columns)
+    (piece,) = pieces_of(str(tmp_path / "two.parquet"), 10, image_column="right", id_column="who")
+    assert [(one.name, one.data) for one in piece.photographs()] == [("me", b"2")]
+    with pytest.raises(InputError, match="has no column 'whom'"):
+        list(pieces_of(str(tmp_path / "two.parquet"), 10, image_column="right", id_column="whom"))
+    with pytest.raises(InputError, match="has no column 'who' with the bytes of images"):
+        list(pieces_of(str(tmp_path / "two.parquet"), 10, image_column="who"))
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"\xff\xff\x00\x81")
+    with pytest.raises(DataFormatError, match=r"list\.txt"):
+        list(pieces_of(str(tmp_path / "list.txt"), 10))

@@ -1,0 +1,51 @@
+"""The same archive on a Ray cluster of this machine's processors: the same rows as by this process alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from inception_rcnn.datasets.archive.shards import read_entries
+from inception_rcnn.datasets.archive.storage import Location
+from inception_rcnn.tools import cli
+
+pytest.importorskip("ray", reason="needs inception-rcnn[scale]: pip install 'inception-rcnn[scale]'")
+
+TOOLS = Path(cli.__file__).parent
+
+
+def detect(archive: Path, engine: str, output: Path) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own as Ray's driver is, in float32: it has the same sums with any threads."""
+    words = [archive, "--engine", engine, "--output", output, "--per-shard", "3", "--precision", "fp32"]
+    words += ["--max-proposals", "20", "--score-threshold", "0.05", "--device", "cpu"]
+    line = [sys.executable, str(TOOLS / "detect.py"), *map(str, words)]
+    return subprocess.run(line, check=False, capture_output=True, text=True, env={**os.environ, "RAY_DEDUP_LOGS": "1"})
+
+
+def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
+    archive = tmp_path / "photographs"
+    archive.mkdir()
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).resize((180, 140)).save(archive / f"{name}.jpg")
+    (archive / "broken.jpg").write_bytes(b"no photograph")
+    for engine in ("local", "ray"):
+        done = detect(archive, engine, tmp_path / engine)
+        assert done.returncode == 1, done.stderr  # of one photograph
+        assert "broken.jpg: the image of 13 bytes" in done.stderr
+        assert f"1 failed; Parquet in {tmp_path / engine}" in done.stderr
+    here, there = ([one for _, one in read_entries(Location(str(tmp_path / name)))] for name in ("local", "ray"))
+    assert len(here) == 5
+    for ours, theirs in zip(here, there, strict=True):
+        assert [(one["label"], one["box"]) for one in ours["detections"]] == [
+            (one["label"], pytest.approx(one["box"], abs=1e-2)) for one in theirs["detections"]
+        ]
+        scores = [[one["score"] for one in entry["detections"]] for entry in (ours, theirs)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+        assert {**ours, "detections": 0} == {**theirs, "detections": 0}
+    assert (tmp_path / "ray" / "pieces.jsonl").read_bytes() == (tmp_path / "local" / "pieces.jsonl").read_bytes()
