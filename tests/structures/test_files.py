@@ -242,6 +242,10 @@ def dead_process() -> int:
         (OTHERS, "own", "01234567", 2, False),
         (OTHERS, "9" * 30, "01234567", 0, True),
     ],
+    ids=[
+        *("dead", "own-number-before", "own-thread", "alive", "alive-for-long"),
+        *("elsewhere", "elsewhere-for-long", "elsewhere-number"),
+    ],
 )
 def test_temporary_files_of_the_dead_are_removed_by_the_next_write(
     tmp_path: Path, machine: str, process: str, token: str, hours: int, stays: bool
