@@ -58,6 +58,20 @@ class Ended:
         ]
 
 
+def one_line(ended: Ended, status: int = 1, begins: str = "error: ") -> str:
+    """Return what is wrong with how a command ended that could not go on; an empty text if nothing is."""
+    lines = ended.lines()
+    if ended.status is None:
+        return "did not end"
+    if "Traceback" in ended.said:
+        return f"a traceback: {ended.said[-300:]}"
+    if ended.status != status:
+        return f"status {ended.status}, expected {status}; it said {ended.said[-300:]!r}"
+    if len(lines) != 1 or not lines[0].startswith(begins):
+        return f"{len(lines)} lines: {' / '.join(lines)[-300:]}"
+    return ""
+
+
 class FailingDisk:
     """Counts the writes into a folder, and lets one of them fail.
 

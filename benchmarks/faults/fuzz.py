@@ -5,8 +5,8 @@
 Allowed are success, and one of the package's own errors. Findings are: any other exception, the death of the process,
 more than 2 seconds of processor time for an input, more than 500 MB of memory, and a file left behind. Inputs are valid
 files, each cut off at every 5 %, then flipped, spliced, filled with words of the format and with numbers that no file
-should hold; half of all array files get right checksums again, so that what lies behind these is reached. Where atheris
-is installed (`pip install atheris`), as many more inputs are found by what lines of the package they reach.
+should hold; four of five array files get right checksums again, so that what lies behind these is reached. Where
+atheris is installed (`pip install atheris`), as many more inputs are found by what lines of the package they reach.
 
 Images are limited to 10 million pixels here, videos are not fuzzed. A reader works in a process of its own; the input
 of a finding is kept in `--findings`, and `--replay FILE --only READER` reads it again with a traceback.

@@ -106,7 +106,7 @@ class Mutator:
         tokens: Words of the format, put in where they may hurt.
         as_json: Whether the files are JSON, or lines of it, and are changed as such too.
         rebuilt: How a file is taken apart, changed by a given function, and put together with checksums that are right;
-            None: it has none. Half of the inputs are made so.
+            None: it has none. Four of five inputs are made so.
     """
 
     valid: Sequence[bytes]

@@ -22,7 +22,7 @@ class StaleCase:
 
     Args:
         run: Name of the run.
-        title: Run and change, for the table.
+        what: Is changed, for the table.
         stop: The run is stopped once its journal has so many lines that begin with the word, such as (2, "saved").
         change: Of the materials; None: none.
         words: What is called after that; None: the same.
@@ -30,11 +30,16 @@ class StaleCase:
     """
 
     run: str
-    title: str
+    what: str
     stop: tuple[int, str]
     change: Callable[[Materials], None] | None = None
     words: Callable[[Words], Words] | None = None
     refused: bool = False
+
+    @property
+    def title(self) -> str:
+        """Run and change, for the table."""
+        return f"{self.run}, {self.what}"
 
 
 def stale_failure(case: StaleCase, materials: Materials, work: Path) -> str:
@@ -112,58 +117,50 @@ def _object(part: str) -> Callable[[Materials], None]:
 
 _PARTS, _STATE = (3, "done"), (2, "saved")
 STALE: tuple[StaleCase, ...] = (
-    StaleCase(run="propose", title="propose, a photograph is another", stop=_PARTS, change=_photograph("val")),
-    StaleCase(run="propose", title="propose, an object's box is another", stop=_PARTS, change=_object("val")),
-    StaleCase(run="propose", title="propose, a setting", stop=_PARTS, words=_with("--min-side", "9"), refused=True),
-    StaleCase(run="propose", title="propose, the code", stop=_PARTS, words=_other_code),
-    StaleCase(run="eval_map", title="eval_map, a photograph is another", stop=_PARTS, change=_photograph("val")),
-    StaleCase(run="eval_map", title="eval_map, an object's box is another", stop=_PARTS, change=_object("val")),
-    StaleCase(
-        run="eval_map", title="eval_map, the weights", stop=_PARTS, change=Materials.change_weights, refused=True
-    ),
-    StaleCase(
-        run="eval_map", title="eval_map, a setting", stop=_PARTS, words=_with("--iou-threshold", "0.6"), refused=True
-    ),
-    StaleCase(run="eval_map", title="eval_map, the code", stop=_PARTS, words=_other_code),
-    StaleCase(run="detect", title="detect, a photograph is another", stop=_PARTS, change=_photograph("val")),
-    StaleCase(run="detect", title="detect, the weights", stop=_PARTS, change=Materials.change_weights, refused=True),
-    StaleCase(
-        run="detect", title="detect, a setting", stop=_PARTS, words=_with("--score-threshold", "0.6"), refused=True
-    ),
-    StaleCase(run="detect", title="detect, the code", stop=_PARTS, words=_other_code),
+    StaleCase(run="propose", what="a photograph is another", stop=_PARTS, change=_photograph("val")),
+    StaleCase(run="propose", what="an object's box is another", stop=_PARTS, change=_object("val")),
+    StaleCase(run="propose", what="a setting", stop=_PARTS, words=_with("--min-side", "9"), refused=True),
+    StaleCase(run="propose", what="the code", stop=_PARTS, words=_other_code),
+    StaleCase(run="eval_map", what="a photograph is another", stop=_PARTS, change=_photograph("val")),
+    StaleCase(run="eval_map", what="an object's box is another", stop=_PARTS, change=_object("val")),
+    StaleCase(run="eval_map", what="the weights", stop=_PARTS, change=Materials.change_weights, refused=True),
+    StaleCase(run="eval_map", what="a setting", stop=_PARTS, words=_with("--iou-threshold", "0.6"), refused=True),
+    StaleCase(run="eval_map", what="the code", stop=_PARTS, words=_other_code),
+    StaleCase(run="detect", what="a photograph is another", stop=_PARTS, change=_photograph("val")),
+    StaleCase(run="detect", what="the weights", stop=_PARTS, change=Materials.change_weights, refused=True),
+    StaleCase(run="detect", what="a setting", stop=_PARTS, words=_with("--score-threshold", "0.6"), refused=True),
+    StaleCase(run="detect", what="the code", stop=_PARTS, words=_other_code),
     StaleCase(
         run="train pooled",
-        title="train pooled, a photograph is another, while proposals are made",
+        what="a photograph is another, while proposals are made",
         stop=_PARTS,
         change=_photograph("train"),
     ),
     StaleCase(
         run="train pooled",
-        title="train pooled, a photograph is another",
+        what="a photograph is another",
         stop=_STATE,
         change=_photograph("train"),
         refused=True,
     ),
     StaleCase(
         run="train pooled",
-        title="train pooled, an object's box is another",
+        what="an object's box is another",
         stop=_STATE,
         change=_object("train"),
         refused=True,
     ),
     StaleCase(
         run="train pooled",
-        title="train pooled, the weights",
+        what="the weights",
         stop=_STATE,
         change=Materials.change_weights,
         refused=True,
     ),
-    StaleCase(
-        run="train pooled", title="train pooled, a setting", stop=_STATE, words=_with("--seed", "5"), refused=True
-    ),
+    StaleCase(run="train pooled", what="a setting", stop=_STATE, words=_with("--seed", "5"), refused=True),
     StaleCase(
         run="train_multibox",
-        title="train_multibox, a photograph is another",
+        what="a photograph is another",
         stop=_STATE,
         change=_photograph("train"),
         refused=True,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faults.failing import Ended, run_failing
+from faults.failing import Ended, one_line, run_failing
 from faults.processes import start
 from faults.results import difference, results_of
 from faults.small_runs import RUNS, Materials, SmallRun
@@ -162,20 +162,6 @@ SURROUNDINGS: dict[str, Surrounding] = {
     "killed member": killed_member,
     "Ctrl-C": interrupted,
 }
-
-
-def one_line(ended: Ended, status: int = 1, begins: str = "error: ") -> str:
-    """Return what is wrong with how a command ended that could not go on; an empty text if nothing is."""
-    lines = ended.lines()
-    if ended.status is None:
-        return "did not end"
-    if "Traceback" in ended.said:
-        return f"a traceback: {ended.said[-300:]}"
-    if ended.status != status:
-        return f"status {ended.status}, expected {status}; it said {ended.said[-300:]!r}"
-    if len(lines) != 1 or not lines[0].startswith(begins):
-        return f"{len(lines)} lines: {' / '.join(lines)[-300:]}"
-    return ""
 
 
 def _quiet(words: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ if __name__ == "__main__":
 
 from machine import machine_line
 
-from faults.failing import IN_WORDS, KINDS, Ended, FailingDisk, run_failing
+from faults.failing import IN_WORDS, KINDS, FailingDisk, one_line, run_failing
 from faults.results import difference, results_of
 from faults.small_runs import RUNS, Materials, make_materials
 from faults.surroundings import SURROUNDINGS
@@ -55,15 +55,8 @@ class WritingCommand:
 
 
 def _data(materials: Materials, output: Path) -> list[str]:
-    where = [
-        str(materials.coco),
-        "--split",
-        "val",
-        "--sheet",
-        str(output / "sheet.jpg"),
-        "--list",
-        str(output / "ids.txt"),
-    ]
+    where = [str(materials.coco), "--split", "val"]
+    where += ["--sheet", str(output / "sheet.jpg"), "--list", str(output / "ids.txt")]
     return ["data", *where, "--origin", "0", "--convert", "voc", str(output / "voc")]
 
 
@@ -124,27 +117,13 @@ def fail_each_write(
 def write_failure(words: list[str], output: Path, work: Path, disk: FailingDisk, wanted: dict[str, str]) -> str:
     """Return what is wrong with a run one of whose writes fails, or with the same call after it; empty: nothing."""
     ended = run_failing(words, work, disk)
-    wrong = short_error(ended) or _half_written(output, wanted)
+    wrong = one_line(ended) or _half_written(output, wanted)
     if wrong:
         return wrong
     again = run_failing(words, work)
     if again.status:
         return f"the same call afterwards: status {again.status}, {again.said[-400:]}"
     return (wrong := difference(wanted, results_of(output))) and f"the same call afterwards {wrong}"
-
-
-def short_error(ended: Ended, status: tuple[int, ...] = (1,), begins: str = "error: ") -> str:
-    """Return what is wrong with how a command tells of an error; an empty text if it is one clear line."""
-    lines = ended.lines()
-    if ended.status is None:
-        return "did not end"
-    if ended.status not in status:
-        return f"status {ended.status}, expected {' or '.join(map(str, status))}; it said {ended.said[-300:]!r}"
-    if "Traceback" in ended.said:
-        return f"a traceback: {ended.said[-300:]}"
-    if len(lines) != 1 or not lines[0].startswith(begins):
-        return f"{len(lines)} lines: {' / '.join(lines)[-300:]}"
-    return ""
 
 
 def _half_written(output: Path, wanted: dict[str, str]) -> str:

@@ -14,10 +14,9 @@ import pytest
 if not Path("/proc/self/stat").exists():
     pytest.skip("faults are injected on Linux alone", allow_module_level=True)
 
-from faults.failing import Ended
+from faults.failing import Ended, one_line
 from faults.results import difference, done_twice, results_of
 from faults.small_runs import CLASSES, OBJECTS, _cut
-from faults.surroundings import one_line
 from faults.table import FaultTable
 
 from inception_rcnn.structures.array_file import write_array_file
