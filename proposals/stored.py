@@ -112,11 +112,12 @@ def propose_for_set(
     check_dataset(dataset, objects=False)
     if threads is not None and as_declared("threads", threads, int) < 1:
         raise InputError(f"threads should be at least 1, or None, got {threads}")
-    file = None if path is None else array_path(as_declared("path", path, str | Path))
-    job = _SetJob(dataset, propose, as_json(settings), file, bar, threads or available_processors(), clock)
-    if file is None:
-        return job.in_memory()
-    made = job.in_file(file, Share())
+    if path is None:
+        return _SetJob(
+            dataset, propose, as_json(settings), None, bar, threads or available_processors(), clock
+        ).in_memory()
+    file = Path(as_declared("path", path, str | Path))
+    made = share_in_proposing(dataset, propose, settings, file, Share(), bar=bar, threads=threads, clock=clock)
     assert made is not None  # None is for processes that only help
     return made
 

@@ -178,15 +178,15 @@ def _cover_set(
             next(calls)
             return propose(image)
 
-        if output is None or share.processes == 1:
-            made = propose_for_set(images, counted, proposer.describe(), output, bar=bar, threads=workers, clock=clock)
-        else:
-            helped = share_in_proposing(
-                images, counted, proposer.describe(), output, share, bar=bar, threads=workers, clock=clock
-            )
-            if helped is None:  # another process puts the parts together, and prints
-                return
-            made = helped
+        how = proposer.describe()
+        work: dict[str, Any] = {"bar": bar, "threads": workers, "clock": clock}
+        made = (
+            propose_for_set(images, counted, how, **work)
+            if output is None
+            else share_in_proposing(images, counted, how, output, share, **work)
+        )
+    if made is None:  # another process puts the parts together, and prints
+        return
     proposals, computed = made.proposals, next(calls)
     truths = [images.ground_truth(index) for index in range(len(images))]
     whole = _coverage(truths, proposals)
