@@ -71,7 +71,7 @@ def test_torch_and_torchvision_that_do_not_fit_are_a_fault() -> None:
 
 
 def test_library_that_is_missing_is_a_fault() -> None:
-    assert doctor.library_version("absent").remedy == "pip install absent"
+    assert doctor.library_version("no-such-library").remedy == "pip install no-such-library"
 
 
 def test_main_exits_1_only_if_there_is_a_fault(
