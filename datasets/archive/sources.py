@@ -6,6 +6,7 @@ Piece  --photographs--> Photograph, ...      name and bytes, or what is wrong
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -152,8 +153,11 @@ def _of_folder(place: Location, per_piece: int, image_column: str | None, id_col
 def _files(place: Location, endings: tuple[str, ...]) -> Iterator[str]:
     for folder, names in place.walk():
         for name in names:
-            if name.lower().endswith(endings) and not is_own_picture(Path(folder.name) / name):
-                yield folder.within(name).name
+            if not name.lower().endswith(endings):
+                continue
+            file = folder.within(name)
+            if file.is_remote or not os.path.isfile(file.name) or not is_own_picture(file.name):
+                yield file.name
 
 
 def _listed(place: Location) -> Iterator[str]:
@@ -226,7 +230,10 @@ def _column(table: Any, name: str) -> list[Any]:
 
 def _read(name: str) -> Photograph:
     """Return a file's bytes, or what is wrong with it."""
+    place = Location(name)
+    if not place.is_remote and os.path.exists(name) and not os.path.isfile(name):  # a pipe would be waited for
+        return Photograph(name, error=f"{name} is no file")
     try:
-        return Photograph(name, Location(name).read())
+        return Photograph(name, place.read())
     except (InputError, OSError) as error:
         return Photograph(name, error=str(error))

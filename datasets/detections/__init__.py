@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -99,12 +99,33 @@ def _read(
     if format == "detect":
         return read_detect_json(path, ground_truth, skip_unknown=skip_unknown)
     if format == "archive":
-        found = read_entries(Location(str(path)))
-        seen = ((place, entry) for place, entry in found if "error" not in entry)
-        return detections_of_entries(Path(path), seen, ground_truth, skip_unknown=skip_unknown)
+        return _read_archive(Path(path), ground_truth, skip_unknown=skip_unknown)
     if format in ("yolo", "map"):
         return read_photograph_files(path, ground_truth, format, skip_unknown=skip_unknown)
     return _read_stored(Path(path), ground_truth, skip_unknown=skip_unknown)
+
+
+def _read_archive(path: Path, truth: GroundTruthTable, *, skip_unknown: bool) -> DetectionFile:
+    """Return what an archive's run found; photographs that it could not read are counted."""
+    unread: list[str] = []
+
+    def seen() -> Iterator[tuple[str, dict[str, Any]]]:
+        for place, entry in read_entries(Location(str(path))):
+            if "error" in entry:
+                unread.append(entry["error"])
+            else:
+                yield place, entry
+
+    read = detections_of_entries(path, seen(), truth, skip_unknown=skip_unknown)
+    return replace(read, notes=(*read.notes, *_unread_note(unread)))
+
+
+def _unread_note(unread: Sequence[str]) -> tuple[str, ...]:
+    """Return a line on photographs that could not be read; none where all could."""
+    if not unread:
+        return ()
+    said = f"{len(unread)} photographs could not be read when it was made, so their objects are missed: {unread[:1]}"
+    return (said,)
 
 
 def write_detections(
@@ -146,8 +167,7 @@ def _read_stored(path: Path, ground_truth: GroundTruthTable, *, skip_unknown: bo
     kept = table[place >= 0]
     moved = DetectionTable(place[place >= 0], kept.label, kept.score, kept.box)
     unread = [reason for image_id, reason in stored.unread if image_id in position_of]
-    note = f"{len(unread)} photographs could not be read when it was made, so their objects are missed: {unread[:1]}"
-    return DetectionFile(moved, len(table) - len(kept), known, (note,) if unread else ())
+    return DetectionFile(moved, len(table) - len(kept), known, _unread_note(unread))
 
 
 def _start(path: Path) -> bytes:

@@ -21,7 +21,6 @@ from inception_rcnn.datasets.archive.shards import FoundInPhotograph
 from inception_rcnn.detector.archive.cluster import connected, nodes_of, usual_processes
 from inception_rcnn.detector.archive.run import ArchiveRun, Row, Searched, found_in, search, search_options
 from inception_rcnn.detector.pipeline import Detector
-from inception_rcnn.structures import InputError
 
 PER_TASK: Final = 16  # photographs that a task reads and searches: some seconds of work
 _PIECES_PER_WAVE: Final = 256
@@ -34,12 +33,10 @@ class Cluster:
     Attributes:
         address: Of the cluster, as for `ray.init`; None: one is started on this machine, and ended afterwards.
         detectors: How many; None: one a GPU, or one a node where there is none.
-        processors: Of each detector; None: half of a node's where it computes on the CPU, at least one; else one.
     """
 
     address: str | None = None
     detectors: int | None = None
-    processors: int | None = None
 
 
 def detect_on_ray(run: ArchiveRun, cluster: Cluster) -> Iterator[Row]:
@@ -51,7 +48,7 @@ def detect_on_ray(run: ArchiveRun, cluster: Cluster) -> Iterator[Row]:
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        InputError: There is no cluster at the address, or it lacks what the detectors are to have.
+        InputError: There is no cluster at the address.
     """
     with connected(cluster.address) as ray:
         context = ray.data.DataContext.get_current()
@@ -75,16 +72,12 @@ class _Share:
 def _share(ray: Any, cluster: Cluster) -> _Share:
     """Return how many detectors there will be, and what each takes.
 
-    Raises:
-        InputError: The cluster has less.
+    Of the processors that is half of the smallest node's where detectors compute on them: the rest search.
     """
     nodes = nodes_of(ray)
     detectors, gpus = usual_processes(ray, cluster.detectors)
     least = int(min(node["CPU"] for node in nodes))
-    usual = 1 if gpus else max(1, least // 2)
-    processors = cluster.processors or usual
-    if processors > max(node["CPU"] for node in nodes):
-        raise InputError(f"a detector cannot have {processors} processors: no node of the cluster has so many")
+    processors = 1 if gpus else max(1, least // 2)
     # Where detectors compute on the CPU, a node's processors are theirs while nothing waits to be searched.
     per_node = max(1, -(-detectors // len(nodes)))
     return _Share(detectors, processors, gpus, max(processors, least // per_node))

@@ -109,6 +109,7 @@ def test_it_is_scored_as_detections(results: Location) -> None:
     read = read_detections(results.name, table, "coco")
     assert read.detections.image.tolist() == [0, 1, 1] and read.detections.label.tolist() == [0, 0, 0]
     assert np.allclose(read.detections.score, [0.9, 0.8, 0.3])
+    assert any("1 photographs could not be read when it was made" in note and "p/4.jpg" in note for note in read.notes)
 
 
 def by_hand(have: list[str], lack: list[str], least: float) -> list[tuple[str, float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pyarrow as arrow
@@ -61,6 +62,13 @@ def test_a_file_that_went_since_is_a_line_and_the_rest_comes(folder: Path) -> No
     found = list(piece.photographs())
     assert [one.error is None for one in found] == [True, True, False, True, True]
     assert found[2].error == f"there is no {folder}/b/2.jpg" and found[2].data is None
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(folder: Path) -> None:
+    (folder / "a.png").unlink()
+    os.mkfifo(folder / "a.png")
+    (piece,) = pieces_of(str(folder), 100)
+    assert next(piece.photographs()).error == f"{folder}/a.png is no file"
 
 
 def test_a_bucket_is_a_folder_by_its_uri() -> None:

@@ -49,3 +49,22 @@ def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
         assert scores[0] == pytest.approx(scores[1], abs=1e-4)
         assert {**ours, "detections": 0} == {**theirs, "detections": 0}
     assert (tmp_path / "ray" / "pieces.jsonl").read_bytes() == (tmp_path / "local" / "pieces.jsonl").read_bytes()
+
+
+def test_ranks_on_a_cluster_propose_what_one_process_does(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    (root / "val").mkdir(parents=True)
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        Image.fromarray(getattr(data, name)()).resize((120, 96)).save(root / "val" / f"{name}.png")
+    (root / "classes.txt").write_text("cat\n")
+    words = ["--data", f"folder:{root}", "--split", "val", "--source", "selective-search", "--mode", "single"]
+    made = []
+    for before in (["propose.py"], ["on_ray.py", "--processes", "2", "propose"]):
+        output = tmp_path / f"{len(made)}.safetensors"
+        line = [sys.executable, str(TOOLS / before[0]), *before[1:], *words, "--output", str(output)]
+        done = subprocess.run(line, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "4 images" in done.stdout and done.stdout.count("boxes an image") == 1
+        made.append(output)
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.safetensors", "1.safetensors", "set"]
