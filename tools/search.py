@@ -61,7 +61,7 @@ def _draw(images: list[str], sheet: Path, columns: int) -> None:
         except (ImageError, InputError, OSError) as error:
             echo(f"left out: {name}: {error}", err=True)
     if pixels:
-        write_picture(sheet, contact_sheet(pixels, columns=columns))
+        write_picture(sheet, contact_sheet(pixels, columns=min(columns, len(pixels))))
         echo(f"{len(pixels)} photographs in {sheet}", err=True)
 
 
