@@ -5,6 +5,7 @@
 DATA holds coco_mini, voc2007 and ilsvrc_mini. Every detector is run by `eval_map`, which keeps what it finds in WORK
 and goes on where it was when this is started again; the table is made from these files. Models are shipped names,
 unless --weights names files (NAME=FILE, several with commas); the lines of a model that is neither are left open.
+Proposals are made on the way, but for the parts that --stored holds a file of `propose` of, FOLDER-SPLIT.safetensors.
 Figures in percent: mAP at IoU 0.5 by the set's own rules (COCO; VOC 2007, 11 points; ILSVRC), at 0.75 by COCO's. Behind
 each stands the 95 % interval over photographs, of a difference that of paired draws.
 """
@@ -97,6 +98,7 @@ class Bench:
         weights: Files by the model's name, in place of shipped ones.
         device: auto, cpu, cuda or cuda:N.
         limit: Only the first photographs of each part.
+        stored: Folder of proposals that were made before, None: there are none.
     """
 
     data: Path
@@ -104,6 +106,7 @@ class Bench:
     weights: dict[str, list[str]]
     device: str
     limit: int | None
+    stored: Path | None = None
     _sets: dict[Part, EvaluationSet] = field(default_factory=dict)
     _scored: dict[str, Scored] = field(default_factory=dict)
 
@@ -143,6 +146,9 @@ class Bench:
             words += ["--weights", file]
         words += ["--each"] if len(files) > 1 or is_ensemble_file(files[0]) else []
         words += [] if self.limit is None else ["--limit", self.limit]
+        if self.stored is not None and "--proposals" not in options:
+            proposals = self.stored / f"{part.folder}-{part.split}.safetensors"
+            words += ["--proposals", proposals] if proposals.is_file() else []
         print(f"$ inception-rcnn eval_map {' '.join(map(str, words))}", file=sys.stderr, flush=True)
         line = [sys.executable, str(TOOLS / "eval_map.py"), *map(str, words)]
         if status := subprocess.run(line, check=False, stdout=subprocess.DEVNULL).returncode:
@@ -312,6 +318,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--proposals", nargs="+", type=Path, default=[], help="of coco_mini val: x1, then x2 + MultiBox"
     )
+    parser.add_argument("--stored", type=Path, help="folder of proposals made before, coco_mini-val.safetensors ...")
     parser.add_argument("--limit", type=int, help="only the first photographs of each part")
     parser.add_argument("--device", default="auto")
     rows: dict[str, Callable[[Bench], list[Line]]] = {
@@ -327,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", nargs="+", choices=list(rows), default=list(rows))
     asked = parser.parse_args(argv)
     asked.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(asked.data, asked.work, named_files(asked.weights), asked.device, asked.limit)
+    bench = Bench(asked.data, asked.work, named_files(asked.weights), asked.device, asked.limit, asked.stored)
     print(machine_line("numpy", "torch", "torchvision"))
     print("\n| | |\n|---|---|", flush=True)
     for name in asked.rows:
