@@ -125,7 +125,8 @@ def main() -> None:
         photographs = TrainingPhotographs([source], train.class_names, stored_side=sampling.stored_side, best=600)
         for warm in (False, True):
             losses, ensemble = trained(arguments.weights, photographs, settings, runtime, warm=warm)
-            tenths = " ".join(f"{part.mean():.2f}" for part in np.array_split(np.array(losses), 10) if len(part))
+            # On a GPU a step gives the loss of the one before it, the first one none.
+            tenths = " ".join(f"{np.nanmean(part):.2f}" for part in np.array_split(np.array(losses), 10) if len(part))
             score = mean_ap(ensemble, proposer, val, made[1])
             print(f"| {seed} | {'yes' if warm else 'no'} | {tenths} | {100 * score:.2f} |", flush=True)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from marked_set import MarkedSet
-from section8 import OF_DET, main, named_files, of_classes, without_guitars
+from section8 import COCO, OF_DET, VOC, Bench, main, named_files, of_classes, without_guitars
 
 from inception_rcnn.datasets import write_coco
 from inception_rcnn.evaluation import Evaluation
@@ -33,6 +34,24 @@ def test_lines_of_a_model_there_is_twice_and_of_one_there_is_not(
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
     main(words)
     assert kept == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}  # nothing ran again
+
+
+def test_proposals_that_were_made_before_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def failing(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 1)
+
+    monkeypatch.setattr("section8.subprocess.run", failing)
+    made = tmp_path / "coco_mini-val.safetensors"
+    made.touch()
+    bench = Bench(tmp_path, tmp_path, {}, "cpu", None, stored=tmp_path)
+    for part, options in ((COCO, ()), (COCO, ("--proposals", "other")), (VOC, ())):
+        with pytest.raises(SystemExit, match="status 1"):
+            bench.score("coco", part, options=options)
+    named = [[words[at + 1] for at, word in enumerate(words) if word == "--proposals"] for words in asked]
+    assert named == [[str(made)], ["other"], []]
 
 
 def test_without_guitars_is_the_evaluation_of_the_other_photographs() -> None:

@@ -54,7 +54,8 @@ LABELS = np.array([0, 1, 2, 3, 3, 3], dtype=np.int64)
 @pytest.fixture(autouse=True)
 def exact_products() -> Iterator[None]:
     """No TF32: products in float32 as on the CPU."""
-    with torch.backends.cudnn.flags(allow_tf32=False, deterministic=True, benchmark=False):
+    # `flags` switches cuDNN off unless it is told not to, and what torch then does with one image is not the same.
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True, benchmark=False):
         yield
 
 
@@ -233,9 +234,10 @@ def test_training_there_lowers_the_loss_and_can_be_resumed_on_the_cpu(
     tuning = FineTuning(GoogLeNet(4), spec, settings, replace(CUDA, dtype=dtype))
     tuning.network.dropout.p = 0.0
     losses = [tuning.step(plain_crops(), LABELS) for _ in range(20)]
-    assert losses[-1] < 0.1 * losses[0]
+    first = losses[1]  # a loss is read one step later, so that nothing waits for it
+    assert losses[-1] < 0.1 * first
     run = TrainingRun(settings={})
     tuning.averaged.save(tmp_path / "state.safetensors", run)
     other = FineTuning(GoogLeNet(4), spec, settings, cpu)
     other.averaged.resume(tmp_path / "state.safetensors", run)
-    assert other.step(plain_crops(), LABELS) < 2 * losses[0] and other.averaged.iteration == 21
+    assert other.step(plain_crops(), LABELS) < 2 * first and other.averaged.iteration == 21
