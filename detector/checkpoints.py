@@ -42,7 +42,7 @@ KIND: Final = "region-classifier"
 SHIPPED: Final = {
     **{
         name: f"{name}.safetensors"
-        for name in ("coco", "coco-mini", "coco-second", "coco-large", "coco-coarse", "coco-nolrn")
+        for name in ("coco", "coco-mini", "coco-second", "coco-large", "coco-coarse", "coco-nolrn", "voc2007")
     },
     # Second heads on these, for ILSVRC DET's 200 classes.
     **{

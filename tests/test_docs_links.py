@@ -15,6 +15,7 @@ import yaml
 
 import inception_rcnn
 from inception_rcnn.detector.checkpoints import SHIPPED
+from inception_rcnn.detector.ensemble_file import read_ensemble_file
 from inception_rcnn.tools.cli import _spread_weights, context_settings, find_commands
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,7 +164,8 @@ def test_the_table_of_models_has_the_sizes_of_the_files() -> None:
     files = {name: [weights / file] for name, file in SHIPPED.items() if "/" not in file}
     files["multibox"] = [ROOT / "proposals" / "weights" / "multibox.safetensors"]
     files["ilsvrc-det200"] = [weights / SHIPPED["ilsvrc-det200"]]
-    files["six"], files["ilsvrc-six"] = list(weights.glob("*.safetensors")), list(weights.glob("ilsvrc/*.safetensors"))
+    files["six"] = [weights / SHIPPED[str(name)] for name in read_ensemble_file(weights / "six.toml").members]
+    files["ilsvrc-six"] = list(weights.glob("ilsvrc/*.safetensors"))
     assert {name for name, _ in said} == files.keys()
     for name, megabytes in said:
         size = sum(path.stat().st_size for path in files[name])
