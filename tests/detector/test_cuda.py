@@ -54,7 +54,7 @@ LABELS = np.array([0, 1, 2, 3, 3, 3], dtype=np.int64)
 @pytest.fixture(autouse=True)
 def exact_products() -> Iterator[None]:
     """No TF32: products in float32 as on the CPU."""
-    # `flags` switches cuDNN off unless it is told not to, and what torch then does with one image is not the same.
+    # `flags` switches cuDNN off unless it is told not to, and nothing runs without it but these tests.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False, deterministic=True, benchmark=False):
         yield
 
