@@ -164,6 +164,11 @@ def leaves_processors(runtime: Runtime) -> bool:
     return runtime.device.type != "cpu" or available_processors() >= _ENOUGH_FOR_BOTH
 
 
+def drawing_threads(runtime: Runtime) -> int:
+    """Return how many threads should decode and draw for a training: beside a GPU all, on a CPU one."""
+    return available_processors() if runtime.device.type == "cuda" else 1
+
+
 def keep_freed_memory() -> None:
     """Make glibc keep large freed blocks for reuse, instead of asking the system for fresh, zeroed pages.
 

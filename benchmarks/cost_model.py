@@ -35,13 +35,15 @@ from inception_rcnn.backbones.runtime import keep_freed_memory
 from inception_rcnn.detector import load_detector
 from inception_rcnn.proposals import Proposer
 from inception_rcnn.structures import InputError, load_image
+from inception_rcnn.structures.images import image_files
 from inception_rcnn.structures.jobs import available_processors
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
-PHOTOGRAPHS = (".jpg", ".jpeg", ".png", ".webp", ".avif")
 NUMBERS = (10**6, 10**8, 10**9)
 # Bytes of a stored proposal: four coordinates, score and objectness as float32, and the source.
 PROPOSAL_BYTES = 25
+# Of a photograph of COCO, on average: benchmarks/results/section8-proposals-2026-11-27.txt.
+PROPOSALS = 1111
 # What bench_cuda calls them. Of six, five pool and one warps.
 GPU_STAGES = {
     "boxes": ("MultiBox, one look, ms", "MultiBox, its proposals, ms", "MultiBox, objectness of 600 boxes, ms"),
@@ -146,7 +148,7 @@ def measure(folder: Path, count: int, models: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: There is no photograph.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOGRAPHS)[:count]
+    paths = image_files(folder)[:count]
     if not paths:
         raise InputError(f"no photographs in {folder}")
     sizes = [load_image(path).shape[:2] for path in paths]
@@ -193,8 +195,7 @@ def cost_of(inputs: dict[str, Any], cuda: dict[str, float], model: str, *, store
     gpu = (cuda[model] + (0 if stored else cuda["boxes"])) if on_gpu else 0.0
     processor = stages["decode"] + (0 if stored else stages["search"])
     processor += gpu if on_gpu else stages["network"] + (0 if stored else stages["boxes"])
-    regions = 1111  # of a photograph of COCO on average: benchmarks/results/section8-proposals-2026-11-27.txt
-    return Cost(processor, gpu, inputs["read"] + stored * PROPOSAL_BYTES * regions, inputs["stream"]["written"])
+    return Cost(processor, gpu, inputs["read"] + stored * PROPOSAL_BYTES * PROPOSALS, inputs["stream"]["written"])
 
 
 def duration(seconds: float) -> str:

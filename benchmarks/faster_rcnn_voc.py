@@ -35,7 +35,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from inception_rcnn.backbones import googlenet_body
 from inception_rcnn.backbones.checkpoints import tensors_checksum
-from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime, drawing_threads, keep_freed_memory
 from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
 from inception_rcnn.backbones.training.loop import AveragedTraining, TrainingRun, run_training, seeded
 from inception_rcnn.backbones.training.sgd import SgdSettings
@@ -46,7 +46,6 @@ from inception_rcnn.evaluation.protocols import evaluate_by
 from inception_rcnn.structures import DetectionTable, progress_bar
 from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.dataset import DetectionDataset, ImageCache, Subset
-from inception_rcnn.structures.jobs import available_processors
 
 EVAL_MAP = Path(__file__).resolve().parent.parent / "tools" / "eval_map.py"
 PROTOCOL = "voc2007"
@@ -125,11 +124,6 @@ def as_input(image: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
-def readers(runtime: Runtime) -> int:
-    """How many photographs are decoded at a time: beside a GPU as many as there are processors."""
-    return available_processors() if runtime.device.type == "cuda" else 1
-
-
 def step_of(training: AveragedTraining, settings: SgdSettings, runtime: Runtime, batch: Batch) -> dict[str, float]:
     """One iteration: the sum of torchvision's four losses."""
     device, iteration = runtime.device, training.iteration
@@ -190,7 +184,7 @@ def train(asked: argparse.Namespace, network: FasterRCNN, photographs: Photograp
         iterations=iterations,
         save_every=100,
         title="training",
-        workers=readers(runtime),
+        workers=drawing_threads(runtime),
     )
     network.load_state_dict(training.result())
 
@@ -201,7 +195,7 @@ def found_iterations(
     """How many iterations go into the time, by trying some on a copy."""
     still = replace(settings, iterations=10**9, warm_up=10**9)
     trial = averaged(copy.deepcopy(network), still)
-    with closing(run_ahead(photographs.draw, count(), workers=readers(runtime))) as batches:
+    with closing(run_ahead(photographs.draw, count(), workers=drawing_threads(runtime))) as batches:
         return iterations_within(
             60 * asked.minutes, lambda _: step_of(trial, still, runtime, next(batches).result()), trial.check
         )
@@ -212,7 +206,7 @@ def detections_of(network: FasterRCNN, dataset: DetectionDataset, runtime: Runti
     """What the detector finds on each photograph."""
     network.eval()
     rows: list[NDArray[np.float64]] = []
-    images = run_ahead(dataset.load_image, range(len(dataset)), workers=readers(runtime))
+    images = run_ahead(dataset.load_image, range(len(dataset)), workers=drawing_threads(runtime))
     with closing(images), progress_bar(len(dataset), "detecting") as bar:
         for row, image in enumerate(images):
             with runtime.autocast():

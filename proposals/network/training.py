@@ -22,7 +22,7 @@ from torch.nn import functional
 from inception_rcnn.backbones import STAGES, InputSpec, stages_between
 from inception_rcnn.backbones.checkpoints import tensors_checksum
 from inception_rcnn.backbones.inception import stage_of
-from inception_rcnn.backbones.runtime import Runtime
+from inception_rcnn.backbones.runtime import Runtime, drawing_threads
 from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
 from inception_rcnn.backbones.training.loop import AveragedTraining, TrainingRun, cosine_rate, run_training
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
@@ -35,7 +35,6 @@ from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.boxes import overlap_ratio, share_inside
 from inception_rcnn.structures.dataset import dataset_checksum, photograph_checksums
 from inception_rcnn.structures.errors import check_fields
-from inception_rcnn.structures.jobs import available_processors
 from inception_rcnn.structures.proposals import boxes_checksum
 from inception_rcnn.structures.provenance import MULTIBOX, SeenPart, joined_seen
 
@@ -302,7 +301,7 @@ def run_multibox_training(
         save_every=save_every,
         title="MultiBox",
         after_step=curve.after_step,
-        workers=_drawers(runtime),
+        workers=drawing_threads(runtime),
         quiet=quiet,
     )
     result = output / "multibox.safetensors"
@@ -363,13 +362,8 @@ def _iterations_within(
     # As if the warm-up never ended, and with a trunk that learns from the first iteration on, which takes longest.
     schedule = replace(settings, iterations=10**9, warm_up=10**9, head_iterations=0)
     training = MultiBoxTraining(copy.deepcopy(network), spec, schedule, runtime)
-    with closing(run_ahead(drawer.draw, count(), workers=_drawers(runtime))) as batches:
+    with closing(run_ahead(drawer.draw, count(), workers=drawing_threads(runtime))) as batches:
         return iterations_within(seconds, lambda _: training.step(next(batches).result()), training.averaged.check)
-
-
-def _drawers(runtime: Runtime) -> int:
-    """Return how many threads draw: on a CPU the network has the others."""
-    return available_processors() if runtime.device.type == "cuda" else 1
 
 
 class _Curve:

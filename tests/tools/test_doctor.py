@@ -16,6 +16,7 @@ from inception_rcnn.backbones import write_checkpoint
 from inception_rcnn.detector import ensemble_file
 from inception_rcnn.structures.suppression import greedy
 from inception_rcnn.tools import doctor
+from inception_rcnn.tools.doctor import library_version
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,7 +72,7 @@ def test_torch_and_torchvision_that_do_not_fit_are_a_fault() -> None:
 
 
 def test_library_that_is_missing_is_a_fault() -> None:
-    assert doctor.library_version("no-such-library").remedy == "pip install no-such-library"
+    assert library_version("not-installed").remedy == "pip install not-installed"
 
 
 def test_main_exits_1_only_if_there_is_a_fault(
