@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, Proposals
+from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, Proposals, sha256_of
 from inception_rcnn.structures.array_file import ArrayFile, array_path, read_array_file, write_array_file
 from inception_rcnn.structures.dataset import DetectionDataset, check_dataset
 from inception_rcnn.structures.errors import as_declared
@@ -326,25 +326,26 @@ class _SetJob:
 
     def _compute(self, rows: range) -> StoredProposals:
         """Return the proposals of some images, several at a time."""
-        checksums = self._checksums(rows) if self._path is not None else ("",) * len(rows)
 
-        def one(row: int, checksum: str) -> Proposals:
+        def one(row: int) -> tuple[str, Proposals]:
+            # Just before it is read: of a checksum from long before, the image may be another one by now.
+            checksum = sha256_of(self.dataset.path(row)) if self._path is not None else ""
             known = self.earlier.get((self.image_ids[row], checksum))
             made = self._propose(self.dataset.load_image(row)) if known is None else known
             if not isinstance(made, Proposals):
                 raise InputError(f"what proposes should return Proposals, as selective_search does, got {made!r:.200}")
-            return made
+            return checksum, made
 
         found = []
         with self._clock.stage("proposals"), ThreadPoolExecutor(self.threads) as pool:
-            for proposals in pool.map(one, rows, checksums):
-                found.append(proposals)
+            for one_found in pool.map(one, rows):
+                found.append(one_found)
                 self._advance(1)
         return StoredProposals(
             settings=self.settings,
             image_ids=tuple(self.image_ids[row] for row in rows),
-            checksums=checksums,
-            proposals=tuple(found),
+            checksums=tuple(checksum for checksum, _ in found),
+            proposals=tuple(proposals for _, proposals in found),
             code=self.code,
         )
 

@@ -121,10 +121,8 @@ def _list(parts: Sequence[DetectionDataset], target: Path, most: int | None) -> 
     import numpy as np
 
     from inception_rcnn.datasets.image_lists import rows_of_first_objects
-    from inception_rcnn.datasets.writing import new_file, text_ids
-    from inception_rcnn.structures.files import write_whole
+    from inception_rcnn.datasets.writing import put, text_ids
 
-    new_file(target)
     listed: dict[str, None] = {}  # a photograph may stand in several parts
     seen = np.zeros(len(parts[0].class_names), np.int64)
     objects = 0
@@ -135,7 +133,8 @@ def _list(parts: Sequence[DetectionDataset], target: Path, most: int | None) -> 
         rows = range(len(fresh)) if most is None else rows_of_first_objects(truth, most, seen)
         objects += len(truth.of_images(list(rows)))
         listed.update(dict.fromkeys(ids[fresh[row]] for row in rows))
-    write_whole(target, "".join(f"{name}\n" for name in listed))
+    # The same list may be there, of a call whose conversion failed afterwards.
+    put(target, "".join(f"{name}\n" for name in listed).encode())
     photographs = sum(map(len, parts))
     echo(f"wrote {target}: {len(listed)} of {photographs} photographs, with {objects} objects")
 

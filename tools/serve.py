@@ -23,6 +23,7 @@ Examples:
 from __future__ import annotations
 
 import secrets
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -76,6 +77,7 @@ def main(
         import uvicorn
 
         from inception_rcnn.detector.server.app import ServerSettings, create_app
+        from inception_rcnn.detector.server.connections import PunctualProtocol, allow_many_connections
     except ImportError as error:
         raise MissingDependencyError(f"serve needs FastAPI ({error}): pip install 'inception-rcnn[serve]'") from error
     keep_freed_memory()
@@ -92,19 +94,27 @@ def main(
     limits = ServerSettings(token=token, max_bytes=max_bytes, max_pixels=max_pixels, queue=queue)
     samples = {name: path for name in _SAMPLES if (path := bundled_photograph(name)).is_file()}
     app = create_app(models, samples, limits, warm_up=True)
+    port = port or _free_port(host)
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
     echo(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""))
     level = "warning" if quiet else "info"
+    allow_many_connections()
     uvicorn.run(
         app,
         host=host,
         port=port,
+        http=PunctualProtocol,
         log_level=level,
         access_log=not quiet and token is None,
         timeout_keep_alive=5,
-        limit_concurrency=max(4 * queue, 64),
         server_header=False,
     )
+
+
+def _free_port(host: str) -> int:
+    """Return a port that nobody listens on, which the address can be printed with before the server is there."""
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        return int(listening.getsockname()[1])
 
 
 def _models(

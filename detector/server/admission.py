@@ -1,4 +1,4 @@
-"""Who is let in: a limited number of requests at a time, the others told when to come back."""
+"""Who is let in: a limited number of requests at a time, with so many bytes; the others are told when to come back."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 Result = TypeVar("Result")
@@ -35,14 +36,15 @@ class Admission:
 
     Args:
         most: Requests that may be in work or waiting, at least 1.
+        most_bytes: That the bodies of all requests may have together, those included of which only a part has come.
 
     Attributes:
         refused: How many were not let in.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside = 0
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._inside = self._bytes = 0
         self._mean = _USUAL
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="detector")
         self.refused = 0
@@ -59,8 +61,34 @@ class Admission:
             FullError: There is none.
         """
         if self._inside >= self._most:
-            self.refused += 1
-            raise FullError(max(math.ceil(self._mean * self._inside), 1))
+            raise self._refusal()
+
+    @contextmanager
+    def body(self) -> Iterator[Callable[[int], None]]:
+        """Give what is told of the bytes of a request as they come; they count until the `with` statement ends.
+
+        Requests that send slowly are many before they weigh anything, so that not their number is limited.
+
+        Raises:
+            FullError: There is no room for so many, from what is given.
+        """
+        mine = 0
+
+        def add(count: int) -> None:
+            nonlocal mine
+            if self._bytes + count > self._most_bytes:
+                raise self._refusal()
+            mine += count
+            self._bytes += count
+
+        try:
+            yield add
+        finally:
+            self._bytes -= mine
+
+    def _refusal(self) -> FullError:
+        self.refused += 1
+        return FullError(max(math.ceil(self._mean * self._inside), 1))
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """Return what the work returns, when its turn has come.

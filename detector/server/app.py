@@ -117,7 +117,9 @@ class Service:
         self._load, self._loaded = dict(models), dict[str, Detector]()
         self._lock = Lock()
         self._walks: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.admission, self.figures = Admission(settings.queue), Figures()
+        # As many bytes as may wait, and as many again of bodies that are still coming.
+        self.admission = Admission(settings.queue, 2 * settings.queue * settings.max_bytes)
+        self.figures = Figures()
         self.model(self.names[0])
 
     def model(self, name: str) -> Detector:
@@ -331,15 +333,22 @@ class _Addresses:
         if name not in service.names:
             raise RefusedError(404, f"there is no model {name!r:.80}; there are {', '.join(service.names)}")
         service.admission.check()
-        data = await _body(request, service.settings)
-        return JSONResponse(await service.admission.run(lambda: work(data, name)))
+        with service.admission.body() as add:
+            data = await _body(request, service.settings, add)
+            return JSONResponse(await service.admission.run(lambda: work(data, name)))
 
 
-async def _body(request: Request, settings: ServerSettings) -> bytes:
+async def _body(request: Request, settings: ServerSettings, add: Callable[[int], None] = lambda count: None) -> bytes:
     """Return the photograph in a request.
+
+    Args:
+        request: The request.
+        settings: How large and how slow it may be.
+        add: Told of its bytes as they come.
 
     Raises:
         RefusedError: It is too large, too slow, empty, or a form.
+        FullError: There is no room for its bytes.
     """
     if request.headers.get("content-type", "").startswith(("multipart/", "application/x-www-form-urlencoded")):
         remedy = "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'"
@@ -352,9 +361,10 @@ async def _body(request: Request, settings: ServerSettings) -> bytes:
     try:
         async with asyncio.timeout(settings.read_seconds):
             async for piece in request.stream():
-                content += piece
-                if len(content) > settings.max_bytes:
+                if len(content) + len(piece) > settings.max_bytes:
                     raise too_large
+                add(len(piece))
+                content += piece
     except TimeoutError:
         raise RefusedError(408, f"the photograph did not come within {settings.read_seconds:g} s") from None
     if not content:

@@ -111,7 +111,7 @@ def test_kernels_work_uncompiled() -> None:
     code = (
         "import numpy\n"
         "from inception_rcnn.proposals import selective_search\n"
-        "print(len(selective_search(numpy.zeros((8, 8, 3), numpy.uint8))))"
+        "print(len(selective_search(numpy.zeros((8, 8, 3), numpy.uint8), width=8)))"
     )
     environment = {"PYTHONPATH": ":".join([str(SOURCE), *sys.path]), "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

@@ -42,6 +42,14 @@ def test_this_machine_alone_needs_no_token(started: dict[str, Any], capsys: pyte
     assert list(started["models"]) == ["coco", "six"] and "chelsea.png" in started["samples"]
 
 
+def test_port_0_is_a_free_one_and_the_address_has_it(
+    started: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--port", "0") == 0
+    found = re.fullmatch(r"http://127\.0\.0\.1:(\d+)/\n", capsys.readouterr().out)
+    assert found is not None and int(found[1]) == started["run"]["port"] > 0
+
+
 def test_any_other_address_gets_a_token_that_is_printed(
     started: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

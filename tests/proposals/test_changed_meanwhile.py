@@ -1,0 +1,85 @@
+"""Photographs that change or go while their proposals are made: what is stored is of the file whose checksum it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inception_rcnn.proposals.stored import IMAGES_PER_PART, StoredProposals, propose_for_set
+from inception_rcnn.structures import InputError, Proposals, sha256_of
+
+
+class Album:
+    """Small "photographs": files that hold a number, pixels that show it."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        folder.mkdir()
+        self.files = [folder / f"{number}.img" for number in range(count)]
+        for number, file in enumerate(self.files):
+            file.write_text(str(number))
+
+    @property
+    def image_ids(self) -> list[str]:
+        return [file.stem for file in self.files]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        return self.files[index]
+
+    def load_image(self, index: int) -> NDArray[np.uint8]:
+        return np.full((2, 2, 3), int(self.files[index].read_text()), np.uint8)
+
+
+def run(album: Album, path: Path, befalls: Callable[[int], None] = lambda number: None) -> StoredProposals:
+    """Propose a box as wide as the photograph's number, and let something happen when its turn has come."""
+
+    def propose(image: NDArray[np.uint8]) -> Proposals:
+        number = int(image[0, 0, 0])
+        befalls(number)
+        return Proposals(np.array([[0, 0, 1 + number, 1]], np.float32), np.zeros(1, np.float32))
+
+    return propose_for_set(album, propose, {"method": "width"}, path, threads=1)
+
+
+def widths(stored: StoredProposals) -> list[int]:
+    return [int(one.boxes[0, 2]) - 1 for one in stored.proposals]
+
+
+def test_a_photograph_replaced_while_others_of_its_part_are_searched(tmp_path: Path) -> None:
+    album, path = Album(tmp_path / "album", 3), tmp_path / "boxes.safetensors"
+
+    def replace_the_last(number: int) -> None:
+        if number == 0:
+            album.files[2].write_text("77")
+
+    stored = run(album, path, replace_the_last)
+    assert widths(stored) == [0, 1, 77]
+    assert stored.checksums == tuple(sha256_of(file) for file in album.files)
+    album.files[2].write_text("2")
+    assert widths(run(album, path)) == [0, 1, 2], "what was found in the other photograph is not taken for this one's"
+
+
+def test_a_photograph_that_goes_away_ends_the_run_which_goes_on_once_it_is_back(tmp_path: Path) -> None:
+    album, path = Album(tmp_path / "album", IMAGES_PER_PART + 3), tmp_path / "boxes.safetensors"
+    last, seen = album.files[-1], list[int]()
+
+    def take_the_last(number: int) -> None:
+        seen.append(number)
+        last.unlink(missing_ok=True)
+
+    for _ in range(2):  # while it is away, and again
+        with pytest.raises((InputError, FileNotFoundError), match=last.name):
+            run(album, path, take_the_last)
+        assert not path.exists()
+    assert sorted(set(seen)) == list(range(len(album) - 1)), "every other photograph had its turn"
+    assert max(map(seen[:IMAGES_PER_PART].count, range(IMAGES_PER_PART))) == 1
+    last.write_text(last.stem)
+    seen.clear()
+    assert widths(run(album, path, seen.append)) == list(range(len(album)))
+    assert not set(seen) & set(range(IMAGES_PER_PART)), "the part that was done is kept"
