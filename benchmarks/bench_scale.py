@@ -1,23 +1,29 @@
-"""Archives: Ray against the plain stream, two nodes of which one is killed, many small photographs.
+"""Archives: Ray against the plain stream, a bucket, more workers, a node that is killed, many small photographs.
 
-    python benchmarks/bench_scale.py PHOTOGRAPHS --work runs/scale [--only engines nodes restart] [--count 500]
+    python benchmarks/bench_scale.py PHOTOGRAPHS --work runs/scale [--count 500]
+        [--only engines bucket workers nodes restart]
 
-PHOTOGRAPHS is a folder. `engines` runs the first ones by --engine local and ray, and compares the rows; `nodes` starts
-a cluster of two node processes on this machine, kills one in the middle, and compares again; `restart` makes 20,000
-small photographs (--small) of them, goes through with few regions, kills the command in the middle, and watches the
-memory of the driver.
+PHOTOGRAPHS is a folder. `engines` runs the first ones by --engine local and ray, and compares the rows; `bucket` does
+so from a bucket into it, against those of the folder, with a store on this machine (pip install 'moto[server]');
+`workers` starts clusters of one, two (--workers) node processes, which have a processor of this machine each; `nodes`
+starts a cluster of two node processes, kills one in the middle, and compares again; `restart` makes 20,000 small
+photographs (--small) of them, goes through with few regions, kills the command in the middle, and watches the memory of
+the driver.
+What a data set has to do with several processes is in bench_scale_sets.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +33,14 @@ from PIL import Image
 
 from inception_rcnn.datasets.archive.shards import read_entries
 from inception_rcnn.datasets.archive.storage import Location
+from inception_rcnn.detector.archive.ray_engine import PER_TASK
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 FEW = ("--max-proposals", "20", "--precision", "fp32")
+EXPERIMENTS = ("engines", "bucket", "workers", "nodes", "restart")
 
 
-def line_of(source: Path, output: Path, *words: str) -> list[str]:
+def line_of(source: Path | str, output: Path | str, *words: str) -> list[str]:
     """The command."""
     common = ["--output", str(output), "--device", "cpu", "--quiet"]
     return [sys.executable, str(TOOLS / "detect.py"), str(source), *common, *words]
@@ -47,16 +55,16 @@ def timed(line: Sequence[str]) -> float:
     return time.perf_counter() - started
 
 
-def entries(output: Path) -> list[dict[str, Any]]:
+def entries(output: Path | str) -> list[dict[str, Any]]:
     return [entry for _, entry in read_entries(Location(str(output)))]
 
 
-def differences(ours: Path, theirs: Path) -> tuple[int, float]:
+def differences(ours: Path | str, theirs: Path | str) -> tuple[int, float]:
     """How many photographs have other objects, and the largest difference of scores of the rest."""
     others, largest = 0, 0.0
     for one, other in zip(entries(ours), entries(theirs), strict=True):
         same = [found["label"] for found in one["detections"]] == [found["label"] for found in other["detections"]]
-        others += not same or one["image"] != other["image"] or one["sha256"] != other["sha256"]
+        others += not same or one["sha256"] != other["sha256"]
         if same:
             scores = [[found["score"] for found in entry["detections"]] for entry in (one, other)]
             largest = max(largest, float(np.abs(np.subtract(*scores)).max(initial=0)))
@@ -71,11 +79,16 @@ def first_photographs(folder: Path, count: int, work: Path) -> Path:
     return listed
 
 
-def engines(listed: Path, work: Path) -> None:
-    """Ray against the plain stream, cold and without what starting costs."""
-    count = len(listed.read_text().splitlines())
+def first_of(listed: Path, work: Path) -> Path:
+    """A list of one photograph: what takes time besides photographs."""
     one = work / "one.txt"
     one.write_text(listed.read_text().splitlines(keepends=True)[0])
+    return one
+
+
+def engines(listed: Path, work: Path) -> None:
+    """Ray against the plain stream, cold and without what starting costs."""
+    count, one = len(listed.read_text().splitlines()), first_of(listed, work)
     print("| engine | start and one, s | all, s | a photograph, s | other objects, difference of scores |")
     print("|---|---|---|---|---|")
     for name, words in (("local", ["--engine", "local"]), ("ray", ["--engine", "ray"])):
@@ -86,6 +99,76 @@ def engines(listed: Path, work: Path) -> None:
         other, largest = differences(work / "local", work / name)
         each = (whole - start) / max(count - 1, 1)
         print(f"| {name} | {start:.1f} | {whole:.1f} | {each:.3f} | {other} of {count}, {largest:.2g} |", flush=True)
+
+
+@contextmanager
+def bucket_of(listed: Path) -> Iterator[str]:
+    """A bucket on this machine with the photographs of a list; its name, which what is started here can open."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it has a line for each request
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ.update(keys, AWS_ENDPOINT_URL=f"http://{host}:{port}")
+    store = boto3.client("s3")
+    store.create_bucket(Bucket="scale")
+    for number, path in enumerate(map(Path, listed.read_text().splitlines())):
+        store.put_object(Bucket="scale", Key=f"photographs/{number:06d}{path.suffix}", Body=path.read_bytes())
+    yield "s3://scale"
+    server.stop()
+
+
+def bucket(listed: Path, work: Path) -> None:
+    """Both engines from a bucket into it, against the plain stream from the disk into a folder."""
+    count = len(listed.read_text().splitlines())
+    shutil.rmtree(work / "folder", ignore_errors=True)
+    plain = timed(line_of(listed, work / "folder", "--engine", "local", "--precision", "fp32"))
+    print("| from a bucket into it | s | from the disk, s | other objects, difference of scores |")
+    print("|---|---|---|---|")
+    with bucket_of(listed) as name:
+        for engine in ("local", "ray"):
+            output = f"{name}/{engine}"
+            seconds = timed(line_of(f"{name}/photographs", output, "--engine", engine, "--precision", "fp32"))
+            other, largest = differences(work / "folder", output)
+            print(f"| {engine} | {seconds:.1f} | {plain:.1f} | {other} of {count}, {largest:.2g} |", flush=True)
+
+
+def workers(listed: Path, work: Path, numbers: Sequence[int]) -> None:
+    """Nodes with a processor each: a detector and what searches for it share it."""
+    from ray.cluster_utils import Cluster
+
+    allowed, pace = sorted(os.sched_getaffinity(0)), {}
+    if max(numbers) > len(allowed):
+        sys.exit(f"{max(numbers)} workers need as many processors, and there are {len(allowed)}")
+    count, one = len(listed.read_text().splitlines()), first_of(listed, work)
+    if count < 4 * PER_TASK * max(numbers):
+        sys.exit(f"{count} photographs do not keep {max(numbers)} workers busy, which take {PER_TASK} at a time")
+    print("| workers | start and one, s | all, s | photographs/s | of linear | other objects, difference of scores |")
+    print("|---|---|---|---|---|---|")
+    for number in numbers:
+        for output in (work / f"workers-{number}", work / f"workers-{number}-one"):
+            shutil.rmtree(output, ignore_errors=True)
+        os.sched_setaffinity(0, allowed[:number])  # of all that is started from here on
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        for _ in range(number - 1):
+            cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        words = ["--engine", "ray", "--address", cluster.address, "--precision", "fp32"]
+        start = timed(line_of(one, work / f"workers-{number}-one", *words))
+        whole = timed(line_of(listed, work / f"workers-{number}", *words))
+        cluster.shutdown()
+        os.sched_setaffinity(0, allowed)
+        pace[number] = max(count - 1, 1) / (whole - start)
+        linear = pace[number] / (pace[numbers[0]] * number / numbers[0])
+        other, largest = differences(work / f"workers-{numbers[0]}", work / f"workers-{number}")
+        print(
+            f"| {number} | {start:.1f} | {whole:.1f} | {pace[number]:.3f} | {linear:.0%} | {other} of {count}, "
+            f"{largest:.2g} |",
+            flush=True,
+        )
 
 
 def nodes(listed: Path, work: Path) -> None:
@@ -173,17 +256,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument(
-        "--only", nargs="+", choices=("engines", "nodes", "restart"), default=("engines", "nodes", "restart")
-    )
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=EXPERIMENTS)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=(1, 2), help="how many, the first ones to compare with"
+    )
     parser.add_argument("--small", type=int, default=20_000)
     parser.add_argument("--engine", choices=("local", "ray"), default="ray", help="of restart")
     asked = parser.parse_args(argv)
     asked.work.mkdir(parents=True, exist_ok=True)
-    print(machine_line("numpy", "torch", "ray"))
+    print(machine_line("numpy", "torch", "ray"), flush=True)
+    listed = first_photographs(asked.photographs, asked.count, asked.work)
     if "engines" in asked.only:
-        engines(first_photographs(asked.photographs, asked.count, asked.work), asked.work)
+        engines(listed, asked.work)
+    if "bucket" in asked.only:
+        bucket(listed, asked.work)
+    if "workers" in asked.only:
+        workers(listed, asked.work, asked.workers)
     if "nodes" in asked.only:
         nodes(first_photographs(asked.photographs, min(asked.count, 60), asked.work), asked.work)
     if "restart" in asked.only:

@@ -114,13 +114,23 @@ class Location:
         return {one.rstrip("/").rpartition("/")[2] for one in self._asked("ls", detail=False)}
 
     def walk(self) -> Iterator[tuple[Location, list[str]]]:
-        """Yield each folder in this one with the names of its files, both in order; hidden ones are left out."""
-        system, path = self._system
-        base = path.rstrip("/")
-        for folder, folders, files in system.walk(path, detail=False):
-            folders[:] = sorted(one for one in folders if not one.startswith("."))
-            inner = folder[len(base) :].strip("/")
-            yield self.within(inner) if inner else self, sorted(one for one in files if not one.startswith("."))
+        """Yield each folder in this one with the names of its files, both in order; hidden ones are left out.
+
+        Raises:
+            InputError: A folder cannot be listed. fsspec's own walk leaves it out then, and nobody would know.
+            OSError: The same, of a folder on this machine.
+        """
+        itself = self._system[1].rstrip("/")
+        folders: list[str] = []
+        files: list[str] = []
+        for one in self._asked("ls", detail=True):
+            path = one["name"].rstrip("/")
+            name = path.rpartition("/")[2]
+            if path != itself and not name.startswith("."):  # an empty object may stand for a bucket's folder
+                (folders if one["type"] == "directory" else files).append(name)
+        yield self, sorted(files)
+        for name in sorted(folders):
+            yield from self.within(name).walk()
 
     def parquet_file(self) -> Any:
         """Return pyarrow's view of a Parquet file, open; only what is asked for is read.

@@ -72,15 +72,17 @@ class _Share:
 def _share(ray: Any, cluster: Cluster) -> _Share:
     """Return how many detectors there will be, and what each takes.
 
-    Of the processors that is half of the smallest node's where detectors compute on them: the rest search.
+    Of a node's processors that is half in all where detectors compute on them, and one each beside a GPU; but never
+    all: photographs would wait to be searched for ever.
     """
     nodes = nodes_of(ray)
     detectors, gpus = usual_processes(ray, cluster.detectors)
     least = int(min(node["CPU"] for node in nodes))
-    processors = 1 if gpus else max(1, least // 2)
-    # Where detectors compute on the CPU, a node's processors are theirs while nothing waits to be searched.
     per_node = max(1, -(-detectors // len(nodes)))
-    return _Share(detectors, processors, gpus, max(processors, least // per_node))
+    taken = min(per_node if gpus else max(1, least // 2), least - 1)
+    each = taken // per_node if taken >= per_node else taken / per_node
+    # Where detectors compute on the CPU, a node's processors are theirs while nothing waits to be searched.
+    return _Share(detectors, each, gpus, max(1, least // per_node))
 
 
 def _wave(ray: Any, run: ArchiveRun, pieces: tuple[int, ...], share: _Share) -> Iterator[Row]:

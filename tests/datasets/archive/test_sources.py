@@ -177,3 +177,19 @@ def test_a_list_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_bytes(b"\xff\xff\x00\x81")
     with pytest.raises(DataFormatError, match=r"list\.txt"):
         list(pieces_of(str(tmp_path / "list.txt"), 10))
+
+
+def test_a_folder_that_cannot_be_listed_is_no_folder_without_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "closed/b.jpg"):
+        Location(f"memory://half/{name}").write(jpeg())
+    memory = type(Location("memory://half")._system[0])
+    usual = memory.ls
+
+    def refuses(self: object, path: str, *given: object, **options: object) -> object:
+        if path.endswith("closed"):
+            raise PermissionError("access denied")
+        return usual(self, path, *given, **options)
+
+    monkeypatch.setattr(memory, "ls", refuses)
+    with pytest.raises(InputError, match=r"memory://half/closed cannot be reached: access denied"):
+        list(pieces_of("memory://half", 10))

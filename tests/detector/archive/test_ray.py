@@ -13,6 +13,9 @@ from skimage import data
 
 from inception_rcnn.datasets.archive.shards import read_entries
 from inception_rcnn.datasets.archive.storage import Location
+from inception_rcnn.detector.archive import cluster
+from inception_rcnn.detector.archive.ray_engine import Cluster, _share
+from inception_rcnn.structures import InputError
 from inception_rcnn.tools import cli
 
 pytest.importorskip("ray", reason="needs inception-rcnn[scale]: pip install 'inception-rcnn[scale]'")
@@ -49,6 +52,56 @@ def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
         assert scores[0] == pytest.approx(scores[1], abs=1e-4)
         assert {**ours, "detections": 0} == {**theirs, "detections": 0}
     assert (tmp_path / "ray" / "pieces.jsonl").read_bytes() == (tmp_path / "local" / "pieces.jsonl").read_bytes()
+
+
+class Nodes:
+    """A Ray cluster as far as what its nodes have.
+
+    Args:
+        nodes: Processors and GPUs of each.
+    """
+
+    def __init__(self, *nodes: tuple[int, int]) -> None:
+        self._nodes = nodes
+
+    def nodes(self) -> list[dict[str, object]]:
+        """Return what Ray does."""
+        return [{"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}} for cpus, gpus in self._nodes]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "detectors", "each", "threads"),
+    [
+        ([(16, 0)], None, 8, 16),
+        ([(16, 0)], 2, 4, 8),
+        ([(16, 0)], 3, 2, 5),
+        ([(2, 0)], None, 1, 2),
+        ([(2, 0)], 2, 0.5, 1),  # with a processor each, nothing would ever be searched
+        ([(1, 0)], None, 0, 1),
+        ([(1, 0), (1, 0)], 4, 0, 1),
+        ([(16, 1)], None, 1, 16),
+        ([(2, 2)], None, 0.5, 1),
+    ],
+)
+def test_detectors_leave_a_processor_to_search(
+    nodes: list[tuple[int, int]], detectors: int | None, each: float, threads: int
+) -> None:
+    share = _share(Nodes(*nodes), Cluster(detectors=detectors))
+    assert (share.processors, share.threads) == (each, threads)
+    assert share.processors * share.detectors / len(nodes) <= nodes[0][0] - 1
+
+
+def test_a_cluster_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def init(self, **options: object) -> None:
+            raise Exception("The current node timed out during startup.\nIt may be overloaded.")
+
+    monkeypatch.setattr(cluster, "_ray", Slow)
+    with (
+        pytest.raises(InputError, match=r"no Ray cluster to use at this machine: The .* startup. It may be overloaded"),
+        cluster.connected(None),
+    ):
+        pass
 
 
 def test_ranks_on_a_cluster_propose_what_one_process_does(tmp_path: Path) -> None:
