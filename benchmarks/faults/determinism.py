@@ -4,9 +4,9 @@
 
 A shipped model whose regions are pooled and one whose regions are warped, on 20 regions of each photograph, in float32
 and in bfloat16 by torch, and in whatever `auto` takes here. What varies: threads (torch's own number, and
-OMP_NUM_THREADS of another process), workers that read and search ahead, how many regions go together, a photograph alone or in a folder, in which
-order; and ranks of `eval_map` under torchrun. Everything is compared with photographs asked for one by one, in a
-process with one thread; of `eval_map`, two ranks with one.
+OMP_NUM_THREADS of another process), workers that read and search ahead, how many regions go together, a photograph
+alone or in a folder, in which order; and ranks of `eval_map` under torchrun. Everything is compared with photographs
+asked for one by one, in a process with one thread; of `eval_map`, two ranks with one.
 
 Two kinds of variation are told apart:
 
