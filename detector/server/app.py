@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from inception_rcnn import __version__
 from inception_rcnn.detector.pipeline import Detector
@@ -338,7 +339,7 @@ class _Addresses:
             return JSONResponse(await service.admission.run(lambda: work(data, name)))
 
 
-async def _body(request: Request, settings: ServerSettings, add: Callable[[int], None] = lambda count: None) -> bytes:
+async def _body(request: Request, settings: ServerSettings, add: Callable[[int], None]) -> bytes:
     """Return the photograph in a request.
 
     Args:
@@ -367,6 +368,8 @@ async def _body(request: Request, settings: ServerSettings, add: Callable[[int],
                 content += piece
     except TimeoutError:
         raise RefusedError(408, f"the photograph did not come within {settings.read_seconds:g} s") from None
+    except ClientDisconnect:  # nobody is there to read this, but it is counted, and is no fault of the server's
+        raise RefusedError(400, f"the photograph broke off after {len(content)} bytes") from None
     if not content:
         raise RefusedError(422, "there is no photograph in the body: curl --data-binary @photo.jpg")
     return bytes(content)

@@ -248,7 +248,24 @@ def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
 
     request = Request({"type": "http", "headers": [], "method": "POST"}, never)
     with pytest.raises(RefusedError, match=r"did not come within 0\.05 s"):
-        asyncio.run(_body(request, ServerSettings(read_seconds=0.05)))
+        asyncio.run(_body(request, ServerSettings(read_seconds=0.05), lambda count: None))
+
+
+def test_a_body_that_breaks_off_is_no_fault_of_the_server() -> None:
+    from starlette.requests import Request
+
+    from inception_rcnn.detector.server.app import RefusedError, ServerSettings, _body
+
+    messages = iter(({"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}))
+
+    async def receive() -> Any:
+        return next(messages)
+
+    counted: list[int] = []
+    request = Request({"type": "http", "headers": [], "method": "POST"}, receive)
+    with pytest.raises(RefusedError, match="broke off after 4 bytes"):
+        asyncio.run(_body(request, ServerSettings(), counted.append))
+    assert counted == [4]
 
 
 def test_the_bundled_sample_is_what_the_page_begins_with(client: Any, tmp_path: Path) -> None:
