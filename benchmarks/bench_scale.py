@@ -26,8 +26,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from faults.memory import memory_of
 from machine import machine_line
 from PIL import Image
 
@@ -112,13 +114,15 @@ def bucket_of(listed: Path) -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ.update(keys, AWS_ENDPOINT_URL=f"http://{host}:{port}")
-    store = boto3.client("s3")
-    store.create_bucket(Bucket="scale")
-    for number, path in enumerate(map(Path, listed.read_text().splitlines())):
-        store.put_object(Bucket="scale", Key=f"photographs/{number:06d}{path.suffix}", Body=path.read_bytes())
-    yield "s3://scale"
-    server.stop()
+    try:
+        with patch.dict(os.environ, keys, AWS_ENDPOINT_URL=f"http://{host}:{port}"):
+            store = boto3.client("s3")
+            store.create_bucket(Bucket="scale")
+            for number, path in enumerate(map(Path, listed.read_text().splitlines())):
+                store.put_object(Bucket="scale", Key=f"photographs/{number:06d}{path.suffix}", Body=path.read_bytes())
+            yield "s3://scale"
+    finally:
+        server.stop()
 
 
 def bucket(listed: Path, work: Path) -> None:
@@ -215,12 +219,6 @@ def small_photographs(listed: Path, work: Path, count: int) -> Path:
     return folder
 
 
-def resident(process: int) -> float:
-    """Megabytes of a process's memory."""
-    text = Path(f"/proc/{process}/status").read_text()
-    return int(text.split("VmRSS:")[1].split()[0]) / 1024
-
-
 def restart(listed: Path, work: Path, count: int, engine: str) -> None:
     """Many small photographs: killed in the middle, gone on with; memory at each tenth."""
     folder, output = small_photographs(listed, work, count), work / f"restart-{engine}"
@@ -232,7 +230,7 @@ def restart(listed: Path, work: Path, count: int, engine: str) -> None:
     while running.poll() is None:
         done = len(list(output.glob("part-*")))
         if done:
-            seen.setdefault(10 * done // parts, resident(running.pid))
+            seen.setdefault(10 * done // parts, memory_of(running.pid) / 1024)
         if done >= parts // 2 and not killed:
             os.killpg(running.pid, signal.SIGKILL)
             running.wait()

@@ -243,14 +243,17 @@ def row_everything(bench: Bench) -> list[Line]:
 
 def row_voc(bench: Bench) -> list[Line]:
     """VOC 2007 by its 11 points."""
-    lines = []
+    lines, scores = [], {}
     for model, what in (
         ("coco", "`coco`'s 20 classes"),
         ("voc2007", "`voc2007`, trained on train alone"),
         ("voc2007-and-2012", "... on train and voc2012"),
     ):
-        scored = bench.score(model, VOC)
+        scores[model] = scored = bench.score(model, VOC)
         lines.append((f"voc2007 val_unseen, {what}", NOTHING_TRAINED if scored is None else value(scored.drawn())))
+    alone, together = scores["voc2007"], scores["voc2007-and-2012"]
+    if alone is not None and together is not None:
+        lines.append(("... over `voc2007`", difference(together.drawn(), alone.drawn())))
     return lines
 
 

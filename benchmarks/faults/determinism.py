@@ -47,6 +47,7 @@ from inception_rcnn.datasets.detections.stored import read_stored_detections
 from inception_rcnn.detector import Detector, load_detector
 from inception_rcnn.detector.ensemble import RegionScores
 from inception_rcnn.structures import Detections, load_image
+from inception_rcnn.structures.boxes import overlap_ratio
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _REGIONS = 20
@@ -146,7 +147,8 @@ class Difference:
 def difference(one: Objects, other: Objects) -> Difference:
     """Return how two results differ: the best pairs of the same class first."""
     same = np.array(one.names, object)[:, None] == np.array(other.names, object)[None]
-    overlap = np.where(same, _overlaps(one.boxes, other.boxes), -1.0)
+    first, second = one.boxes.astype(np.float64)[:, None], other.boxes.astype(np.float64)[None]
+    overlap = np.where(same, overlap_ratio(first, second), -1.0)
     rows, columns, scores, boxes = set(range(len(one.names))), set(range(len(other.names))), [0.0], [0.0]
     for place in np.argsort(-overlap, axis=None, kind="stable"):
         row, column = divmod(int(place), max(len(other.names), 1))
@@ -157,16 +159,6 @@ def difference(one: Objects, other: Objects) -> Difference:
             boxes.append(float(np.abs(one.boxes[row] - other.boxes[column]).max()))
     left = (*(float(one.scores[row]) for row in rows), *(float(other.scores[column]) for column in columns))
     return Difference(left, max(scores), max(boxes), one.lowest)
-
-
-def _overlaps(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the intersection over union of each box with each other one."""
-    first, second = one.astype(np.float64)[:, None], other.astype(np.float64)[None]
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
-    inside = np.clip(sides, 0, None).prod(axis=2)
-    areas = ((box[..., 2:] - box[..., :2]).prod(axis=2) for box in (first, second))
-    union = sum(areas) - inside
-    return np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
 
 
 @dataclass(frozen=True)

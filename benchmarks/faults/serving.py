@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -82,39 +82,33 @@ def serving(folder: Path, words: Sequence[str] = ()) -> Iterator[Served]:
     Raises:
         RuntimeError: It does not start.
     """
-    port = _free_port()
     errors = folder / "served.txt"
-    command = [sys.executable, str(_TOOL), "--port", str(port), *words]
+    command = [sys.executable, str(_TOOL), "--port", "0", *words]
     with open(errors, "wb") as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
         )
-    served = Served(process, f"127.0.0.1:{port}", errors)
     try:
-        _await_answers(served)
-        yield served
+        yield _await_answers(process, errors)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
 
 
-def _await_answers(served: Served) -> None:
-    """Wait until the server answers, and has looked at its first photograph."""
+def _await_answers(process: subprocess.Popen[bytes], said: Path) -> Served:
+    """Wait until the server has said where it is, answers there, and has looked at its first photograph."""
     until = time.monotonic() + _SECONDS_TO_START
-    while time.monotonic() < until and served.process.poll() is None:
+    while time.monotonic() < until and process.poll() is None:
         time.sleep(0.2)
+        if (address := re.search(r"^http://(127\.0\.0\.1:\d+)/$", said.read_text(), re.MULTILINE)) is None:
+            continue
         try:
-            if httpx.get(f"http://{served.host}/health", timeout=60.0, trust_env=False).json()["waiting"] == 0:
-                return
+            if httpx.get(f"{address[0]}health", timeout=60.0, trust_env=False).json()["waiting"] == 0:
+                return Served(process, address[1], said)
         except httpx.TransportError:
             continue
-    raise RuntimeError(f"the server does not start: {served.said()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    raise RuntimeError(f"the server does not start: {said.read_text()[-2000:]}")
 
 
 def small_photographs() -> list[bytes]:

@@ -16,6 +16,7 @@ HEAD_SECONDS: Final = 10.0
 """A connection without a request in work is closed after so long, or twice as long."""
 
 _OPEN_FILES: Final = 65_536
+_IN_WORK: Final = object()  # None stands for a connection on which no request ever came
 
 
 class PunctualProtocol(H11Protocol):
@@ -28,7 +29,7 @@ class PunctualProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to look now and then."""
         super().connection_made(transport)
-        self._waited_after: tuple[object] | None = None  # the last request, if none was in work at the last look
+        self._waited_after: object = _IN_WORK  # the last request, if none was in work at the last look
         self._next_look = self.loop.call_later(HEAD_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -39,10 +40,10 @@ class PunctualProtocol(H11Protocol):
     def _look(self) -> None:
         """Close the connection if no request is in work, and none was begun since the last look found the same."""
         is_waiting = self.cycle is None or self.cycle.response_complete
-        if is_waiting and self._waited_after is not None and self._waited_after[0] is self.cycle:
+        if is_waiting and self._waited_after is self.cycle:
             self.transport.close()
             return
-        self._waited_after = (self.cycle,) if is_waiting else None
+        self._waited_after = self.cycle if is_waiting else _IN_WORK
         self._next_look = self.loop.call_later(HEAD_SECONDS, self._look)
 
 

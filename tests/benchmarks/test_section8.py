@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marked_set import MarkedSet
-from section8 import COCO, OF_DET, VOC, Bench, main, named_files, of_classes, without_guitars
+from section8 import COCO, OF_DET, VOC, Bench, Scored, main, named_files, of_classes, row_voc, without_guitars
 
 from inception_rcnn.datasets import write_coco
 from inception_rcnn.evaluation import Evaluation
@@ -52,6 +52,25 @@ def test_proposals_that_were_made_before_are_taken(tmp_path: Path, monkeypatch: 
             bench.score("coco", part, options=options)
     named = [[words[at + 1] for at, word in enumerate(words) if word == "--proposals"] for words in asked]
     assert named == [[str(made)], ["other"], []]
+
+
+@pytest.mark.parametrize("missing", ["", "voc2007", "voc2007-and-2012"])
+def test_more_photographs_of_voc_stand_against_fewer(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = GroundTruthTable(("a",), (1, 2), [0, 1], [0, 0], [[0, 0, 9, 9]] * 2)
+
+    def score(bench: Bench, model: str, part: object) -> Scored | None:
+        count = 1 if model == "voc2007" else 2
+        found = DetectionTable(range(count), [0] * count, [0.9] * count, [[0, 0, 9, 9]] * count)
+        result = evaluate_by("voc2007", truth, found)
+        evaluation = Evaluation(title="", result=result, truths=truth, detections=found)
+        return None if model == missing else Scored([evaluation], 1.0)
+
+    monkeypatch.setattr(Bench, "score", score)
+    lines = dict(row_voc(Bench(tmp_path, tmp_path, {}, "cpu", None)))
+    assert len(lines) == (3 if missing else 4)
+    assert missing or lines["... over `voc2007`"].startswith("+45.45 (")  # six of the eleven recalls to all
 
 
 def test_without_guitars_is_the_evaluation_of_the_other_photographs() -> None:

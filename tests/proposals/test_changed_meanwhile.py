@@ -7,33 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from album import Album
 from numpy.typing import NDArray
 
 from inception_rcnn.proposals.stored import IMAGES_PER_PART, StoredProposals, propose_for_set
 from inception_rcnn.structures import InputError, Proposals, sha256_of
-
-
-class Album:
-    """Small "photographs": files that hold a number, pixels that show it."""
-
-    def __init__(self, folder: Path, count: int) -> None:
-        folder.mkdir()
-        self.files = [folder / f"{number}.img" for number in range(count)]
-        for number, file in enumerate(self.files):
-            file.write_text(str(number))
-
-    @property
-    def image_ids(self) -> list[str]:
-        return [file.stem for file in self.files]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def path(self, index: int) -> Path:
-        return self.files[index]
-
-    def load_image(self, index: int) -> NDArray[np.uint8]:
-        return np.full((2, 2, 3), int(self.files[index].read_text()), np.uint8)
 
 
 def run(album: Album, path: Path, befalls: Callable[[int], None] = lambda number: None) -> StoredProposals:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from album import Album
 from numpy.typing import NDArray
 
 from inception_rcnn.proposals import ProposalSettings, Proposer
@@ -26,30 +27,6 @@ from inception_rcnn.structures.array_file import read_array_file, write_array_fi
 
 SETTINGS: dict[str, Any] = {"mode": "fast", "ks": [50, 100], "seed": 0}
 COUNT = 150  # three parts: 64, 64 and 22 images
-
-
-class Album:
-    """Small "photographs": files that hold a number, pixels that show it."""
-
-    def __init__(self, folder: Path, count: int = COUNT) -> None:
-        folder.mkdir(exist_ok=True)
-        self.files = [folder / f"{number:03d}.img" for number in range(count)]
-        for number, file in enumerate(self.files):
-            file.write_text(str(number))
-
-    @property
-    def image_ids(self) -> list[str]:
-        """The folder they lie in belongs to the id, so that a/1 and b/1 are two."""
-        return [f"{file.parent.name}/{file.stem}" for file in self.files]
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def path(self, index: int) -> Path:
-        return self.files[index]
-
-    def load_image(self, index: int) -> NDArray[np.uint8]:
-        return np.full((2, 2, 3), int(self.files[index].read_text()), np.uint8)
 
 
 class Proposing:
@@ -93,7 +70,7 @@ def right(stored: StoredProposals, numbers: list[int]) -> bool:
 @pytest.fixture
 def album(tmp_path: Path) -> Album:
     """150 photographs."""
-    return Album(tmp_path / "photographs")
+    return Album(tmp_path / "photographs", COUNT)
 
 
 @pytest.fixture

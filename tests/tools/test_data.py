@@ -151,3 +151,21 @@ def test_a_list_needs_a_place(
 ) -> None:
     assert run(pets, "--no-sheet", *words) != 0
     assert fault in capsys.readouterr().err
+
+
+def test_the_same_call_goes_on_after_a_conversion_that_failed_and_another_list_is_not_overwritten(
+    pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed, voc = tmp_path / "ids.txt", tmp_path / "voc"
+    words = (pets, "--no-sheet", "--list", listed, "--convert", "voc", voc)
+    voc.mkdir()
+    (voc / "Annotations").write_text("in the way")
+    assert run(*words) == 1 and capsys.readouterr().err.startswith("error: ")
+    names = [f"p{k}" for k in range(6)]
+    assert listed.read_text().split() == names
+    (voc / "Annotations").unlink()
+    assert run(*words) == 0
+    assert listed.read_text().split() == names and len(list((voc / "Annotations").iterdir())) == 6
+    listed.write_text("p1\n")
+    assert run(pets, "--no-sheet", "--list", listed) == 1
+    assert "already there with another content" in capsys.readouterr().err and listed.read_text() == "p1\n"
