@@ -26,6 +26,7 @@ from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, Classi
 from inception_rcnn.detector.region_pooling import PooledNetwork, PoolingSpec
 from inception_rcnn.detector.training.initial_weights import (
     classifier_behind,
+    learned_from,
     pretrained_network,
     pretrained_pooled,
 )
@@ -46,7 +47,7 @@ from inception_rcnn.structures.dataset import DetectionDataset, as_datasets, che
 from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.files import check_folder
 from inception_rcnn.structures.jobs import Share
-from inception_rcnn.structures.provenance import SeenPart
+from inception_rcnn.structures.provenance import SeenPart, joined_seen
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -434,7 +435,9 @@ def _pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
     first = job.sources[0]
     if names != first.dataset.class_names and job.team.leads:
         _say(f"the {len(names)} classes of {job.weights}; own_classes (--own-classes) for those of {first.name} alone")
-    return train_pooled(job.task(start, description), settings, teachers=_teachers(given.get("teacher", ()), names))
+    teachers, seen = _teachers(given.get("teacher", ()), names)
+    description = replace(description, seen=joined_seen(description.seen, seen))
+    return train_pooled(job.task(start, description), settings, teachers=teachers)
 
 
 def _sampling(given: Mapping[str, Any], seed: int) -> PooledSamplingSettings:
@@ -460,13 +463,15 @@ def _distillation(given: Mapping[str, Any]) -> DistillationSettings:
     return DistillationSettings(**{name.removeprefix("teacher_"): value for name, value in options.items()})
 
 
-def _teachers(weights: Sequence[str | Path], class_names: tuple[str, ...]) -> list[PooledNetwork]:
-    """Return trained networks to learn from.
+def _teachers(
+    weights: Sequence[str | Path], class_names: tuple[str, ...]
+) -> tuple[list[PooledNetwork], tuple[SeenPart, ...]]:
+    """Return trained networks to learn from, and what they learned from, which their student has seen through them.
 
     Raises:
         InputError: One warps its regions, or has other classes.
     """
-    found = []
+    found, seen = [], []
     for name in weights:
         network, description = read_region_network(name)
         if not isinstance(network, PooledNetwork):
@@ -474,7 +479,8 @@ def _teachers(weights: Sequence[str | Path], class_names: tuple[str, ...]) -> li
         if description.class_names != class_names:
             raise InputError(f"teacher {name} has other classes than what is trained; teachers have the same")
         found.append(network)
-    return found
+        seen.append(learned_from(description))
+    return found, joined_seen(*seen)
 
 
 def _schedule(given: Mapping[str, Any], network: nn.Module) -> dict[str, Any]:

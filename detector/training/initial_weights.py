@@ -88,7 +88,7 @@ def pretrained_network(
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
         kept = {key: value for key, value in tensors.items() if known or not key.startswith("classifier.")}
         network = googlenet(weights=kept, num_classes=outputs, lrn=described.lrn)
-        return PretrainedNetwork(network, known, _origin(name, described), _learned_from(described))
+        return PretrainedNetwork(network, known, _origin(name, described), learned_from(described))
 
 
 def pretrained_pooled(
@@ -146,7 +146,7 @@ def pretrained_pooled(
     fresh = {_layer(key) for key, value in given.items() if key not in own or own[key].shape != value.shape}
     kept = {key: value for key, value in given.items() if _layer(key) not in fresh}
     network.load_state_dict({**own, **kept})
-    return PretrainedNetwork(network, knows and "classifier" not in fresh, origin, _learned_from(described))
+    return PretrainedNetwork(network, knows and "classifier" not in fresh, origin, learned_from(described))
 
 
 def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
@@ -186,7 +186,7 @@ def _origin(name: str, described: ClassifierDescription) -> dict[str, Any]:
     return {"pretrained": name, "pretrained_training": described.training}
 
 
-def _learned_from(described: ClassifierDescription) -> tuple[SeenPart, ...]:
+def learned_from(described: ClassifierDescription) -> tuple[SeenPart, ...]:
     """Return what the classifier itself saw; its successor may have another MultiBox."""
     return tuple(part for part in described.seen if part.network == CLASSIFIER)
 

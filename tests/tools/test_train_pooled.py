@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ from marked_set import MarkedSet
 from inception_rcnn.backbones import InputSpec, googlenet, read_checkpoint, read_description, write_checkpoint
 from inception_rcnn.datasets import write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
-from inception_rcnn.detector.checkpoints import read_classifier_description, with_calibrated_scores
+from inception_rcnn.detector.checkpoints import (
+    read_classifier_description,
+    read_region_network,
+    save_region_classifier,
+    with_calibrated_scores,
+)
 from inception_rcnn.detector.training.record import RecordSettings
 from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.threshold import MeasuredThreshold
 from inception_rcnn.evaluation.score_calibration import ScoreCalibration
 from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, save_multibox
 from inception_rcnn.proposals.network.priors import PriorSettings
+from inception_rcnn.structures.provenance import SeenPart
 from inception_rcnn.tools import cli
 
 SEEN = InputSpec(side=64)
@@ -126,8 +133,12 @@ def test_detect_takes_the_model(model: Path, roots: tuple[Path, Path], tmp_path:
 def test_a_student_learns_from_teachers_of_its_classes(
     model: Path, command: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    taught = (*command, "--teacher", model, "--teacher", model, "--teacher-share", 1)
+    network, described = read_region_network(model)
+    elsewhere = SeenPart.of_files("elsewhere/train", ["ab" * 32])
+    save_region_classifier(tmp_path / "other.safetensors", network, replace(described, seen=(elsewhere,)))
+    taught = (*command, "--teacher", model, "--teacher", tmp_path / "other.safetensors", "--teacher-share", 1)
     assert run(*taught, "--output", tmp_path / "taught") == 0
+    assert elsewhere in read_region_network(tmp_path / "taught" / "model.safetensors")[1].seen
     ours, theirs = (
         read_checkpoint(path, "region-classifier") for path in (tmp_path / "taught" / "model.safetensors", model)
     )

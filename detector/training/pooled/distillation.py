@@ -4,7 +4,8 @@
             --the student--> loss against the labels and against the teachers
 
 The teachers see the very pixels of the student's batch, mirrored and recoloured as they are, so nothing is stored and
-no answer is out of date. They also name what a photograph's annotations leave unknown.
+no answer is out of date; each reads a region off as many cells as it learned. They also name what a photograph's
+annotations leave unknown.
 
 Source: Hinton, Vinyals, Dean 2015, "Distilling the knowledge in a neural network" (soft targets, temperature, the
 factor of its square); Chen et al. 2017, "Learning efficient object detection models with knowledge distillation".
@@ -91,7 +92,8 @@ class Teachers:
         """Return what they say of a batch."""
         probabilities, objects, moves = [], [], []
         with self._runtime.autocast():
-            found = [one(batch.images, batch.boxes, batch.sizes, batch.cells) for one in self._networks]
+            # Cells as each learned them, whatever the student's batch has.
+            found = [one(batch.images, batch.boxes, batch.sizes) for one in self._networks]
         for logits, offsets in found:
             logits = logits.float()
             probabilities.append((logits / self.settings.temperature).softmax(dim=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,12 @@ def test_the_answer_is_the_mean_of_what_each_says() -> None:
     assert answer.offsets is not None and said[0][1] is not None and said[1][1] is not None
     torch.testing.assert_close(answer.offsets, (said[0][1] + said[1][1]) / 2)
     torch.testing.assert_close(answer.object, 1 - sum(torch.softmax(logits, 1)[:, 2] for logits, _ in said) / 3)
+
+
+def test_teachers_read_as_many_cells_as_they_learned_whatever_the_student_reads() -> None:
+    teachers = Teachers([network(0)], DistillationSettings(), CPU)
+    usual, other = teachers.answer(batch()), teachers.answer(replace(batch(), cells=5))
+    torch.testing.assert_close(other.probabilities, usual.probabilities, rtol=0, atol=0)
 
 
 def test_the_loss_by_hand() -> None:
