@@ -351,9 +351,9 @@ async def _body(request: Request, settings: ServerSettings, add: Callable[[int],
         RefusedError: It is too large, too slow, empty, or a form.
         FullError: There is no room for its bytes.
     """
-    if request.headers.get("content-type", "").startswith(("multipart/", "application/x-www-form-urlencoded")):
-        remedy = "curl --data-binary @photo.jpg -H 'Content-Type: image/jpeg'"
-        raise RefusedError(415, f"the body should be the photograph itself, not a form: {remedy}")
+    # `application/x-www-form-urlencoded` is what curl says of any file; only what has parts around the file is a form.
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise RefusedError(415, "the body should be the photograph itself, not a form: curl --data-binary @photo.jpg")
     said = request.headers.get("content-length", "")
     too_large = RefusedError(413, f"the photograph has more than {settings.max_bytes} bytes, which are the most")
     if said.isdecimal() and int(said) > settings.max_bytes:

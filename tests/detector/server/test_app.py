@@ -24,6 +24,12 @@ def test_detect_answers_what_the_detector_finds(client: Any, model: Detector, jp
     assert found["detections"] == model(jpeg).to_records() != []
 
 
+def test_a_photograph_is_sent_as_curl_sends_it(client: Any, jpeg: bytes) -> None:
+    """`curl --data-binary @photo.jpg` calls every file a form."""
+    answer = client.post("/detect", content=jpeg, headers={"content-type": "application/x-www-form-urlencoded"})
+    assert answer.status_code == 200 and answer.json()["width"] == 225
+
+
 def test_a_walk_has_what_each_stage_saw(client: Any, model: Detector, jpeg: bytes) -> None:
     walk = client.post("/walk", content=jpeg).json()
     assert walk["detections"] == model(jpeg).to_records()
@@ -57,6 +63,8 @@ def test_the_same_photograph_is_remembered(
         (b"", {}, 422, "there is no photograph in the body"),
         (b"x" * 3001, {}, 413, "more than 3000 bytes"),
         (b"--x", {"content-type": "multipart/form-data; boundary=x"}, 415, "curl --data-binary"),
+        (b"--x", {"content-type": "Multipart/Form-Data; boundary=x"}, 415, "curl --data-binary"),
+        (b"a=1", {"content-type": "application/x-www-form-urlencoded"}, 422, "is none of JPEG"),
         (b"<html>hello</html>", {}, 422, "a web page, not the file itself"),
     ],
 )
