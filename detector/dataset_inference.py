@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,7 @@ from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.array_file import array_path
 from inception_rcnn.structures.dataset import DetectionDataset, Subset, check_dataset, dataset_name
 from inception_rcnn.structures.errors import as_declared
+from inception_rcnn.structures.files import read_with_checksum
 from inception_rcnn.structures.jobs import (
     PartedJob,
     Share,
@@ -246,7 +247,22 @@ def _finished(run: SetRun, path: Path) -> StoredDetections:
     for image_id, theirs, checksum in zip(stored.image_ids, stored.checksums, ours, strict=True):
         if theirs != checksum:
             raise InputError(f"the photograph of image {image_id} has changed since {path} was made; use another file")
+    if (row := _readable_now(run, stored, range(len(run.images)))) is not None:
+        raise InputError(
+            f"the photograph of image {run.image_ids[row]} could not be read when {path} was made, and can be now; use "
+            "another file"
+        )
     return stored
+
+
+def _readable_now(run: SetRun, stored: StoredDetections, rows: range) -> int | None:
+    """Return the first photograph that could not be read and now can: a disk or a missing decoder may be to blame."""
+    unread = {image_id for image_id, _ in stored.unread}
+    for row in (row for row, image_id in zip(rows, stored.image_ids, strict=True) if image_id in unread):
+        with suppress(ImageError, DataFormatError):
+            run.images.load_image(row)
+            return row
+    return None
 
 
 def _job(run: SetRun, path: Path, bar: ProgressBar) -> PartedJob[StoredDetections]:
@@ -262,11 +278,13 @@ def _job(run: SetRun, path: Path, bar: ProgressBar) -> PartedJob[StoredDetection
             raise InputError(f"{part} is of other images than these {len(run.images)}; use another file")
         return stored
 
+    def is_ours(part: StoredDetections, rows: range) -> bool:
+        ids = run.expected.image_ids[rows.start : rows.stop]
+        return part.settings == run.expected.settings and part.image_ids == ids
+
     def is_current(part: StoredDetections, rows: range) -> bool:
-        same = (
-            part.settings == run.expected.settings and part.image_ids == run.expected.image_ids[rows.start : rows.stop]
-        )
-        return same and part.checksums == _checksums(run, rows)
+        same = is_ours(part, rows) and part.checksums == _checksums(run, rows)
+        return same and _readable_now(run, part, rows) is None
 
     return PartedJob(
         folder=_parts_folder(path),
@@ -276,6 +294,7 @@ def _job(run: SetRun, path: Path, bar: ProgressBar) -> PartedJob[StoredDetection
         write=write_stored_detections,
         read=read,
         is_current=is_current,
+        is_ours=is_ours,
         advance=bar.advance,
         skip=bar.skip,
     )
@@ -300,7 +319,8 @@ def _detect(run: SetRun, rows: range, bar: ProgressBar, *, skip_broken: bool) ->
 
     def prepare(row: int) -> tuple[str, PreparedImage]:
         given = None if run.proposals is None else run.proposals[row]
-        return sha256_of(run.images.path(row)), run.detector.prepare(run.images.load_image(row), given, threads=threads)
+        checksum, image = read_with_checksum(run.images.path(row), lambda: run.images.load_image(row))
+        return checksum, run.detector.prepare(image, given, threads=threads)
 
     checksums, found, proposals, unread = [], [], [], list[tuple[int | str, str]]()
     members = range(len(run.members))

@@ -21,6 +21,7 @@ from inception_rcnn.structures import DataFormatError, InputError, ProgressBar, 
 from inception_rcnn.structures.array_file import ArrayFile, array_path, read_array_file, write_array_file
 from inception_rcnn.structures.dataset import DetectionDataset, check_dataset
 from inception_rcnn.structures.errors import as_declared
+from inception_rcnn.structures.files import read_with_checksum
 from inception_rcnn.structures.jobs import (
     PartedJob,
     Share,
@@ -302,6 +303,7 @@ class _SetJob:
             write=write_stored_proposals,
             read=lambda part: self._checked(read_stored_proposals(part), part),
             is_current=self._is_current,
+            is_ours=self._is_ours,
             advance=self._advance,
             skip=self._skip,
         )
@@ -328,10 +330,10 @@ class _SetJob:
         """Return the proposals of some images, several at a time."""
 
         def one(row: int) -> tuple[str, Proposals]:
-            # Just before it is read: of a checksum from long before, the image may be another one by now.
-            checksum = sha256_of(self.dataset.path(row)) if self._path is not None else ""
-            known = self.earlier.get((self.image_ids[row], checksum))
-            made = self._propose(self.dataset.load_image(row)) if known is None else known
+            if (known := self._known(row)) is not None:
+                return known
+            checksum, image = self._read(row)
+            made = self._propose(image)
             if not isinstance(made, Proposals):
                 raise InputError(f"what proposes should return Proposals, as selective_search does, got {made!r:.200}")
             return checksum, made
@@ -348,6 +350,24 @@ class _SetJob:
             proposals=tuple(proposals for _, proposals in found),
             code=self.code,
         )
+
+    def _known(self, row: int) -> tuple[str, Proposals] | None:
+        """Return the checksum of an image and what was found in it earlier, if anything was."""
+        if not self.earlier:
+            return None
+        checksum = sha256_of(self.dataset.path(row))
+        found = self.earlier.get((self.image_ids[row], checksum))
+        return None if found is None else (checksum, found)
+
+    def _read(self, row: int) -> tuple[str, NDArray[np.uint8]]:
+        """Return the checksum of an image, where a file will say it, and the image that has it."""
+        if self._path is None:
+            return "", self.dataset.load_image(row)
+        return read_with_checksum(self.dataset.path(row), lambda: self.dataset.load_image(row))
+
+    def _is_ours(self, part: StoredProposals, rows: range) -> bool:
+        """Return whether a part was made by this code from images called so."""
+        return part.code == self.code and part.image_ids == self.image_ids[rows.start : rows.stop]
 
     def _is_current(self, part: StoredProposals, rows: range) -> bool:
         """Return whether a part was made by this code from these images."""

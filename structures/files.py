@@ -16,20 +16,24 @@ import sys
 import time
 import tomllib
 import zlib
+from collections.abc import Callable
 from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from inception_rcnn.structures.errors import DataFormatError, InputError
+from inception_rcnn.structures.errors import DataFormatError, ImageError, InputError
+
+_Made = TypeVar("_Made")
 
 # What gzip may unpack to: any amount up to the first, and so many times the packed size beyond. Files of detections and
 # of objects become 3 to 20 times larger; gzip's utmost is 1032 times.
 _MOST_UNPACKED: Final = 2**28
 _MOST_TIMES_LARGER: Final = 100
 _PIECE: Final = 2**20
+_TRIES: Final = 3  # at a file that changes while it is read
 # The time to read a key of many parts grows by the square of their number: 50,000 would take minutes.
 _MOST_DOTS: Final = 200
 # Temporary files: machine, process, a token of the process, a number. See `_remove_leftovers`.
@@ -65,7 +69,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | mmap.mmap | str) -> 
         data: Bytes, perhaps of a mapped file, or text to be written as UTF-8 with its line ends as they are.
 
     Raises:
-        InputError: The folder does not exist, or `path` is a folder.
+        InputError: The folder does not exist, or `path` is a folder, a device or a pipe.
         OSError: The disk is full, the folder is read-only, and so on.
     """
     target = check_target(path)
@@ -124,11 +128,13 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     """Return where a file is to be written, links followed; for what writes it after long work, to ask before.
 
     Raises:
-        InputError: The folder does not exist, or `path` is a folder.
+        InputError: The folder does not exist, or `path` is a folder, a device or a pipe.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise InputError(f"cannot write {path}: it is a folder; give the name of a file")
+    if os.path.exists(path) and not os.path.isfile(path):  # a file would take the name, and the device be gone
+        raise InputError(f"cannot write {path}: it is a device or a pipe; give the name of a file")
     if not target.parent.is_dir():
         raise InputError(f"cannot write {path}: the folder {target.parent} does not exist; create it first")
     return target
@@ -285,6 +291,26 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_with_checksum(path: str | os.PathLike[str], read: Callable[[], _Made]) -> tuple[str, _Made]:
+    """Return the SHA-256 of a file, and what `read` makes of the very bytes that have it.
+
+    Args:
+        path: The file; if it changes meanwhile, both are done again.
+        read: Reads the file, by whatever way.
+
+    Raises:
+        InputError: There is no such file.
+        ImageError: It changed each time.
+        OSError: It cannot be read.
+    """
+    for _ in range(_TRIES):
+        before = _state(path)
+        checksum, made = sha256_of(path), read()
+        if _state(path) == before:
+            return checksum, made
+    raise ImageError(f"{path} changes while it is read; call again when whatever writes it has ended")
+
+
 def cache_folder(name: str) -> Path | None:
     """Return this package's folder in the user's cache, for what can be made again; it may not exist yet.
 
@@ -346,6 +372,14 @@ def _write_and_sync(path: Path, content: bytes | mmap.mmap) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _state(path: str | os.PathLike[str]) -> tuple[int, ...] | None:
+    """Return what is another after a file was written or replaced; None without a file."""
+    with contextlib.suppress(OSError):
+        known = os.stat(path)
+        return known.st_dev, known.st_ino, known.st_size, known.st_mtime_ns
+    return None
 
 
 def _sync_folder(folder: Path) -> None:

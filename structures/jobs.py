@@ -225,6 +225,7 @@ class PartedJob(Generic[Part]):
         write: Puts a part into a file, whole or not at all.
         read: The part in a file. It raises if the file was made with other settings.
         is_current: Whether a part that an earlier process wrote is still right: the images may have changed since.
+        is_ours: Whether a part is of this code and of these images; asked of all at the end, when no image is read.
         advance: Told how many images another process finished; `compute` counts its own.
         skip: Told how many an earlier one finished.
     """
@@ -236,6 +237,7 @@ class PartedJob(Generic[Part]):
     write: Callable[[Path, Part], None]
     read: Callable[[Path], Part]
     is_current: Callable[[Part, range], bool]
+    is_ours: Callable[[Part, range], bool] = lambda part, rows: True
     advance: Callable[[int], None] = lambda count: None
     skip: Callable[[int], None] = lambda count: None
     _computed: set[int] = field(default_factory=set)
@@ -250,6 +252,9 @@ class PartedJob(Generic[Part]):
 
         Args:
             share: Which of how many processes this is; all of them run a job with the same folder and parts.
+
+        Raises:
+            InputError: While the parts are read: another process wrote one that is not of this job.
         """
         share = share or Share()
         if self._is_finished(share):
@@ -267,7 +272,7 @@ class PartedJob(Generic[Part]):
             leave_parts(self.folder, share)
             return None
         self._await_others(share)
-        return (self.read(self._file(rows)) for rows in parts)
+        return (self._joined(rows) for rows in parts)
 
     def forget(self, share: Share | None = None) -> None:
         """Remove the parts; call it when all that was to be made of them is made."""
@@ -290,6 +295,16 @@ class PartedJob(Generic[Part]):
                 self.skip(len(rows))
             else:
                 file.unlink()
+
+    def _joined(self, rows: range) -> Part:
+        """Return a part that is to be joined with the others; a process of an earlier run may still live, and write."""
+        file = self._file(rows)
+        part = self.read(file)
+        if not self.is_ours(part, rows):
+            raise InputError(
+                f"{file} was written meanwhile by a process with other code or other images; end it and call again"
+            )
+        return part
 
     def _compute_unless_claimed(self, rows: range, share: Share) -> None:
         """Compute a part that is neither there nor claimed by a living process."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inception_rcnn.tools.cli import echo
-from inception_rcnn.tools.detect_outputs import Targets, write_crops, write_results
+from inception_rcnn.tools.detect_outputs import Crops, Targets, write_results
 from inception_rcnn.tools.detect_sources import Film, Sources, Still, say_left_out
 from inception_rcnn.tools.image_arguments import say_pages
 
@@ -41,7 +41,7 @@ class DetectRun:
         targets: What else to write at the end.
         tiles: How photographs are cut; None: they are not.
         draws: Whether pictures are drawn.
-        crops: Folder for what is in the boxes; None: none.
+        crops: For what is in the boxes; None: nowhere.
         workers: Threads that work ahead; None: as suits.
         quiet: No table, no progress, no summary.
 
@@ -57,7 +57,7 @@ class DetectRun:
         *,
         tiles: TileSettings | None,
         draws: bool,
-        crops: Path | None,
+        crops: Crops | None,
         workers: int | None,
         quiet: bool,
     ) -> None:
@@ -69,7 +69,7 @@ class DetectRun:
         self._frames_too = False
 
     def all_of(self, sources: Sources, *, track: bool, every: int, limit: int | None) -> None:
-        """Do it all, and write what is written at the end; stopped by Ctrl-C or a full disk, what was done is written.
+        """Do it all, and write what is written at the end; stopped by Ctrl-C or an error, what was done is written.
 
         Args:
             sources: Photographs, then videos.
@@ -77,6 +77,8 @@ class DetectRun:
             every: Of a video, every such frame is looked at.
             limit: Of a video, at most so many frames; None: all.
         """
+        from inception_rcnn.structures import InceptionError
+
         started = time.perf_counter()
         try:
             self._photographs(sources.stills)
@@ -88,8 +90,8 @@ class DetectRun:
         except KeyboardInterrupt:
             self._write()
             raise
-        except OSError:  # as of a full disk, which may have room for less, or another one for this
-            with suppress(OSError):
+        except (InceptionError, OSError):  # as of a full disk, which may have room for less, or another one for this
+            with suppress(InceptionError, OSError):
                 self._write()
             raise
         finally:
@@ -144,12 +146,13 @@ class DetectRun:
         from inception_rcnn.detector.pipeline import PreparedImage
         from inception_rcnn.structures import load_image
 
-        if self._results is not None:
-            self._results.about_to_read(still.name)
-        source = still.read()
+        def read() -> NDArray[np.uint8]:
+            return load_image(still.read())
+
+        image = read() if self._results is None else self._results.read(still.name, read)
         if self._tiles is not None:
-            return PreparedImage(image=load_image(source))
-        return self._detector.prepare(source, threads=threads)
+            return PreparedImage(image=image)
+        return self._detector.prepare(image, threads=threads)
 
     def _one(self, still: Still, done: Future[PreparedImage]) -> dict[str, Any]:
         """Detect on one image, print, draw, and return its JSON entry."""
@@ -168,7 +171,7 @@ class DetectRun:
             if self._draws:
                 write_picture(still.picture, draw_detections(pixels, found))
             if self._crops is not None:
-                write_crops(self._crops, still.picture.stem.replace("-detections", "", 1), found, pixels)
+                self._crops.write(still.stem, found, pixels)
         except ImageError as error:
             return _failed(entry, error)
         if not self._quiet:
@@ -184,18 +187,27 @@ class DetectRun:
         return detect_in_tiles(self._detector, prepared.image, self._tiles)
 
     def _film(self, film: Film, *, track: bool, every: int, limit: int | None) -> None:
-        """Detect on a video; one that cannot be read is reported."""
-        from inception_rcnn.datasets.video import Tracker, VideoFrames, VideoWriter
-        from inception_rcnn.structures import InputError, progress_bar
+        """Detect on a video; one that cannot be read or drawn is reported."""
+        from inception_rcnn.structures import InputError
 
-        entry: dict[str, Any] = {"image": film.name, "width": None, "height": None, "detections": []}
         self._frames_too = True
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # its lines have no file's name; ours follow
         try:
-            frames = VideoFrames(film.source)
+            self._shown(film, track=track, every=every, limit=limit)
         except InputError as error:
+            entry: dict[str, Any] = {"image": film.name, "width": None, "height": None, "detections": []}
             self._add(_failed(entry, error))
-            return
+
+    def _shown(self, film: Film, *, track: bool, every: int, limit: int | None) -> None:
+        """Detect on a video.
+
+        Raises:
+            InputError: It cannot be read, or not drawn to its end.
+        """
+        from inception_rcnn.datasets.video import Tracker, VideoFrames, VideoWriter
+        from inception_rcnn.structures import progress_bar
+
+        frames = VideoFrames(film.source)
         if self._draws:
             film.picture.parent.mkdir(parents=True, exist_ok=True)
         total = frames.count if limit is None or frames.count is None else min(limit, frames.count)
@@ -204,7 +216,7 @@ class DetectRun:
             VideoWriter(film.picture, frames.rate) if self._draws else nullcontext() as writer,
             progress_bar(total or limit, film.name, quiet=self._quiet) as bar,
         ):
-            drawn = _Film(film.name, frames.rate, writer, Tracker() if track else None, bar)
+            drawn = _Film(film, frames.rate, writer, Tracker() if track else None, self._crops, bar)
             self._frames(frames, drawn, every=every, limit=limit)
         if limit is None:
             say_left_out(frames.missing)
@@ -234,10 +246,11 @@ class _Film:
     """A video while it is drawn.
 
     Args:
-        name: Of the source.
+        film: The source.
         rate: Frames a second.
         writer: Of the drawn video; None: it is not drawn.
         tracker: None: nothing is followed.
+        crops: For what is in the boxes; None: nowhere.
         bar: Counts the frames.
 
     Attributes:
@@ -246,13 +259,20 @@ class _Film:
     """
 
     def __init__(
-        self, name: str, rate: float, writer: VideoWriter | None, tracker: Tracker | None, bar: ProgressBar
+        self,
+        film: Film,
+        rate: float,
+        writer: VideoWriter | None,
+        tracker: Tracker | None,
+        crops: Crops | None,
+        bar: ProgressBar,
     ) -> None:
-        self._name, self._rate, self._writer, self._tracker, self._bar = name, rate, writer, tracker, bar
+        self._film, self._rate, self._writer, self._tracker = film, rate, writer, tracker
+        self._crops, self._bar = crops, bar
         self.count = self.looked = 0
 
     def show(self, group: tuple[NDArray[np.uint8], ...], found: Detections) -> dict[str, Any]:
-        """Draw frames with what was found in the first of them, and return its JSON entry."""
+        """Draw frames with what was found in the first of them, cut that out, and return its JSON entry."""
         from inception_rcnn.structures import draw_detections
         from inception_rcnn.structures.drawing import CaptionedBoxes
 
@@ -267,12 +287,14 @@ class _Film:
         if self._writer is not None:
             for frame in group:
                 self._writer.write(draw_detections(frame, shown))
+        if self._crops is not None:
+            self._crops.write(f"{self._film.stem}-{number:06}", found, group[0])
         self.count += len(group)
         self.looked += 1
         self._bar.advance(len(group))
         height, width = group[0].shape[:2]
         return {
-            "image": f"{self._name}#{number}",
+            "image": f"{self._film.name}#{number}",
             "frame": number,
             "seconds": round((number - 1) / self._rate, 3),
             "width": width,

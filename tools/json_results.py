@@ -7,9 +7,9 @@
               in x.json.part, as JSON Lines.
 
 A later run with the same settings skips images that are there already, known by their path and checksum. What could not
-be read is tried again. A file made with other settings is not added to. A page of a file and a frame of a video are
-named scan.tif#2 and clip.mp4#2, counted from 1; a video is done again from its beginning. What older code left in
-x.json.part is done again; in x.jsonl it stays, with a warning.
+be read is tried again, and what lacks its picture or cut-outs is done again. A file made with other settings is not
+added to. A page of a file and a frame of a video are named scan.tif#2 and clip.mp4#2, counted from 1; a video is done
+again from its beginning. What older code left in x.json.part is done again; in x.jsonl it stays, with a warning.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
-from inception_rcnn.structures import DataFormatError, InputError, sha256_of, write_json, write_whole
-from inception_rcnn.structures.files import check_target
+from inception_rcnn.structures import DataFormatError, ImageError, InputError, sha256_of, write_json, write_whole
+from inception_rcnn.structures.files import check_target, read_with_checksum
 from inception_rcnn.structures.jobs import as_json, check_same_settings, checksums_of, code_fingerprint
 from inception_rcnn.tools.cli import echo
 
 _VERSION: Final = 1
+_Made = TypeVar("_Made")
 
 
 class _Known(NamedTuple):
@@ -51,6 +52,8 @@ class JsonResults:
         settings: JSON values that decide them.
         images: All that the command was asked for, by name.
         videos: Those too; their frames' objects are added as they come.
+        lacks: Says of an image's object whether something that goes with it, such as a picture, is missing, so that
+            the image is done again; None: nothing goes with it.
 
     Attributes:
         lines: Where the objects of images are written as they come.
@@ -68,10 +71,12 @@ class JsonResults:
         settings: Mapping[str, Any],
         images: Sequence[Path | str],
         videos: Sequence[str] = (),
+        lacks: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> None:
         self.path = path
         self._images = [str(image) for image in images]
         self._videos = tuple(f"{name}#" for name in videos)
+        self._lacks = lacks
         self.lines = lines_file(path)
         self._header: dict[str, Any] = {
             "format": f"inception-rcnn {what}",
@@ -95,13 +100,21 @@ class JsonResults:
         if done and not quiet:
             echo(f"{done} of {count} images are in {self.lines} already")
 
-    def about_to_read(self, name: str) -> None:
-        """Take the checksum of an image's file before it is read, in any thread.
+    def read(self, name: str, read: Callable[[], _Made]) -> _Made:
+        """Return what `read` makes of an image, in any thread, and remember the checksum of the file that it was.
 
         What is found in it belongs to that checksum; the file may be another one when its object is added.
+
+        Raises:
+            ImageError: The file changes while it is read; and what `read` raises.
         """
-        with suppress(InputError, OSError):
-            self._checksums[name] = sha256_of(file_of(name))
+        try:
+            self._checksums[name], made = read_with_checksum(file_of(name), read)
+        except ImageError:
+            raise
+        except (InputError, OSError):  # it is in no file, or in one that cannot be read, of which `read` says more
+            return read()
+        return made
 
     def add(self, entry: dict[str, Any]) -> None:
         """Write the object of an image, whose path is its "image", with the checksum of its file; None if it has none.
@@ -113,7 +126,8 @@ class JsonResults:
             return
         # A video's would be asked for at every frame, and it is done again in any case.
         if entry["image"] not in self._checksums and not self._is_frame(entry["image"]):
-            self.about_to_read(entry["image"])
+            with suppress(InputError, OSError):
+                self._checksums[entry["image"]] = sha256_of(file_of(entry["image"]))
         checksum = self._checksums.pop(entry["image"], None)
         self._file.write(_line({**entry, "sha256": checksum}))
         self._file.flush()
@@ -145,7 +159,8 @@ class JsonResults:
 
     def _take_up(self) -> list[str]:
         """Return the images that are done, leaving in the file the lines of these and of others than were asked for."""
-        found = [(line, _Known.of(entry)) for line, entry in self._read()] if self.lines.exists() else []
+        read = self._read() if self.lines.exists() else ()
+        found = [(line, _Known.of(entry)) for line, entry in read if self._lacks is None or not self._lacks(entry)]
         again = set(self._images)
         found = self._of_this_code([(line, one) for line, one in found if not self._is_frame(one.image)])
         there = dict.fromkeys(one.image for _, one in found if one.image in again and file_of(one.image).is_file())
@@ -234,7 +249,7 @@ def check_json_target(path: Path | None) -> None:
     """Refuse a file of --json that cannot be written, before the work that it is for.
 
     Raises:
-        InputError: Its folder does not exist, or it is a folder.
+        InputError: Its folder does not exist, or it is a folder, a device or a pipe.
     """
     if path is not None:
         check_target(path)

@@ -302,9 +302,10 @@ def _draw_all(
     failed = False
 
     def prepare(job: tuple[Path, Path]) -> tuple[NDArray[np.uint8], Proposals | None]:
-        if results is not None:
-            results.about_to_read(str(job[0]))
-        pixels = load_image(job[0])
+        def read() -> NDArray[np.uint8]:
+            return load_image(job[0])
+
+        pixels = read() if results is None else results.read(str(job[0]), read)
         return pixels, proposer.search(pixels)
 
     with (

@@ -25,6 +25,7 @@ from inception_rcnn.detector import (
     Detector,
     Ensemble,
     RegionClassifier,
+    dataset_inference,
     load_detector,
     save_region_classifier,
 )
@@ -39,7 +40,7 @@ from inception_rcnn.detector.dataset_inference import (
 )
 from inception_rcnn.proposals.proposer import ProposalSettings, Proposer
 from inception_rcnn.proposals.stored import propose_for_set
-from inception_rcnn.structures import InputError, Proposals, load_image
+from inception_rcnn.structures import ImageError, InputError, Proposals, load_image
 from inception_rcnn.structures.jobs import Share, code_fingerprint
 
 COUNT = 5
@@ -52,6 +53,8 @@ class Album:
         self.files = [folder / f"{number}.png" for number in range(COUNT)]
         self.opened: list[int] = []
         self.stop_at: int | None = None
+        self.broken: set[int] = set()
+        self.replaced: dict[int, NDArray[np.uint8]] = {}  # once each, when it is opened
         for number, file in enumerate(self.files):
             Image.fromarray(np.roll(photograph, 7 * number, axis=1)).save(file)
 
@@ -64,7 +67,11 @@ class Album:
     def load_image(self, index: int, /) -> NDArray[np.uint8]:
         if index == self.stop_at:
             raise KeyboardInterrupt
+        if index in self.broken:
+            raise ImageError(f"{self.files[index]} cannot be opened: too many open files")
         self.opened.append(index)
+        if (other := self.replaced.pop(index, None)) is not None:
+            Image.fromarray(other).save(self.files[index])
         return load_image(self.files[index])
 
 
@@ -269,6 +276,54 @@ def test_photographs_that_changed_are_done_again_or_refused(run: SetRun, album: 
     Image.fromarray(np.zeros((80, 96, 3), np.uint8) + 9).save(album.files[1])
     with pytest.raises(InputError, match="the photograph of image 11 has changed since"):
         detect_set(replace(run), path, quiet=True)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_photograph_that_could_not_be_read_is_looked_at_again(
+    keep: bool, run: SetRun, album: Album, tmp_path: Path
+) -> None:
+    """What failed may have been the disk, and the file be the same."""
+    path, whole = tmp_path / "found.safetensors", content(detect_set(run, quiet=True))
+    album.broken = {1, 3}
+    with pytest.raises(ImageError, match="2 of 5 photographs could not be read"):
+        detect_set(run, path, keep=keep, quiet=True)
+    album.broken = {3}
+    album.opened.clear()
+    left_out = detect_set(run, path, keep=keep, skip_broken=True, quiet=True)
+    assert left_out is not None and [image_id for image_id, _ in left_out.unread] == [13]
+    assert set(album.opened) == {1}, "what was found in the others is kept"
+    album.broken = set()
+    if keep:
+        with pytest.raises(InputError, match=r"image 13 could not be read when .* was made, and can be now; use anot"):
+            detect_set(run, path, quiet=True)
+        path.unlink()
+    assert content(detect_set(run, path, keep=keep, quiet=True)) == whole
+
+
+def test_a_checksum_is_of_the_photograph_that_was_looked_at(run: SetRun, album: Album) -> None:
+    album.replaced = {2: np.full((80, 96, 3), 40, np.uint8)}
+    assert content(detect_set(run, quiet=True)) == content(detect_set(run, quiet=True))
+    assert album.opened.count(2) == 3, "once more after it was another one"
+
+
+def test_parts_of_a_process_of_older_code_that_still_lives_are_refused(
+    run: SetRun, album: Album, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, old = tmp_path / "found.safetensors", tmp_path / "old.safetensors"
+    monkeypatch.setattr(dataset_inference, "code_fingerprint", lambda: "before")
+    detect_set(replace(run), old, keep=False, quiet=True)
+    monkeypatch.undo()
+    late, load = tmp_path / "old.safetensors.parts" / "00000001.safetensors", album.load_image
+
+    def load_while_it_writes(index: int, /) -> NDArray[np.uint8]:
+        if index == 4 and late.exists():
+            late.replace(tmp_path / "found.safetensors.parts" / late.name)
+        return load(index)
+
+    monkeypatch.setattr(album, "load_image", load_while_it_writes)
+    with pytest.raises(InputError, match=r"00000001\.safetensors was written meanwhile by a process with other code"):
+        detect_set(replace(run), path, quiet=True)
+    assert detect_set(replace(run), path, quiet=True) is not None
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])

@@ -43,6 +43,21 @@ def test_a_photograph_replaced_while_others_of_its_part_are_searched(tmp_path: P
     assert widths(run(album, path)) == [0, 1, 2], "what was found in the other photograph is not taken for this one's"
 
 
+def test_a_photograph_replaced_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    album, path = Album(tmp_path / "album", 3), tmp_path / "boxes.safetensors"
+    load, others = album.load_image, ["77"]
+
+    def replaced_behind(index: int) -> NDArray[np.uint8]:
+        image = load(index)
+        if index == 1 and others:
+            album.files[1].write_text(others.pop())
+        return image
+
+    monkeypatch.setattr(album, "load_image", replaced_behind)
+    stored = run(album, path)
+    assert widths(stored) == [0, 77, 2] and stored.checksums[1] == sha256_of(album.files[1])
+
+
 def test_a_photograph_that_goes_away_ends_the_run_which_goes_on_once_it_is_back(tmp_path: Path) -> None:
     album, path = Album(tmp_path / "album", IMAGES_PER_PART + 3), tmp_path / "boxes.safetensors"
     last, seen = album.files[-1], list[int]()

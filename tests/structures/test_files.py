@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inception_rcnn.structures import DataFormatError, InputError, files, sha256_of, write_json, write_whole
-from inception_rcnn.structures.files import cache_folder, check_folder, decode_json, read_bytes
+from inception_rcnn.structures import DataFormatError, ImageError, InputError, files, sha256_of, write_json, write_whole
+from inception_rcnn.structures.files import cache_folder, check_folder, decode_json, read_bytes, read_with_checksum
 
 
 def test_bytes_and_text_arrive_as_they_are(tmp_path: Path) -> None:
@@ -90,6 +90,33 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     write_whole(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(InputError, match=f"cannot write .*{name}: it is a device or a pipe; give the name of a"):
+            write_whole(tmp_path / name, b"new")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_checksum_belongs_to_what_was_read(tmp_path: Path) -> None:
+    path, contents = tmp_path / "a", iter((b"second", b"third"))
+    path.write_bytes(b"first")
+
+    def read() -> bytes:
+        """Read just before, and just after, another one is put into the place of the file."""
+        found = path.read_bytes()
+        if (other := next(contents, None)) is not None:
+            write_whole(path, other)
+        return found
+
+    assert read_with_checksum(path, read) == (sha256_of(path), b"third")
+    contents = iter((b"4", b"5", b"6"))
+    with pytest.raises(ImageError, match="changes while it is read; call again when whatever writes it has ended"):
+        read_with_checksum(path, read)
 
 
 def test_a_long_name_is_no_obstacle(tmp_path: Path) -> None:

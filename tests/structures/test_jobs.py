@@ -74,6 +74,16 @@ def test_parts_whose_images_changed_are_computed_again(tmp_path: Path) -> None:
     assert computed == [6]
 
 
+def test_a_part_that_a_process_of_older_code_writes_meanwhile_is_not_joined(tmp_path: Path) -> None:
+    job = squares(tmp_path / "parts")
+    ours = PartedJob(**{**vars(job), "is_ours": lambda part, rows: part == job.compute(rows)})
+    parts = ours.run()
+    assert parts is not None
+    job.write(tmp_path / "parts" / "00000003.safetensors", [0])
+    with pytest.raises(InputError, match=r"00000003\.safetensors was written meanwhile by a process with other code"):
+        list(parts)
+
+
 def test_nothing_to_do_is_done(tmp_path: Path) -> None:
     assert collected(squares(tmp_path / "parts", count=0)) == []
 

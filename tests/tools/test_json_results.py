@@ -63,6 +63,25 @@ def test_each_image_is_in_the_file_as_soon_as_it_is_done(
     assert opened(path).done == {str(image) for image in images}
 
 
+def test_the_checksum_is_of_the_file_that_was_read(
+    tmp_path: Path, images: list[Path], opened: Callable[..., JsonResults]
+) -> None:
+    results, others = opened(tmp_path / "x.jsonl"), ["other pixels"]
+
+    def read() -> str:
+        text = images[0].read_text()
+        if others:
+            images[0].write_text(others.pop())
+        return text
+
+    assert results.read(str(images[0]), read) == "other pixels"
+    checksum = sha256_of(images[0])
+    images[0].write_text("changed before its line is written")
+    results.add(entry(images[0]))
+    assert in_lines(tmp_path / "x.jsonl")[1]["sha256"] == checksum
+    assert results.read("-", lambda: "standard input") == "standard input"
+
+
 def test_a_document_is_whole_at_the_end_and_its_lines_wait_until_then(
     tmp_path: Path, images: list[Path], opened: Callable[..., JsonResults]
 ) -> None:
