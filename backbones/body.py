@@ -14,6 +14,8 @@ from inception_rcnn.backbones.feature_maps import Cells, cells_of_network
 from inception_rcnn.backbones.inception import (
     MAPS,
     STAGES,
+    ConvBatchNorm,
+    FrozenBatchNorm,
     GoogLeNet,
     check_images,
     check_maps,
@@ -85,10 +87,10 @@ class GoogLeNetBody(nn.Module):
     Its children are layers that may be called in a row, and their parameters have GoogLeNet's names.
 
     Args:
-        network: Whose trunk it takes, not a copy.
+        network: Whose trunk it takes, not a copy: what is frozen is frozen in it too.
         out_stages: Which maps, names of `MAPS`.
         frozen_until: The parameters of the stages to this one do not learn, and their batch norm, if they have one,
-            keeps its statistics, in `train()` too; None: all learn.
+            becomes a `FrozenBatchNorm`, which keeps its statistics, under other modules too; None: all learn.
         input: What images it is given, see `InputConversion`.
 
     Attributes:
@@ -113,26 +115,18 @@ class GoogLeNetBody(nn.Module):
         wanted = check_maps(out_stages)
         if not wanted:
             raise InputError(f"out_stages should name a map or more, of {', '.join(MAPS)}; got none")
-        self._frozen = () if frozen_until is None else stages_between(STAGES[0], frozen_until)
+        frozen = () if frozen_until is None else stages_between(STAGES[0], frozen_until)
         self.out_stages = [name for name in MAPS if name in wanted]
         self.input = InputConversion(input, network.input_spec)
         last = list(MAPS).index(self.out_stages[-1])
         for name in list(MAPS)[: last + 1]:
             for layer in MAPS[name]:
                 self.add_module(layer, network.get_submodule(layer))
-        for name, parameter in self.named_parameters():
-            if stage_of(name) in self._frozen:
-                parameter.requires_grad_(False)
+        for layer, module in self.named_children():
+            if stage_of(layer) in frozen:
+                _freeze(module)
         self._describe(cells_of_network(network))
         self.train(network.training)
-
-    def train(self, mode: bool = True) -> GoogLeNetBody:
-        """Set the mode of all layers but frozen batch norms, which stay in evaluation."""
-        super().train(mode)
-        for name, layer in self.named_modules():
-            if isinstance(layer, nn.BatchNorm2d) and stage_of(name) in self._frozen:
-                layer.eval()
-        return self
 
     def _describe(self, cells: dict[str, Cells]) -> None:
         layers = [MAPS[name][-1] for name in self.out_stages]
@@ -166,6 +160,14 @@ class GoogLeNetBody(nn.Module):
             if layer in self._stages:
                 maps[self._stages[layer]] = x
         return maps
+
+
+def _freeze(module: nn.Module) -> None:
+    """Let a stage's layers neither learn nor count."""
+    module.requires_grad_(False)
+    for layer in module.modules():
+        if isinstance(layer, ConvBatchNorm) and isinstance(layer.bn, nn.BatchNorm2d):
+            layer.bn = FrozenBatchNorm(layer.bn)
 
 
 def googlenet_body(

@@ -126,12 +126,40 @@ class ConvBatchNorm(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels, eps=1e-3)
+        self.bn: nn.BatchNorm2d | FrozenBatchNorm = nn.BatchNorm2d(out_channels, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the activations."""
         activations: Tensor = self.bn(self.conv(x)).relu_()
         return activations
+
+
+class FrozenBatchNorm(nn.Module):
+    """A batch norm that keeps its statistics, (N, C, H, W) -> (N, C, H, W), whatever mode the network is put into.
+
+    It is no `nn.BatchNorm2d`, so that nothing that looks for those, such as `convert_sync_batchnorm`, thaws it. Its
+    parameters and buffers are those of the layer that it stands for, under the same names.
+
+    Args:
+        layer: Which; it is not copied.
+    """
+
+    def __init__(self, layer: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps = layer.eps
+        self.weight, self.bias = layer.weight, layer.bias
+        for name, buffer in layer.named_buffers():
+            self.register_buffer(name, buffer)
+        self.eval()
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normalised activations."""
+        mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        return functional.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps)
 
 
 class LocalResponseNorm(nn.Module):

@@ -9,6 +9,8 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from inception_rcnn.backbones import (
@@ -21,7 +23,7 @@ from inception_rcnn.backbones import (
     write_checkpoint,
 )
 from inception_rcnn.backbones.body import InputConversion
-from inception_rcnn.backbones.inception import BatchNormInception
+from inception_rcnn.backbones.inception import BatchNormInception, FrozenBatchNorm
 from inception_rcnn.backbones.inference import for_inference
 from inception_rcnn.backbones.runtimes.export import backbone_part, body_part, export_part
 from inception_rcnn.structures import CheckpointError, InputError
@@ -136,6 +138,39 @@ def test_a_bodys_frozen_batch_norm_keeps_its_statistics() -> None:
     changed = {name.split(".")[0] for name, one in body.state_dict().items() if not torch.equal(one, before[name])}
     assert changed == {"inception_3b"}
     assert body.training and not any(layer.training for layer in body.eval().modules())
+
+
+@pytest.mark.parametrize("under", ["getter", "pyramid", "extractor"])
+def test_frozen_batch_norm_stays_frozen_without_its_body(under: str) -> None:
+    """Detectors take the layers out of the body, and put those into training mode."""
+    body = googlenet_body("batchnorm", out_stages=["conv2", "3a"], frozen_until="conv2").train()
+    if under == "pyramid":
+        whole: nn.Module = BackboneWithFPN(body, body.return_layers, body.out_channels, 8)
+    else:
+        whole = (IntermediateLayerGetter if under == "getter" else create_feature_extractor)(body, body.return_layers)
+    before = {name: one.clone() for name, one in whole.state_dict().items()}
+    whole.train()(torch.rand(2, 3, 64, 64))
+    changed = {name for name, one in whole.state_dict().items() if not torch.equal(one, before[name])}
+    assert changed and all("inception_3a." in name for name in changed)
+
+
+def test_batch_norm_that_processes_share_leaves_frozen_layers_alone() -> None:
+    body = googlenet_body("batchnorm", out_stages=["3a"], frozen_until="conv2")
+    names = list(body.state_dict())
+    shared = nn.SyncBatchNorm.convert_sync_batchnorm(body)
+    assert isinstance(shared.conv1.bn, FrozenBatchNorm) and list(shared.state_dict()) == names
+    assert isinstance(shared.inception_3a.conv1x1.bn, nn.SyncBatchNorm)
+
+
+def test_a_frozen_batch_norm_computes_as_in_evaluation() -> None:
+    network, x = googlenet("batchnorm", num_classes=0), torch.rand(1, 3, 64, 64)
+    disturb(network)
+    learning = googlenet_body("batchnorm", weights=network, out_stages=["3a"])
+    frozen = googlenet_body("batchnorm", weights=network, out_stages=["3a"], frozen_until="3a").train()
+    with torch.no_grad():
+        assert torch.equal(frozen(x)["3a"], learning(x)["3a"])
+    assert list(frozen.state_dict()) == list(learning.state_dict())
+    assert not frozen.conv1.bn.training and not frozen.conv1.bn.weight.requires_grad
 
 
 def test_a_body_of_torchvisions_network(images: Tensor) -> None:
