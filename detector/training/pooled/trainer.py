@@ -185,6 +185,11 @@ class PooledTrainer(RegionTrainer[PooledNetwork, PooledTuning, Drawn]):
         return len(self._settings.sampling.cells)
 
     @property
+    def shapes(self) -> int:
+        """Upright, lying and square canvases, each in every scale."""
+        return 3 * len(self._settings.sampling.scales)
+
+    @property
     def workers(self) -> int:
         """Threads that only draw need a millisecond a batch; those that read photographs should not make a GPU wait."""
         many = not self._stored.resident and self.runtime.device.type == "cuda"

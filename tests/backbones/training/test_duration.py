@@ -39,6 +39,18 @@ def test_what_fits_is_found_though_the_first_take_longer_and_kinds_differ(
     assert taken == list(range(len(taken))) and len(waited) == 2
 
 
+def test_shapes_that_come_for_the_first_time_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, taken = Clock(), list[int]()
+    monkeypatch.setattr(duration, "time", clock)
+
+    def step(number: int) -> None:
+        taken.append(number)
+        clock.now += 5.0 if number < 10 else 1.0
+
+    assert iterations_within(3000, step, shapes=5) == 3000
+    assert len(taken) == 10 + 60
+
+
 def test_there_is_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(duration, "time", clock)
