@@ -235,7 +235,13 @@ def _summed_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def settle_statistics(network: GoogLeNet, sampler: PatchSampler, runtime: Runtime, batches: int = _SETTLING) -> None:
+def settle_statistics(
+    network: GoogLeNet,
+    sampler: PatchSampler,
+    runtime: Runtime,
+    batches: int = _SETTLING,
+    frozen: frozenset[str] = frozenset(),
+) -> None:
     """Take batch norm's statistics anew, as means over some batches; without batch norm nothing happens.
 
     Those of the training are of the weights as they were on the way, not of their average.
@@ -245,8 +251,13 @@ def settle_statistics(network: GoogLeNet, sampler: PatchSampler, runtime: Runtim
         sampler: Draws the batches, the first ones.
         runtime: Where to compute.
         batches: How many.
+        frozen: Stages and layers that keep theirs, as `frozen_parts` names them.
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    layers = [
+        layer
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.BatchNorm2d) and part_of(name) not in frozen
+    ]
     momenta = [layer.momentum for layer in layers]
     network.eval()
     for layer in layers:
@@ -450,7 +461,8 @@ class _Course:
     def settled(self, network: GoogLeNet) -> GoogLeNet:
         """Return a network with averaged weights, ready to be used: its statistics are taken here."""
         if self._task.team.leads:
-            settle_statistics(network, self._sampler, self._task.runtime)
+            frozen = frozen_parts(self._settings.training, network)
+            settle_statistics(network, self._sampler, self._task.runtime, frozen=frozen)
         self._task.team.spread(network)
         return network.eval()
 

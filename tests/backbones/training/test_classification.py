@@ -133,6 +133,17 @@ def test_what_a_training_leaves(tmp_path: Path) -> None:
     assert measure_accuracy(loaded, photographs(3), 64, CPU) == made.accuracy
 
 
+def test_the_file_has_the_stages_that_do_not_learn_as_they_were(tmp_path: Path) -> None:
+    schedule, small = replace(SETTINGS.training, train_from="5b", iterations=1), PatchSettings(side=32)
+    settings = ClassifierTrainingSettings(training=schedule, patches=small, batch=2)
+    start = network(aux_heads=False)
+    before = copy.deepcopy(start.state_dict())
+    made = train_classifier(task(tmp_path, network=start, val=None), settings)
+    found = read_checkpoint(made.path, "googlenet").tensors
+    changed = {name.split(".")[0] for name, one in found.items() if not torch.equal(one, before[name])}
+    assert changed == {"inception_5b", "classifier"}
+
+
 def test_the_last_network_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from inception_rcnn.backbones.training import classification
 
