@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import pickle
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pickle import UnpicklingError
 from types import FunctionType
 from typing import Any, TypeVar, cast, overload
 
@@ -73,7 +73,7 @@ class Kernel:
                 start = time.perf_counter()
                 try:
                     compiled = self._prepared(arguments, cache=True)
-                except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+                except (RuntimeError, OSError, EOFError, UnpicklingError):
                     # numba: "cannot cache function: no locator available"; a cache folder that vanished or is full; or
                     # a file in it that was cut short when the machine went down
                     compiled = self._prepared(arguments, cache=False)
