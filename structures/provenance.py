@@ -115,6 +115,14 @@ def joined_seen(*groups: Iterable[SeenPart]) -> tuple[SeenPart, ...]:
     return tuple(dict.fromkeys(chain(*groups)))
 
 
+def seen_among(parts: Iterable[SeenPart], checksums: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which of the files with these SHA-256, as hexadecimal digits, are photographs of any part: (N,)."""
+    found = np.zeros(len(checksums), np.bool_)
+    for part in parts:
+        found |= part.holds(checksums)
+    return found
+
+
 def seen_lines(parts: Sequence[SeenPart], checksums: Sequence[str]) -> list[str]:
     """Return a line for each network that learned from some of the photographs: how many, and of which parts.
 
@@ -127,15 +135,9 @@ def seen_lines(parts: Sequence[SeenPart], checksums: Sequence[str]) -> list[str]
     """
     lines = []
     for network in dict.fromkeys(part.network for part in parts):
-        any_of_them, shares = np.zeros(len(checksums), np.bool_), []
-        for part in (one for one in parts if one.network == network):
-            found = part.holds(checksums)
-            any_of_them |= found
-            if found.any():
-                shares.append(f"{int(found.sum())} of {part.name}")
-        if shares:
-            lines.append(
-                f"{int(any_of_them.sum())} of the {len(checksums)} photographs were learned from by the {network} "
-                f"({', '.join(shares)})"
-            )
+        own = [part for part in parts if part.network == network]
+        counts = [(int(part.holds(checksums).sum()), part.name) for part in own]
+        if shares := [f"{count} of {name}" for count, name in counts if count]:
+            known = f"{int(seen_among(own, checksums).sum())} of the {len(checksums)} photographs"
+            lines.append(f"{known} were learned from by the {network} ({', '.join(shares)})")
     return lines

@@ -32,7 +32,7 @@ from inception_rcnn.detector.training.threshold import MeasuredThreshold, measur
 from inception_rcnn.detector.training.validation import Propose, Validation, detector_as_used, validation_images
 from inception_rcnn.structures import InputError
 from inception_rcnn.structures.dataset import DetectionDataset, dataset_checksum, photograph_checksums
-from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_lines
+from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_among, seen_lines
 
 # What a run's checksums are of, as an error names it.
 WEIGHTS: Final = "pre-trained weights (--pretrained)"
@@ -125,18 +125,20 @@ def trained(
     check_description(start.network, description)
     frozen_parts(settings.training, start.network)
     first, seed = sources[0].dataset, settings.training.seed
-    rows, images = split_rows(first, task.val, seed)
+    files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
+    rows, images = split_rows(first, task.val, seed, seen_among(start.seen, files[0]))
     sources = [replace(sources[0], rows=rows), *sources[1:]]
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
-    files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
     run = team.from_first(
         lambda: _run_of(sources, files, description, settings, how, weights, patience=task.record.patience)
     )
     run.check_state(state)  # before the proposals, which take long
-    if task.val is not None and team.leads:
-        for line in seen_lines(_seen(sources, files), photograph_checksums(task.val)):
-            sys.stderr.write(f"note: of val, {line}; what is measured on them is too good\n")
+    seen = joined_seen(_seen(sources, files), start.seen, description.seen)
+    known = seen_lines(seen, photograph_checksums(images)) if team.leads else []
+    for line in known:
+        what = "those held out" if task.val is None else "val"
+        sys.stderr.write(f"note: of {what}, {line}; what is measured on them is too good\n")
     if task.record.validate_every is not None:
         _validation(task, description, images, seed)  # refuses what cannot be validated on
     with team.first_alone():  # it makes the proposals, where there are none
@@ -157,7 +159,6 @@ def trained(
         "images": len(photographs),
         **run.settings,
     }
-    seen = joined_seen(_seen(sources, files), start.seen, description.seen)
     described = replace(description, training=summary, seen=seen)
     trainer = trainer_of(photographs, described)
     task.output.mkdir(parents=True, exist_ok=True)
@@ -171,7 +172,7 @@ def trained(
     result = task.output / "model.safetensors"
     made = team.from_first(
         lambda: measured_and_saved(
-            result, start.network, described, task.propose, images, task.runtime, quiet=task.quiet
+            result, start.network, described, task.propose, images, task.runtime, known=known, quiet=task.quiet
         )
     )
     return replace(made, best=trainer.best)
@@ -235,6 +236,7 @@ def measured_and_saved(
     images: DetectionDataset,
     runtime: Runtime,
     *,
+    known: Sequence[str] = (),
     quiet: bool = False,
 ) -> FineTuned:
     """Measure the score threshold of a trained network, and write the network with it.
@@ -247,10 +249,11 @@ def measured_and_saved(
         propose: What the classifier will be used with, image (H, W, 3) uint8 RGB -> proposals.
         images: Not trained on, for the score threshold.
         runtime: Where to compute.
+        known: What is to be said of images that were trained on nevertheless.
         quiet: Show no progress.
     """
     detector = detector_as_used(network, description, propose, runtime)
     threshold = measure_threshold(detector, images, unmeasured=description.score_threshold, quiet=quiet)
-    summary = {**description.training, "score_threshold": threshold.origin}
+    summary = {**description.training, "score_threshold": "; ".join([threshold.origin, *known])}
     save_region_classifier(path, network, replace(description, score_threshold=threshold.value, training=summary))
     return FineTuned(path, threshold)

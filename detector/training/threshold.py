@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inception_rcnn.datasets.class_matching import match_classes
 from inception_rcnn.detector.pipeline import Detector
@@ -35,21 +36,31 @@ class MeasuredThreshold:
     origin: str
 
 
-def held_out_rows(count: int, seed: int) -> tuple[int, ...]:
+def held_out_rows(count: int, seed: int, seen: NDArray[np.bool_] | None = None) -> tuple[int, ...]:
     """Return which of `count` images to keep out of the training: one in 20, at least 10, at most 100, in order.
 
-    Of fewer than 50 images, none.
+    Of fewer than 50 images, none. Where enough are left that the start of the training has not learned from, it is some
+    of those.
+
+    Args:
+        count: How many there are.
+        seed: Decides which.
+        seen: (count,) which of them the start has learned from; None: none.
 
     >>> len(held_out_rows(49, 0)), len(held_out_rows(50, 0)), len(held_out_rows(1000, 0)), len(held_out_rows(10**5, 0))
     (0, 10, 50, 100)
     """
     if count < LEAST_IMAGES:
         return ()
-    return _some_rows(count, min(max(count // ONE_IN, LEAST_HELD_OUT), MOST_HELD_OUT), seed)
+    wanted = min(max(count // ONE_IN, LEAST_HELD_OUT), MOST_HELD_OUT)
+    fresh = np.flatnonzero(~seen) if seen is not None else np.arange(count)
+    if len(fresh) < wanted:
+        fresh = np.arange(count)
+    return tuple(fresh[list(_some_rows(len(fresh), wanted, seed))].tolist())
 
 
 def split_rows(
-    dataset: DetectionDataset, val: DetectionDataset | None, seed: int
+    dataset: DetectionDataset, val: DetectionDataset | None, seed: int, seen: NDArray[np.bool_] | None = None
 ) -> tuple[tuple[int, ...], DetectionDataset]:
     """Return which rows of a data set to train on, and the images to measure the threshold on.
 
@@ -57,10 +68,11 @@ def split_rows(
         dataset: To train on.
         val: Images that are not trained on; None: some rows are held out, see `held_out_rows`.
         seed: Decides which.
+        seen: (N,) which of the data set's images the start has learned from; None: none.
     """
     if val is not None:
         return tuple(range(len(dataset))), some_images(val, seed)
-    held_out = held_out_rows(len(dataset), seed)
+    held_out = held_out_rows(len(dataset), seed, seen)
     kept_out = set(held_out)
     return tuple(row for row in range(len(dataset)) if row not in kept_out), Subset(dataset, held_out)
 

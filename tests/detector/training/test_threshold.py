@@ -89,6 +89,16 @@ def test_which_ones_is_the_seeds() -> None:
     assert held_out_rows(400, 3) == held_out_rows(400, 3) != held_out_rows(400, 4)
 
 
+def test_those_that_the_start_has_learned_from_are_held_out_only_where_too_few_others_are_left() -> None:
+    seen = np.ones(400, np.bool_)
+    seen[::4] = False
+    rows = held_out_rows(400, 3, seen)
+    assert len(rows) == 20 and not any(row % 4 for row in rows) and list(rows) == sorted(set(rows))
+    seen[20:] = True  # five are left, and twenty wanted
+    assert held_out_rows(400, 3, seen) == held_out_rows(400, 3)
+    assert held_out_rows(400, 3, np.zeros(400, np.bool_)) == held_out_rows(400, 3)
+
+
 def test_of_another_split_at_most_a_hundred_are_looked_at(tmp_path: Path) -> None:
     many, few = Squares(tmp_path, 103), Squares(tmp_path, 100)
     assert some_images(few, 0) is few  # type: ignore[arg-type, comparison-overlap]
