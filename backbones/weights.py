@@ -17,7 +17,7 @@ from inception_rcnn.backbones.checkpoints import (
     read_description,
     tensors_checksum,
 )
-from inception_rcnn.backbones.inception import VARIANTS, GoogLeNet
+from inception_rcnn.backbones.inception import VARIANTS, GoogLeNet, LocalResponseNorm
 from inception_rcnn.backbones.weight_formats.caffe import read_npz, state_from_caffe
 from inception_rcnn.backbones.weight_formats.caffemodel import read_caffemodel
 from inception_rcnn.backbones.weight_formats.torchvision import (
@@ -65,12 +65,13 @@ def googlenet(
             dict, or a .safetensors file of that. None: fresh weights.
         num_classes: Outputs. When it differs from the weights', the last layers are fresh and the rest is loaded.
         aux_heads: Add the two auxiliary classifiers (fresh where the weights have none).
-        lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without.
-            The variants with batch norm never do.
+        lrn: Normalise across channels behind conv1 and conv2, as the paper does; False for weights trained without,
+            which files and modules say, and state dicts do not. The variants with batch norm never do.
 
     Raises:
         InputError: Unknown variant or file kind; a .pth file, which is a pickle, with the line that converts it.
-        CheckpointError: The weights do not fit the network, or are of another variant, which the text names.
+        CheckpointError: The weights do not fit the network, or are of another variant or normalisation, which the text
+            names.
 
     Source: Szegedy et al. 2014, table 1 and figure 3.
     """
@@ -78,13 +79,13 @@ def googlenet(
     if weights is not None:
         state, origin = read_state(weights)
         _check_variant(variant, state, origin)
-        _check_normalisation(weights, lrn=lrn)
+        _check_normalisation(weights, lrn=network.lrn)
         _load_shared(network, state, origin)
     return network
 
 
 def network_of(weights: WeightSource) -> GoogLeNet:
-    """Return the network that weights are of, in evaluation mode: their variant, with all their outputs.
+    """Return the network that weights are of, in evaluation mode: variant, normalisation, and all their outputs.
 
     Args:
         weights: See `googlenet`. Those of a trunk, such as "coco", give a network without outputs.
@@ -95,7 +96,7 @@ def network_of(weights: WeightSource) -> GoogLeNet:
     """
     state, origin = read_state(weights)
     layer = state.get("classifier.weight")
-    num_classes, lrn = 0 if layer is None else len(layer), not _trained_without_lrn(weights)
+    num_classes, lrn = 0 if layer is None else len(layer), _trained_with_lrn(weights) is not False
     variant = variant_of(state) or VARIANTS[0]
     network = GoogLeNet(num_classes, variant=variant, lrn=lrn).eval()
     _load_shared(network, state, origin)
@@ -194,21 +195,34 @@ def _check_variant(variant: str, state: Mapping[str, Tensor], origin: str) -> No
 
 
 def _check_normalisation(weights: WeightSource, *, lrn: bool) -> None:
-    """Raise if a detector's file says that its trunk was trained the other way.
+    """Raise if weights say that they were trained the other way.
 
     Raises:
-        CheckpointError: It says so, or is missing or damaged.
+        CheckpointError: They say so, or the file is missing or damaged.
     """
-    without = _trained_without_lrn(weights)
-    if without == lrn and without is not None:
-        trained = "without" if without else "with"
-        raise CheckpointError(f"{weights} was trained {trained} response normalisation; give lrn={not lrn}")
+    trained = _trained_with_lrn(weights)
+    if trained not in (None, lrn):
+        name = weights if isinstance(weights, str | Path) else f"the given {type(weights).__name__}"
+        how = "with" if trained else "without"
+        raise CheckpointError(f"{name} was trained {how} response normalisation; give lrn={trained}")
 
 
-def _trained_without_lrn(weights: WeightSource) -> bool | None:
-    """Return whether a detector's file says that its trunk has no response normalisation; None: nothing says it."""
-    architecture = (description_of(weights) or {}).get("architecture")
-    return architecture.get("variant") == "no-lrn" if isinstance(architecture, dict) else None
+def _trained_with_lrn(weights: WeightSource) -> bool | None:
+    """Return whether weights belong to a network that normalises across channels; None: nothing says it.
+
+    A detector's or a classifier's file says it, and of a module its layers do.
+
+    Raises:
+        CheckpointError: The file is missing or damaged.
+    """
+    if isinstance(weights, nn.Module):
+        norm = getattr(weights, "norm1", None)
+        return None if norm is None else isinstance(norm, LocalResponseNorm)
+    description = description_of(weights) or {}
+    architecture, lrn = description.get("architecture"), description.get("lrn")
+    if isinstance(architecture, dict):
+        return architecture.get("variant") != "no-lrn"
+    return lrn if isinstance(lrn, bool) else None
 
 
 def _in_our_names(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:

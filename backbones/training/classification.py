@@ -417,7 +417,7 @@ def save_classifier(
         training: What the file says of where it is from.
         licence: Of the weights.
     """
-    described = {"variant": network.variant, "training": dict(training), "licence": licence}
+    described = {"variant": network.variant, "lrn": network.lrn, "training": dict(training), "licence": licence}
     if class_names is not None:
         described["class_names"] = list(class_names)
     left_out = (*_AUXILIARY, "num_batches_tracked")

@@ -13,9 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from inception_rcnn.backbones import GoogLeNet, googlenet, googlenet_body, write_checkpoint
+from inception_rcnn.backbones import (
+    GoogLeNet,
+    GoogLeNetBody,
+    googlenet,
+    googlenet_body,
+    network_of,
+    write_checkpoint,
+)
 from inception_rcnn.backbones import weights as weights_module
 from inception_rcnn.backbones.checkpoints import tensors_checksum
+from inception_rcnn.backbones.training.classification import save_classifier
 from inception_rcnn.backbones.weight_formats.caffe import caffe_layers, read_npz, state_from_caffe
 from inception_rcnn.backbones.weights import read_state, shipped_detector
 from inception_rcnn.detector.checkpoints import read_region_network, weights_path
@@ -253,6 +261,24 @@ def test_a_detectors_file_gives_its_trunk_and_no_outputs(tmp_path: Path) -> None
     write_checkpoint(path, "region-classifier", {"base": {"name": "coco"}}, {"classifier.bias": torch.zeros(3)})
     with pytest.raises(CheckpointError, match="is a second head, whose trunk"):
         googlenet(weights=path)
+
+
+def test_a_network_without_response_normalisation_stays_one(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    network, path = googlenet(num_classes=2, lrn=False), tmp_path / "model.safetensors"
+    save_classifier(path, network, None, training={})
+    body = GoogLeNetBody(googlenet(num_classes=0, lrn=False), out_stages=["5b"])
+    x = torch.rand(1, 3, 64, 64) * 255
+    for weights in (network, path):
+        loaded = network_of(weights)
+        with torch.no_grad():
+            assert not loaded.lrn and torch.equal(loaded(x), network(x))
+        assert not googlenet(weights=weights, num_classes=2, lrn=False).lrn
+    for weights in (network, path, body):
+        with pytest.raises(CheckpointError, match="was trained without response normalisation; give lrn=False"):
+            googlenet(weights=weights)
+    with pytest.raises(CheckpointError, match="GoogLeNet was trained with response normalisation; give lrn=True"):
+        googlenet(weights=other_network(), lrn=False)
 
 
 @pytest.fixture(scope="module")
