@@ -18,9 +18,9 @@ are tiles.
 
 --json x.jsonl is JSON Lines: a first line with the settings, then an object for each image (path, size, detections,
 checksum of the file, or what was wrong with it), written as soon as it is done. The same command again skips what is
-there, pictures included, and tries again what could not be read or has changed; with other weights or settings it is
-refused. --json x.json is one list of these objects, written at the end; until then they wait as lines in x.json.part,
-from which the same command goes on.
+there with its picture and cut-outs, and tries again what could not be read or has changed; with other weights or
+settings it is refused. --json x.json is one list of these objects, written at the end; until then they wait as lines in
+x.json.part, from which the same command goes on.
 
 --engine local or ray is for archives: a folder with all within it, a list, Parquet with the bytes of images, or a URI
 such as s3://bucket/photographs. --output is a folder or URI then, and gets Parquet files, a row a photograph; the same
@@ -41,7 +41,7 @@ Examples:
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,7 +53,7 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import bundled_photograph, check_known, run_command
-from inception_rcnn.tools.detect_outputs import check_targets
+from inception_rcnn.tools.detect_outputs import Crops, check_targets
 from inception_rcnn.tools.detect_run import DetectRun
 from inception_rcnn.tools.detect_sources import Sources, find_sources
 from inception_rcnn.tools.detector_options import MultiBoxWeights, Regions
@@ -148,10 +148,11 @@ def main(
         return
     if not images:
         images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
+    cut = None if crops is None else Crops(crops)
     sources = find_sources(images, output, recursive=recursive, pages=pages)
     sources = Sources(sources.stills[:limit], sources.films)
     detector = _detector(locals())
-    results = None if json_file is None else _results(json_file, detector, sources, _tiles(tile, tile_overlap))
+    results = None if json_file is None else _results(json_file, detector, sources, locals())
     if results is not None:
         left = [still for still in sources.stills if still.name not in results.done]
         results.say_skipped(len(sources.stills) - len(left), len(sources.stills), quiet=quiet)
@@ -162,7 +163,7 @@ def main(
         targets,
         tiles=_tiles(tile, tile_overlap),
         draws=not no_pictures,
-        crops=crops,
+        crops=cut,
         workers=workers,
         quiet=quiet,
     )
@@ -203,7 +204,7 @@ def _tiles(side: int | None, overlap: float) -> TileSettings | None:
     return None if side is None else TileSettings(side=side or None, overlap=overlap)
 
 
-def _results(path: Path, detector: Detector, sources: Sources, tiles: TileSettings | None) -> JsonResults:
+def _results(path: Path, detector: Detector, sources: Sources, given: dict[str, Any]) -> JsonResults:
     """Return the file of --json, with what an earlier run of the same command wrote."""
     from dataclasses import asdict
 
@@ -211,10 +212,20 @@ def _results(path: Path, detector: Detector, sources: Sources, tiles: TileSettin
     from inception_rcnn.tools.json_results import JsonResults
 
     settings = describe_run(detector, detector.weights, None)
+    tiles = _tiles(given["tile"], given["tile_overlap"])
     if tiles is not None:
         settings = {**settings, "tiles": asdict(tiles)}
-    names: Sequence[str] = [still.name for still in sources.stills]
-    return JsonResults(path, "detections", settings, names, [film.name for film in sources.films])
+    still_of = {still.name: still for still in sources.stills}
+
+    def lacks(entry: Mapping[str, Any]) -> bool:
+        still = still_of.get(entry["image"])
+        if still is None or "error" in entry:
+            return False
+        no_crops = given["cut"] is not None and entry.get("detections") and not given["cut"].has(still.stem)
+        return bool(no_crops) or not (given["no_pictures"] or still.picture.exists())
+
+    names = [still.name for still in sources.stills]
+    return JsonResults(path, "detections", settings, names, [film.name for film in sources.films], lacks)
 
 
 if __name__ == "__main__":

@@ -51,14 +51,18 @@ def check_targets(given: Sequence[str]) -> Targets:
 
 
 def write_results(targets: Targets, entries: Sequence[Mapping[str, Any]], class_names: Sequence[str]) -> None:
-    """Write what was found in every way that was asked for.
+    """Write what was found in every way that was asked for; one that fails does not keep the others from it.
 
     Args:
         targets: Of `check_targets`.
         entries: Objects of photographs; those that could not be read are left out.
         class_names: Of the detector.
+
+    Raises:
+        InceptionError, OSError: The first that came; the others were tried.
     """
     from inception_rcnn.datasets.detections import annotation_files, table_files
+    from inception_rcnn.structures import InceptionError
 
     read = [entry for entry in entries if "error" not in entry]
     tables = {"csv": table_files.write_csv, "parquet": table_files.write_parquet}
@@ -70,27 +74,58 @@ def write_results(targets: Targets, entries: Sequence[Mapping[str, Any]], class_
         "cvat": annotation_files.write_cvat,
         "label-studio": annotation_files.write_label_studio,
     }
+    failed: list[Exception] = []
     for format, path in targets:
-        if format in tables:
-            tables[format](path, read)
-        else:
-            writers[format](path, read, class_names)
+        try:
+            if format in tables:
+                tables[format](path, read)
+            else:
+                writers[format](path, read, class_names)
+        except (InceptionError, OSError) as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
-def write_crops(folder: Path, stem: str, found: Detections, image: NDArray[np.uint8]) -> None:
-    """Write what is in each box as a picture, in a folder for each class.
+class Crops:
+    """What is in the boxes of photographs, as pictures in a folder for each class.
 
     Args:
         folder: For all.
-        stem: The photograph's name without its ending; the boxes are numbered, best first.
-        found: In it.
-        image: (H, W, 3) uint8 RGB.
-    """
-    from inception_rcnn.structures import write_picture
 
-    for number, (one, crop) in enumerate(zip(found, found.crops(image), strict=True), start=1):
-        if crop.size:
-            write_picture(folder / safe_name(one.class_name) / f"{stem}-{number}.jpg", crop)
+    Raises:
+        InputError: There is a file in its place.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from inception_rcnn.structures.files import check_folder
+
+        self._folder = check_folder(folder)
+        self._before: dict[str, list[Path]] = {}
+        for path in folder.glob("*/*.jpg"):
+            self._before.setdefault(path.stem.rpartition("-")[0], []).append(path)
+
+    def has(self, stem: str) -> bool:
+        """Return whether an earlier run left some of a photograph."""
+        return stem in self._before
+
+    def write(self, stem: str, found: Detections, image: NDArray[np.uint8]) -> None:
+        """Write those of a photograph; what an earlier run cut out of it goes.
+
+        Args:
+            stem: What the photograph is called; its boxes are numbered, best first.
+            found: In it.
+            image: (H, W, 3) uint8 RGB.
+        """
+        from inception_rcnn.structures import write_picture
+        from inception_rcnn.structures.drawing import is_own_picture
+
+        for path in self._before.pop(stem, ()):
+            if is_own_picture(path):
+                path.unlink(missing_ok=True)
+        for number, (one, crop) in enumerate(zip(found, found.crops(image), strict=True), start=1):
+            if crop.size:
+                write_picture(self._folder / safe_name(one.class_name) / f"{stem}-{number}.jpg", crop)
 
 
 def safe_name(text: str) -> str:

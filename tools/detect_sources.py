@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inception_rcnn.tools.cli import echo
-from inception_rcnn.tools.image_arguments import find_pictures
+from inception_rcnn.tools.image_arguments import expand, find_pictures
 
 if TYPE_CHECKING:
     from inception_rcnn.structures.images import ImageSource
@@ -28,12 +28,14 @@ class Still:
     Args:
         name: Which it is known by in results.
         picture: Where it goes, drawn.
+        stem: What its cut-outs are called; no other source has it.
         page: Of the file, from 1; None: the file is looked at as it is.
         data: Its bytes, where it is in no file.
     """
 
     name: str
     picture: Path
+    stem: str
     page: int | None = None
     data: bytes | None = None
 
@@ -66,11 +68,13 @@ class Film:
         name: Which it is known by in results.
         source: The file, or the camera's number.
         picture: Where it goes, drawn.
+        stem: What its cut-outs are called, with a frame's number behind it; no other source has it.
     """
 
     name: str
     source: Path | int
     picture: Path
+    stem: str
 
 
 @dataclass(frozen=True)
@@ -98,26 +102,48 @@ def find_sources(arguments: Sequence[Path], output: Path | None, *, recursive: b
     Raises:
         InputError: There is nothing to look at; or see `find_pictures`.
     """
-    from inception_rcnn.datasets.video.frames import is_video
-
     data, named = _standard_input(arguments)
-    words = [word for argument in named for word in _listed(argument)]
-    films, paths = list[Film](), list[Path]()
-    for word in words:
-        camera = _CAMERA.fullmatch(str(word))
-        if camera is not None:
-            films.append(Film(str(word), int(camera[1]), (output or Path("runs")) / f"camera-{camera[1]}-{_WORD}.mp4"))
-        elif is_video(word):
-            films.append(Film(str(word), word, (output or word.parent) / f"{word.stem}-{_WORD}.mp4"))
-        else:
-            paths.append(word)
+    words = [one for argument in named for word in _listed(argument) for one in expand(word, drawn_as=_WORD)]
+    films, paths = _films(words, output)
     stills = []
     if data is not None:
-        stills.append(Still(STANDARD_INPUT, (output or Path("runs")) / f"stdin-{_WORD}.jpg", data=data))
+        stills.append(Still(STANDARD_INPUT, (output or Path("runs")) / f"stdin-{_WORD}.jpg", "stdin", data=data))
     if paths:
         found = find_pictures(paths, _WORD, output, recursive=recursive)
         stills += [still for path, picture in found for still in _pages(path, picture, pages=pages)]
-    return Sources(stills, films)
+    return _named_apart(stills, films)
+
+
+def _films(words: Sequence[Path], output: Path | None) -> tuple[list[Film], list[Path]]:
+    """Return the videos and cameras among what was named, no two of them drawn into one file, and all else."""
+    from inception_rcnn.datasets.video.frames import is_video
+
+    films, rest, taken = list[Film](), list[Path](), set(words)
+    for word in words:
+        camera = _CAMERA.fullmatch(str(word))
+        if camera is None and not is_video(word):
+            rest.append(word)
+            continue
+        folder, stem = output or word.parent, word.stem
+        if camera is not None:
+            folder, stem = output or Path("runs"), f"camera-{camera[1]}"
+        picture, number = folder / f"{stem}-{_WORD}.mp4", 2
+        while picture in taken:
+            picture, number = folder / f"{stem}-{_WORD}-{number}.mp4", number + 1
+        taken.add(picture)
+        films.append(Film(str(word), word if camera is None else int(camera[1]), picture, stem))
+    return films, rest
+
+
+def _named_apart(stills: Sequence[Still], films: Sequence[Film]) -> Sources:
+    """Return all, no two cut out under one name."""
+    from inception_rcnn.datasets.detections.image_names import told_apart
+
+    names = told_apart([*(still.stem for still in stills), *(film.stem for film in films)])
+    return Sources(
+        [replace(still, stem=name) for still, name in zip(stills, names, strict=False)],
+        [replace(film, stem=name) for film, name in zip(films, names[len(stills) :], strict=True)],
+    )
 
 
 def _pages(path: Path, picture: Path, *, pages: bool) -> Iterator[Still]:
@@ -126,10 +152,11 @@ def _pages(path: Path, picture: Path, *, pages: bool) -> Iterator[Still]:
 
     count = page_count(path) if pages else 1
     if count == 1:
-        yield Still(str(path), picture)
+        yield Still(str(path), picture, path.stem)
         return
     for page in range(1, count + 1):
-        yield Still(f"{path}#{page}", picture.with_stem(f"{picture.stem}-page{page}"), page=page)
+        drawn = picture.with_stem(f"{picture.stem}-page{page}")
+        yield Still(f"{path}#{page}", drawn, f"{path.stem}-page{page}", page=page)
 
 
 def _standard_input(arguments: Sequence[Path]) -> tuple[bytes | None, list[Path]]:

@@ -34,7 +34,7 @@ def find_pictures(
 
     if output is not None:
         check_folder(output)
-    expanded = [path for argument in arguments for path in _expanded(argument, word)]
+    expanded = [path for argument in arguments for path in expand(argument)]
     folders = [path for path in expanded if path.is_dir()]
     inner = {folder: _sub_folders(folder, word) for folder in folders}
     if recursive:
@@ -58,8 +58,17 @@ def say_pages(image: Path) -> None:
         echo(f"note: {image} has {pages} pages or frames; the first is looked at", err=True)
 
 
-def _expanded(argument: Path, word: str) -> list[Path]:
-    """Return the files that fit a pattern, without pictures that a command has drawn; anything else as it is."""
+def expand(argument: Path, *, drawn_as: str | None = None) -> list[Path]:
+    """Return the images that fit a pattern, without pictures that a command has drawn; anything else as it is.
+
+    Args:
+        argument: A pattern, or anything else.
+        drawn_as: Videos are taken too, but those whose names end in this word, which are drawn; None: they are not.
+
+    Raises:
+        InputError: Nothing fits, or it is an address.
+    """
+    from inception_rcnn.datasets.video.frames import is_video
     from inception_rcnn.structures import InputError
     from inception_rcnn.structures.drawing import is_own_picture
     from inception_rcnn.structures.images import IMAGE_ENDINGS
@@ -72,8 +81,13 @@ def _expanded(argument: Path, word: str) -> list[Path]:
         return [argument]
     found = [Path(one) for one in sorted(glob.glob(text, recursive=True))]
     images = [one for one in found if one.suffix.lower() in IMAGE_ENDINGS and one.is_file() and not is_own_picture(one)]
+    if drawn_as is not None:
+        drawn = re.compile(rf".*-{re.escape(drawn_as)}(-\d+)?\.mp4", re.DOTALL)
+        films = [one for one in found if is_video(one) and one.is_file() and drawn.fullmatch(one.name) is None]
+        images = sorted([*images, *films])
     if not images:
-        raise InputError(f"no image fits {text} (now in {os.getcwd()}); {len(found)} other files and folders do")
+        what = "image" if drawn_as is None else "image or video"
+        raise InputError(f"no {what} fits {text} (now in {os.getcwd()}); {len(found)} other files and folders do")
     return images
 
 

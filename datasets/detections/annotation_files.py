@@ -7,22 +7,24 @@
     cvat          CVAT's own XML, "CVAT for images 1.1"
     label-studio  Label Studio's JSON, tasks with predictions, and the labelling interface beside it (*.config.xml)
 
-A photograph is known by the name of its file; an id by the number that is its name, or else by its place.
+A photograph is known by the name of its file; an id by the number that is its name, or else by its place. Files of
+photographs of one name get a number, those of a video's frames theirs: clip-000006.txt.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Final
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from inception_rcnn.datasets.class_matching import coco_classes
+from inception_rcnn.datasets.detections.image_names import entry_stem, told_apart
 from inception_rcnn.datasets.reading.box_rules import AnnotatedObject
 from inception_rcnn.datasets.voc_xml import annotation_text
-from inception_rcnn.structures import InputError
 from inception_rcnn.structures.files import write_json, write_packed, write_whole
 
 # COCO numbers its 80 classes up to 90.
@@ -91,7 +93,7 @@ def write_coco_set(path: Path, entries: Entries, class_names: Sequence[str]) -> 
 def write_voc_annotations(path: Path, entries: Entries, class_names: Sequence[str]) -> None:
     """Write an XML for each photograph into a folder, made if need be; scores have no place in it."""
     path.mkdir(parents=True, exist_ok=True)
-    for stem, entry in zip(_stems(entries), entries, strict=True):
+    for stem, entry in zip(told_apart(list(map(entry_stem, entries))), entries, strict=True):
         objects = [AnnotatedObject(one["label"], tuple(one["box"])) for one in entry["detections"]]
         size = (entry["width"], entry["height"])
         write_whole(path / f"{stem}.xml", annotation_text(_file_name(entry), size, objects, 1))
@@ -101,7 +103,7 @@ def write_yolo_labels(path: Path, entries: Entries, class_names: Sequence[str]) 
     """Write a text for each photograph into a folder, made if need be, and classes.txt."""
     path.mkdir(parents=True, exist_ok=True)
     of_name = {name: label for label, name in enumerate(class_names)}
-    for stem, entry in zip(_stems(entries), entries, strict=True):
+    for stem, entry in zip(told_apart(list(map(entry_stem, entries)), {"classes"}), entries, strict=True):
         lines = []
         for one in entry["detections"]:
             x, y, width, height = _sized(one["box"])
@@ -143,7 +145,8 @@ def write_cvat(path: Path, entries: Entries, class_names: Sequence[str]) -> None
 def write_label_studio(path: Path, entries: Entries, class_names: Sequence[str]) -> None:
     """Write Label Studio's tasks with predictions, and beside them the labelling interface that they go with.
 
-    Photographs are named as by its local storage, whose root is the folder of the file, or of what was read.
+    Photographs are named as by its local storage, whose root is where the command was called, or a folder above what
+    is named by its whole path.
     """
     tasks = []
     for entry in entries:
@@ -151,7 +154,7 @@ def write_label_studio(path: Path, entries: Entries, class_names: Sequence[str])
         scores = [one["score"] for one in entry["detections"]]
         tasks.append(
             {
-                "data": {"image": f"/data/local-files/?d={entry['image']}"},
+                "data": {"image": f"/data/local-files/?d={_local_file(entry['image'])}"},
                 "predictions": [
                     {"model_version": "inception-rcnn", "score": max(scores, default=0.0), "result": results}
                 ],
@@ -208,17 +211,12 @@ def _ids(entries: Entries) -> list[int]:
     return list(range(1, len(entries) + 1))
 
 
-def _stems(entries: Entries) -> list[str]:
-    """Return what the files of the photographs are called; equal names from several folders get a number."""
-    found, seen = [], Counter[str]()
-    for entry in entries:
-        stem = PurePath(entry["image"]).stem
-        seen[stem] += 1
-        found.append(stem if seen[stem] == 1 else f"{stem}-{seen[stem]}")
-    if len(set(found)) < len(found):
-        name = next(name for name, count in Counter(found).items() if count > 1)
-        raise InputError(f"two photographs would be called {name}; write the folders one by one")
-    return found
+def _local_file(name: str) -> str:
+    """Return the name of a file as a part of a URL; one that leads upwards, which no server follows, as a whole one."""
+    path = os.path.normpath(name)
+    if PurePath(path).parts[:1] == (os.pardir,):
+        path = os.path.abspath(path)
+    return quote(os.fsencode(PurePath(path).as_posix()))
 
 
 def _xml(text: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
 
 from inception_rcnn.structures import GroundTruthTable, InputError
 from inception_rcnn.structures.images import IMAGE_ENDINGS
@@ -64,6 +66,38 @@ def without_ending(name: str) -> str:
     """
     stem, ending = os.path.splitext(name)
     return stem if ending.lower() in IMAGE_ENDINGS else name
+
+
+def entry_stem(entry: Mapping[str, Any]) -> str:
+    """Return what files that belong to an image are called, as `detect --json` has it; a page or frame has its number.
+
+    >>> entry_stem({"image": "day1/cat.jpg"}), entry_stem({"image": "clip.mp4#6", "frame": 6})
+    ('cat', 'clip-000006')
+    """
+    stem = PurePath(entry["image"]).stem
+    if "frame" in entry:
+        return f"{stem}-{entry['frame']:06}"
+    return f"{stem}-page{entry['page']}" if "page" in entry else stem
+
+
+def told_apart(stems: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """Return names of which each is there once: the second of equal ones gets -2, or the next number that is free.
+
+    Args:
+        stems: The names.
+        taken: What none may be called.
+
+    >>> told_apart(["a", "a", "a-2"])
+    ['a', 'a-3', 'a-2']
+    """
+    found, used, wanted = [], set(taken), {*stems, *taken}
+    for stem in stems:
+        name, number = stem, 2
+        while name in used or (name != stem and name in wanted):
+            name, number = f"{stem}-{number}", number + 1
+        used.add(name)
+        found.append(name)
+    return found
 
 
 def plain_id(value: object) -> object:

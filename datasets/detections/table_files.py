@@ -1,6 +1,7 @@
 """Detections as a table, a row each: CSV for spreadsheets, Parquet for pandas, DuckDB and Spark.
 
-Columns: image, width, height, class_name, score, x1, y1, x2, y2 (pixels, x2 and y2 exclusive).
+Columns: image, width, height, class_name, score, x1, y1, x2, y2 (pixels, x2 and y2 exclusive), frame (of a video, from
+1; else empty), track (the number of a thing that is followed; else empty).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 from inception_rcnn.datasets.archive.storage import parquet_library
 from inception_rcnn.structures.files import write_packed, write_whole
 
-COLUMNS: Final = ("image", "width", "height", "class_name", "score", "x1", "y1", "x2", "y2")
+COLUMNS: Final = ("image", "width", "height", "class_name", "score", "x1", "y1", "x2", "y2", "frame", "track")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
 
 
@@ -45,7 +46,7 @@ def write_parquet(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """
     arrow, parquet = parquet_library()
     rows = list(_rows(entries))
-    kinds = [arrow.string(), arrow.int32(), arrow.int32(), arrow.string(), *[arrow.float32()] * 5]
+    kinds = [arrow.string(), arrow.int32(), arrow.int32(), arrow.string(), *[arrow.float32()] * 5, *[arrow.int32()] * 2]
     columns: list[tuple[Any, ...]] = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
     columns[0] = tuple(str(name).encode("utf-8", "replace").decode() for name in columns[0])
     arrays = [arrow.array(list(values), kind) for values, kind in zip(columns, kinds, strict=True)]
@@ -57,4 +58,5 @@ def write_parquet(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
 def _rows(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     for entry in entries:
         for one in entry["detections"]:
-            yield (entry["image"], entry["width"], entry["height"], one["label"], one["score"], *one["box"])
+            of_image = entry["image"], entry["width"], entry["height"]
+            yield (*of_image, one["label"], one["score"], *one["box"], entry.get("frame"), one.get("track"))

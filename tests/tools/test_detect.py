@@ -17,8 +17,12 @@ from PIL import Image
 from skimage import data
 
 from inception_rcnn.datasets.video import VideoFrames, VideoWriter
-from inception_rcnn.structures import pairwise_iou, sha256_of
+from inception_rcnn.detector.pipeline import PreparedImage
+from inception_rcnn.structures import Detections, InputError, pairwise_iou, sha256_of
 from inception_rcnn.tools import cli
+from inception_rcnn.tools.detect_outputs import Crops, write_results
+from inception_rcnn.tools.detect_run import DetectRun
+from inception_rcnn.tools.detect_sources import find_sources
 
 
 def detect(*arguments: str | Path) -> int:
@@ -189,15 +193,17 @@ def test_json_lines_grow_and_the_same_command_skips_what_is_there(
     first = in_lines(out)
     assert [Path(one["image"]).name for one in first] == ["a.jpg", "b.jpg"] and "b.jpg" in first[1]["error"]
     assert first[0]["sha256"] == sha256_of(photograph) and (first[0]["width"], first[0]["height"]) == (225, 150)
-    picture = folder / "detections" / "a-detections.jpg"
-    picture.unlink()
     (folder / "b.jpg").write_bytes(photograph.read_bytes())
     capsys.readouterr()
     assert detect(folder, "--json", out) == 0
     assert f"1 of 2 images are in {out} already" in capsys.readouterr().out
     second = in_lines(out)
     assert second[0] == first[0] and second[1]["detections"] == first[0]["detections"] and "error" not in second[1]
-    assert not picture.exists(), "it was not detected on again"
+    before = out.read_bytes()
+    (folder / "detections" / "a-detections.jpg").unlink()
+    assert detect(folder, "--json", out) == 0
+    assert f"1 of 2 images are in {out} already" in capsys.readouterr().out
+    assert (folder / "detections" / "a-detections.jpg").is_file() and in_lines(out) == [second[1], second[0]]
     before = out.read_bytes()
     assert detect(folder, "--json", out, "--quiet", "--iou-threshold", "0.45") == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -306,8 +312,6 @@ def test_what_cannot_be_written_or_read_is_refused_before_the_weights_are_read(
 def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from inception_rcnn.tools.detect_run import DetectRun
-
     folder, out, table = tmp_path / "images", tmp_path / "out.json", tmp_path / "out.csv"
     folder.mkdir()
     for name in ("a.jpg", "b.jpg"):
@@ -331,3 +335,99 @@ def test_ctrl_c_keeps_what_was_done_and_the_same_command_goes_on(
     assert "1 of 2 images are in" in capsys.readouterr().out
     assert [Path(one["image"]).name for one in json.loads(out.read_text())] == ["a.jpg", "b.jpg"]
     assert {Path(line.split(",")[0]).name for line in table.read_text().splitlines()[1:]} == {"a.jpg", "b.jpg"}
+
+
+class Sees:
+    """Stands in for a detector: sees things of these classes in every picture."""
+
+    class_names = ("cat", "dog")
+
+    def __init__(self, *labels: int) -> None:
+        self.labels = labels
+
+    def workers_ahead(self, workers: int | None) -> tuple[int, int | None]:
+        return 0, None
+
+    def prepare(self, image: Any, threads: int | None = None) -> PreparedImage:
+        return PreparedImage(image=image if isinstance(image, np.ndarray) else np.array(Image.open(image)))
+
+    def __call__(self, prepared: PreparedImage) -> Detections:
+        boxes = [[10 * k, 0, 10 * k + 8, 8] for k in range(len(self.labels))]
+        scores = [0.9 - 0.1 * k for k in range(len(self.labels))]
+        return Detections(np.array(boxes, np.float32).reshape(-1, 4), scores, list(self.labels), self.class_names)
+
+
+def cut_and_written(sees: Sees, folder: Path, *arguments: Path, every: int = 1) -> DetectRun:
+    """Looks at what is named, tracked; cut-outs go to a folder, what was found to a table."""
+    run = DetectRun(
+        sees,  # type: ignore[arg-type]
+        None,
+        [("csv", folder / "found.csv")],
+        tiles=None,
+        draws=True,
+        crops=Crops(folder / "cut"),
+        workers=0,
+        quiet=True,
+    )
+    sources = find_sources(arguments, folder / "drawn", recursive=True, pages=False)
+    run.all_of(sources, track=True, every=every, limit=None)
+    return run
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_cut_outs_of_equal_names_are_apart_and_those_of_an_earlier_run_go(photograph: Path, tmp_path: Path) -> None:
+    for day in ("1", "2"):
+        (tmp_path / "days" / day).mkdir(parents=True)
+        (tmp_path / "days" / day / "IMG.jpg").write_bytes(photograph.read_bytes())
+    cut_and_written(Sees(0, 1), tmp_path, tmp_path / "days")
+    assert names_in(tmp_path / "cut") == ["cat/IMG-1.jpg", "cat/IMG-2-1.jpg", "dog/IMG-2-2.jpg", "dog/IMG-2.jpg"]
+    own = tmp_path / "cut" / "cat" / "IMG-7.jpg"
+    own.write_bytes(photograph.read_bytes())  # which was not cut out here
+    cut_and_written(Sees(1), tmp_path, tmp_path / "days")
+    assert names_in(tmp_path / "cut") == ["cat/IMG-7.jpg", "dog/IMG-1.jpg", "dog/IMG-2-1.jpg"]
+
+
+def test_a_video_is_cut_out_and_one_that_breaks_off_is_reported_while_the_others_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.avi", "b.avi"):
+        with VideoWriter(tmp_path / name, 10) as writer:
+            for _ in range(3):
+                writer.write(np.zeros((32, 48, 3), np.uint8))
+    write = VideoWriter.write
+
+    def breaks(self: VideoWriter, frame: Any) -> None:
+        if self.path.name.startswith("a-") and self._written == 2:
+            raise InputError("frames should be of one size")
+        write(self, frame)
+
+    monkeypatch.setattr(VideoWriter, "write", breaks)
+    run = cut_and_written(Sees(1), tmp_path, tmp_path / "*.avi", every=2)
+    assert run.failed == 1 and "frames should be of one size" in capsys.readouterr().err
+    assert names_in(tmp_path / "drawn") == ["b-detections.mp4"]
+    assert names_in(tmp_path / "cut") == ["dog/a-000001-1.jpg", "dog/b-000001-1.jpg", "dog/b-000003-1.jpg"]
+    lines = (tmp_path / "found.csv").read_text().splitlines()
+    assert lines[0].endswith(",frame,track") and [line[-4:] for line in lines[1:]] == [",1,1", ",1,1", ",3,1"]
+
+
+def test_what_was_found_is_written_after_an_error_and_one_file_that_fails_does_not_keep_the_others(
+    photograph: Path, tmp_path: Path
+) -> None:
+    class Fails(Sees):
+        def __call__(self, prepared: PreparedImage) -> Detections:
+            self.labels = self.labels[1:]
+            if not self.labels:
+                raise InputError("no more")
+            return super().__call__(prepared)
+
+    with pytest.raises(InputError, match="no more"):
+        cut_and_written(Fails(0, 1), tmp_path, photograph, photograph)
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 2
+    entry = {"image": "a.jpg", "width": 9, "height": 9, "detections": []}
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        write_results([("yolo", tmp_path / "file"), ("csv", tmp_path / "more.csv")], [entry], ("cat",))
+    assert (tmp_path / "more.csv").is_file()

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from inception_rcnn.structures import InputError, write_picture
+from inception_rcnn.tools.detect_sources import find_sources
 from inception_rcnn.tools.image_arguments import find_pictures, say_pages
 
 PIXELS = np.zeros((6, 8, 3), np.uint8)
@@ -108,3 +109,20 @@ def test_pages_beyond_the_first_are_said(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_address_is_refused_before_the_work_with_both_its_slashes(folder: Path) -> None:
     with pytest.raises(InputError, match=r"^https://example\.org/a\.jpg is an address, and nothing is fetched; save"):
         find_pictures([folder / "a.jpg", Path("https://example.org/a.jpg")], "detections", None, recursive=False)
+
+
+def test_a_pattern_takes_videos_too_and_no_two_are_drawn_or_cut_out_under_one_name(folder: Path) -> None:
+    for name in ("night/clip.mov", "night/clip.mp4", "night/clip-detections.mp4", "night/a.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes((folder / "a.jpg").read_bytes())
+    found = find_sources([folder / "night" / "*.m*"], None, recursive=False, pages=False)
+    assert [(Path(one.name).name, one.picture.name, one.stem) for one in found.films] == [
+        ("clip.mov", "clip-detections.mp4", "clip"),
+        ("clip.mp4", "clip-detections-2.mp4", "clip-2"),
+    ]
+    named = [folder / "night" / "clip.mp4", folder / "clip.MP4", folder]
+    found = find_sources(named, folder / "out", recursive=True, pages=False)
+    assert [one.picture.name for one in found.films] == ["clip-detections.mp4", "clip-detections-2.mp4"]
+    assert [one.stem for one in found.stills] == ["a", "b", "c", "a-2"]
+    with pytest.raises(InputError, match="no image or video fits"):
+        find_sources([folder / "*.avi"], None, recursive=False, pages=False)

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -84,6 +85,31 @@ def test_yolos_texts_give_the_boxes_back(tmp_path: Path) -> None:
     assert rows[:, 0].tolist() == [0, 1] and rows[:, 5].tolist() == [0.9, 0.65]
 
 
+def frame(number: int, track: int) -> dict[str, Any]:
+    entry = photograph(f"films/clip.mp4#{number}", [1.0, 2.0, 3.0, 4.0])
+    return {**entry, "frame": number, "detections": [{**one, "track": track} for one in entry["detections"]]}
+
+
+def test_files_of_frames_have_their_numbers_and_no_file_is_written_twice(tmp_path: Path) -> None:
+    entries = [frame(1, 1), frame(6, 1), photograph("a-2.jpg"), *ENTRIES, photograph("classes.jpg")]
+    write_yolo_labels(tmp_path, entries, NAMES)
+    names = {"clip-000001.txt", "clip-000006.txt", "a-2.txt", "a.txt", "a-3.txt", "b.txt", "classes-2.txt"}
+    assert {one.name for one in tmp_path.iterdir()} == {*names, "classes.txt"}
+    assert (tmp_path / "a-3.txt").read_text() and not (tmp_path / "a-2.txt").read_text()
+    write_voc_annotations(tmp_path / "voc", entries[:2], NAMES)
+    assert sorted(one.name for one in (tmp_path / "voc").iterdir()) == ["clip-000001.xml", "clip-000006.xml"]
+
+
+def test_label_studios_urls_hold_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    above = tmp_path.parent / "up.jpg"
+    named = [photograph(name) for name in ("a b#1&c+d.jpg", "./day/../n.jpg", "../up.jpg")]
+    write_label_studio(tmp_path / "x.json", named, NAMES)
+    urls = [one["data"]["image"] for one in json.loads((tmp_path / "x.json").read_text())]
+    assert urls[:2] == ["/data/local-files/?d=a%20b%231%26c%2Bd.jpg", "/data/local-files/?d=n.jpg"]
+    assert urls[2] == f"/data/local-files/?d={quote(above.as_posix())}"
+
+
 def test_cvats_xml_keeps_to_its_schema(tmp_path: Path) -> None:
     """As CVAT documents "CVAT for images 1.1": version, labels of the task, images by id and name, boxes by corners."""
     write_cvat(tmp_path / "x.xml", ENTRIES, NAMES)
@@ -123,22 +149,30 @@ def test_label_studios_tasks_keep_to_its_schema(tmp_path: Path) -> None:
 
 
 def test_tables_have_a_row_for_each_detection_and_no_formula(tmp_path: Path) -> None:
-    entries = [*ENTRIES, photograph("=SUM(A1).jpg", [1.0, 2.0, 3.0, 4.0])]
+    entries = [*ENTRIES, photograph("=SUM(A1).jpg", [1.0, 2.0, 3.0, 4.0]), frame(6, 2)]
     write_csv(tmp_path / "x.csv", entries)
     with (tmp_path / "x.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["image"] for row in rows] == ["day/a.jpg", "day/a.jpg", "night/a.jpg", "'=SUM(A1).jpg"]
+    assert [row["image"] for row in rows] == [
+        "day/a.jpg",
+        "day/a.jpg",
+        "night/a.jpg",
+        "'=SUM(A1).jpg",
+        "films/clip.mp4#6",
+    ]
+    assert [(row["frame"], row["track"]) for row in rows[2:]] == [("", ""), ("", ""), ("6", "2")]
     assert [float(rows[0][side]) for side in ("x1", "y1", "x2", "y2")] == ENTRIES[0]["detections"][0]["box"]
     assert rows[1]["class_name"] == NAMES[1] and rows[0]["score"] == "0.9"
 
 
-@pytest.mark.parametrize("entries", [ENTRIES, []])
+@pytest.mark.parametrize("entries", [[*ENTRIES, frame(6, 2)], []])
 def test_parquet_is_read_by_pyarrow(entries: list[dict[str, Any]], tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     write_parquet(tmp_path / "x.parquet", entries)
     table = parquet.read_table(tmp_path / "x.parquet").to_pydict()
     wanted = [one for entry in entries for one in entry["detections"]]
     assert table["class_name"] == [one["label"] for one in wanted]
+    assert table["track"] == [one.get("track") for one in wanted] and set(table["frame"]) <= {None, 6}
     assert [list(box) for box in zip(*(table[side] for side in ("x1", "y1", "x2", "y2")), strict=True)] == [
         one["box"] for one in wanted
     ]
