@@ -1,4 +1,4 @@
-import { iou, suppress } from "./suppression.js";
+import { iou, nearest, suppress } from "./suppression.js";
 
 const STAGES = [
   ["superpixels", "1 Superpixels", "Pixels of like colour are joined to superpixels, whose groups become proposals. The outlines are those of one of several cuts."],
@@ -9,8 +9,10 @@ const STAGES = [
   ["result", "6 Result", "What is left is the answer."],
 ];
 const SOURCE_COLOURS = ["#2f80ed", "#f2994a", "#27ae60"];
+const SLIDERS = { score: "score_threshold", iou: "iou_threshold" };
 const at = (id) => document.getElementById(id);
-const state = { stage: "result", photograph: null, walks: [], count: 60, sources: [true, true, true], row: 0, turn: 0, about: null };
+// `moved` has the thresholds of sliders that were touched; without it each model is shown at its own.
+const state = { stage: "result", photograph: null, walks: [], moved: {}, count: 60, sources: [true, true, true], turn: 0, about: null };
 
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
@@ -32,24 +34,29 @@ async function ask(url, options) {
 async function look(photograph) {
   const turn = ++state.turn;
   state.photograph = photograph;
+  state.walks = [];
+  at("views").replaceChildren();
+  draw();
   at("error").hidden = true;
   at("status").textContent = `Looking at ${photograph.name} …`;
-  preview(photograph, turn);
   const names = [at("model").value, at("other").value].filter(Boolean);
   try {
+    photograph.data ??= await (await ask(photograph.address)).blob();
+    if (turn !== state.turn) return;
+    preview(photograph, turn);
     const walks = [];
     for (const name of names) {
       const answer = await ask(`/walk?model=${encodeURIComponent(name)}`, { method: "POST", body: photograph.data });
       const walk = await answer.json();
       walk.image = await picture(walk.picture);
       walk.outlines = await picture(walk.superpixels.picture);
+      walk.row = 0;  // of the region that the fourth stage shows
       walks.push(walk);
       if (turn !== state.turn) return;
     }
     state.walks = walks;
-    state.row = 0;
-    at("score").value = walks[0].settings.score_threshold;
-    at("iou").value = walks[0].settings.iou_threshold;
+    state.moved = {};
+    for (const id in SLIDERS) at(id).value = walks[0].settings[SLIDERS[id]];
     at("status").textContent = `${photograph.name}: ${walks[0].width} × ${walks[0].height} pixels`;
     draw();
   } catch (error) {
@@ -65,7 +72,7 @@ async function preview(photograph, turn) {
   const url = URL.createObjectURL(photograph.data);
   try {
     const image = await picture(url);
-    if (turn !== state.turn || at("status").textContent.startsWith(`${photograph.name}:`)) return;
+    if (turn !== state.turn || state.walks.length) return;
     image.alt = "The photograph, not yet looked at";
     at("views").replaceChildren(image);
   } catch {
@@ -127,7 +134,7 @@ function write(pen, scale, box, text, colour) {
   pen.fillText(text, x + 4, y + size);
 }
 
-const settingsOf = (walk) => ({ ...walk.settings, score_threshold: Number(at("score").value), iou_threshold: Number(at("iou").value) });
+const settingsOf = (walk) => ({ ...walk.settings, ...state.moved });
 const named = (walk, one) => `${walk.classes[one.label]} ${one.score.toFixed(2)}`;
 
 const VIEWS = {
@@ -154,7 +161,8 @@ const VIEWS = {
     return [canvas, `${looked.length} regions looked at; the first twelve as the network gets them:`, pieces];
   },
   scores(walk) {
-    const box = walk.regions.boxes[state.row] ?? [0, 0, walk.width, walk.height], moved = walk.regions.moved[state.row] ?? box;
+    const { boxes, rank } = walk.regions;
+    const box = boxes[walk.row] ?? [0, 0, walk.width, walk.height], moved = walk.regions.moved[walk.row] ?? box;
     const [canvas, pen, scale] = canvasOf(walk, "The photograph with a region; the arrow keys step through the regions");
     frame(pen, scale, box, "#ffffff", 2, true);
     frame(pen, scale, moved, "#ffd60a", 3);
@@ -165,13 +173,12 @@ const VIEWS = {
     });
     canvas.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (!step) return;
+      if (!step || !boxes.length) return;
       event.preventDefault();
-      state.row = (state.row + step + walk.regions.boxes.length) % walk.regions.boxes.length;
-      draw();
-      document.querySelector("#views canvas").focus();
+      go(walk, (walk.row + step + boxes.length) % boxes.length);
+      at("views").children[state.walks.indexOf(walk)].querySelector("canvas").focus();
     });
-    return [canvas, `Region ${state.row + 1} of ${walk.regions.boxes.length}, proposal ${walk.regions.rank[state.row] + 1}; dashed as proposed, solid as the network moves it`, bars(walk)];
+    return [canvas, `Region ${walk.row + 1} of ${boxes.length}, proposal ${rank[walk.row] + 1}; dashed as proposed, solid as the network moves it`, bars(walk)];
   },
   suppression(walk) {
     const { kept, suppressed } = suppress(walk, settingsOf(walk));
@@ -209,9 +216,9 @@ function piece(walk, box, number) {
 }
 
 function bars(walk) {
-  const rows = [["background", walk.regions.background[state.row] ?? 0, "#888888"]];
+  const rows = [["background", walk.regions.background[walk.row] ?? 0, "#888888"]];
   walk.scores.row.forEach((row, k) => {
-    if (row === state.row) rows.push([walk.classes[walk.scores.label[k]], walk.scores.score[k], walk.colours[walk.scores.label[k]]]);
+    if (row === walk.row) rows.push([walk.classes[walk.scores.label[k]], walk.scores.score[k], walk.colours[walk.scores.label[k]]]);
   });
   const body = make("tbody");
   for (const [name, value] of [rows[0], ...rows.slice(1).sort((a, b) => b[1] - a[1]).slice(0, 6)]) {
@@ -230,13 +237,20 @@ function choose(walk, x, y) {
     const area = (box[2] - box[0]) * (box[3] - box[1]);
     if (x >= box[0] && x < box[2] && y >= box[1] && y < box[3] && area < least) [best, least] = [row, area];
   });
-  if (best >= 0) { state.row = best; draw(); }
+  if (best >= 0) go(walk, best);
+}
+
+/** Show a region of a walk, and beside it the other model's region that is most like it: each has its own regions. */
+function go(walk, row) {
+  const box = walk.regions.boxes[row];
+  for (const other of state.walks) other.row = other === walk ? row : nearest(other.regions.boxes, box);
+  views();
 }
 
 function controls() {
   const place = at("controls");
   place.replaceChildren();
-  if (state.stage !== "proposals") return;
+  if (state.stage !== "proposals" || !state.walks.length) return;
   const walk = state.walks[0], most = walk.proposals.boxes.length;
   const slider = make("input", { type: "range", min: 1, max: most, value: Math.min(state.count, most), id: "count" });
   const shown = make("output", { textContent: slider.value });
@@ -252,6 +266,7 @@ function controls() {
 }
 
 function views() {
+  if (!state.walks.length) return;  // the photograph alone stays, as long as it is looked at
   at("views").replaceChildren(...state.walks.map((walk) => {
     const [canvas, caption, ...more] = VIEWS[state.stage](walk);
     const title = state.walks.length > 1 ? `${walk.model}: ${caption}` : caption;
@@ -260,8 +275,11 @@ function views() {
 }
 
 function lists() {
-  at("score-value").textContent = Number(at("score").value).toFixed(2);
-  at("iou-value").textContent = Number(at("iou").value).toFixed(2);
+  for (const id in SLIDERS) {
+    const values = new Set(state.walks.map((walk) => Number(settingsOf(walk)[SLIDERS[id]].toFixed(4))));
+    at(`${id}-value`).textContent = [...values].join(", ");
+    at(id).setAttribute("aria-valuetext", [...values].join(", "));
+  }
   at("lists").replaceChildren(...state.walks.map((walk) => {
     const { kept } = suppress(walk, settingsOf(walk));
     const body = make("tbody");
@@ -288,14 +306,17 @@ function times() {
   }));
 }
 
-function draw() {
-  if (!state.walks.length) return;
-  const network = state.walks[0].network;
-  const seen = network.regions === "pool"
+function seen(network) {
+  if (!network) return "";
+  return network.regions === "pool"
     ? `The network sees the whole photograph once, its short side brought to ${network.short_side} pixels; a region is ${network.cells} × ${network.cells} cells read off its maps.`
     : `Each region is stretched to ${network.side} × ${network.side} pixels, whatever its shape, and looked at by itself.`;
+}
+
+function draw() {
+  for (const id of ["save-picture", "save-json"]) at(id).disabled = !state.walks.length;
   const stage = STAGES.find(([name]) => name === state.stage);
-  at("about").textContent = state.stage === "regions" ? seen : stage[2];
+  at("about").textContent = state.stage === "regions" ? seen(state.walks[0]?.network) : stage[2];
   at("stage").setAttribute("aria-labelledby", `tab-${state.stage}`);
   controls();
   views();
@@ -331,12 +352,13 @@ at("tabs").addEventListener("keydown", (event) => {
   select(names[(next + names.length) % names.length], true);
 });
 
-function slid() {
+function slid(id) {
   if (!state.walks.length) return;
+  state.moved[SLIDERS[id]] = Number(at(id).value);
   if (state.stage === "suppression" || state.stage === "result") views();
   lists();
 }
-for (const id of ["score", "iou"]) at(id).addEventListener("input", slid);
+for (const id in SLIDERS) at(id).addEventListener("input", () => slid(id));
 for (const id of ["model", "other"]) at(id).addEventListener("change", () => state.photograph && look(state.photograph));
 at("file").addEventListener("change", () => read(at("file").files[0]));
 document.addEventListener("paste", (event) => read(event.clipboardData.files[0]));
@@ -358,7 +380,6 @@ at("save-picture").addEventListener("click", () => {
   if (canvas) canvas.toBlob((blob) => save(blob, "png"), "image/png");
 });
 at("save-json").addEventListener("click", () => {
-  if (!state.walks.length) return;
   const found = state.walks.map((walk) => ({
     image: state.photograph.name, model: walk.model, width: walk.width, height: walk.height, settings: settingsOf(walk),
     detections: suppress(walk, settingsOf(walk)).kept.map((one) => ({ label: walk.classes[one.label], score: one.score, box: one.box })),
@@ -366,10 +387,8 @@ at("save-json").addEventListener("click", () => {
   save(new Blob([JSON.stringify(found, null, 2)], { type: "application/json" }), "json");
 });
 
-async function sample(name) {
-  const answer = await ask(`/samples/${encodeURIComponent(name)}`);
-  look({ name, data: await answer.blob() });
-}
+const addressOf = (name) => `/samples/${encodeURIComponent(name)}`;
+const sample = (name) => look({ name, address: addressOf(name) });
 
 async function begin() {
   state.about = await (await ask("/page.json")).json();
@@ -378,7 +397,7 @@ async function begin() {
     at("other").append(make("option", { value: name, textContent: name }));
   }
   for (const name of state.about.samples) {
-    const image = make("img", { src: `/samples/${encodeURIComponent(name)}`, alt: name.replace(/\.[^.]*$/, "") });
+    const image = make("img", { src: addressOf(name), alt: name.replace(/\.[^.]*$/, "") });
     const button = make("button", { type: "button" }, image);
     button.addEventListener("click", () => sample(name));
     at("samples").append(button);

@@ -10,6 +10,12 @@ export function iou(a, b) {
   return (width * height) / (area(a) + area(b) - width * height);
 }
 
+/** The number of the box of several that has the greatest overlap with one; 0 if none has any. */
+export function nearest(boxes, one) {
+  const overlaps = boxes.map((box) => iou(box, one));
+  return Math.max(0, overlaps.indexOf(Math.max(...overlaps)));
+}
+
 /** What stays of the candidates of a walk, best first, and by which of these each other one was suppressed.
  *  A candidate is {row, label, score, box}; `by` of a suppressed one is a candidate. */
 export function suppress(walk, settings) {

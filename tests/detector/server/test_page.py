@@ -55,7 +55,7 @@ def page(chromium: Any, model: Detector, jpeg: bytes, tmp_path_factory: pytest.T
     sample.write_bytes(jpeg)
     models: dict[str, Callable[[], Detector]] = {
         "usual": lambda: model,
-        "strict": lambda: model.with_settings(score_threshold=0.6),
+        "strict": lambda: model.with_settings(score_threshold=1.0, iou_threshold=0.3, max_proposals=20),
     }
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -153,7 +153,16 @@ def test_stages_are_walked_through_by_keyboard(page: Page) -> None:
     check(page)
 
 
-def test_a_photograph_is_uploaded_compared_and_downloaded(page: Page, jpeg: bytes, tmp_path: Path) -> None:
+def assert_as_the_detector(written: dict[str, Any], detector: Detector, jpeg: bytes) -> None:
+    """What the page shows before a slider is touched is the detector's answer, by its own thresholds."""
+    assert written["detections"] == detector(jpeg).to_records()
+    for name in ("score_threshold", "iou_threshold"):
+        assert written["settings"][name] == getattr(detector.settings, name)
+
+
+def test_a_photograph_is_uploaded_compared_and_downloaded(
+    page: Page, model: Detector, jpeg: bytes, tmp_path: Path
+) -> None:
     opened = page.open()
     (tmp_path / "mine.jpg").write_bytes(jpeg)
     opened.set_input_files("#file", str(tmp_path / "mine.jpg"))
@@ -167,9 +176,51 @@ def test_a_photograph_is_uploaded_compared_and_downloaded(page: Page, jpeg: byte
     assert waiting.value.suggested_filename == "mine-result.json"
     assert [one["model"] for one in written] == ["usual", "strict"]
     assert [one["label"] for one in written[0]["detections"]] == found(opened)
+    assert_as_the_detector(written[0], model, jpeg)
+    assert_as_the_detector(written[1], model.with_settings(score_threshold=1.0, iou_threshold=0.3), jpeg)
+    assert opened.inner_text("#score-value") == f"{model.settings.score_threshold:.4g}, 1"
     with opened.expect_download() as waiting:
         opened.click("#save-picture")
     assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
+    check(page)
+
+
+def test_a_slider_is_for_both_models_and_a_region_is_shown_beside_the_one_most_like_it(page: Page) -> None:
+    opened = page.open()
+    opened.select_option("#other", "strict")
+    opened.wait_for_selector("#views figure:nth-child(2) canvas")
+    slide(opened, "score", 0.5)
+    assert opened.inner_text("#score-value") == "0.5"
+    assert [len(one.query_selector_all("tbody tr")) for one in opened.query_selector_all("#lists table")] == [1, 1]
+    opened.click("#tab-scores")
+    opened.focus("#views figure:nth-child(1) canvas")
+    for _ in range(25):
+        opened.keyboard.press("ArrowRight")
+    captions = [one.inner_text() for one in opened.query_selector_all("figcaption")]
+    assert "Region 26 of 40" in captions[0] and "of 20" in captions[1]
+    opened.focus("#views figure:nth-child(2) canvas")
+    opened.keyboard.press("ArrowLeft")
+    assert opened.evaluate("document.querySelectorAll('#views canvas')[1] === document.activeElement")
+    check(page)
+
+
+def test_while_the_next_photograph_is_looked_at_the_last_ones_boxes_are_gone(
+    page: Page, tmp_path: Path, jpeg: bytes
+) -> None:
+    opened = page.open()
+    assert opened.is_enabled("#save-json") and opened.is_enabled("#save-picture")
+    held: list[Any] = []
+    opened.route("**/walk*", lambda route: held.append(route))
+    (tmp_path / "next.jpg").write_bytes(jpeg)
+    opened.set_input_files("#file", str(tmp_path / "next.jpg"))
+    opened.wait_for_selector("#views img")
+    for name in ("proposals", "regions", "result"):
+        opened.click(f"#tab-{name}")
+        assert opened.query_selector("#views canvas, #lists table, #times table, #count") is None
+    assert opened.is_disabled("#save-json") and opened.is_disabled("#save-picture")
+    held[0].continue_()
+    opened.wait_for_selector("#status:has-text('next.jpg: 225')")
+    assert opened.is_enabled("#save-json") and found(opened) != []
     check(page)
 
 
@@ -179,6 +230,7 @@ def test_what_is_no_picture_is_said_and_the_page_goes_on(page: Page, tmp_path: P
     opened.set_input_files("#file", str(tmp_path / "<img src=x onerror=alert(1)>.jpg"))
     opened.wait_for_selector("#error:not([hidden])")
     assert "is none of JPEG" in opened.inner_text("#error")
+    assert opened.is_disabled("#save-json") and opened.query_selector("#views canvas, #lists table") is None
     assert all("422" in error for error in page.errors), "the browser's own line of the refused request"
     page.errors.clear()
     (tmp_path / "good.jpg").write_bytes(jpeg)
