@@ -37,6 +37,10 @@ COCO: Final = "coco"
 IMAGENET: Final = "imagenet"
 # The environment variable that names the file of the ImageNet weights.
 IMAGENET_VARIABLE: Final = "INCEPTION_RCNN_IMAGENET"
+_WHERE_FROM: Final = (
+    f"get bvlc_googlenet.caffemodel as github.com/BVLC/caffe/tree/master/models/bvlc_googlenet says, and set "
+    f"{IMAGENET_VARIABLE}=FILE, or say {IMAGENET}:FILE"
+)
 _IMAGENET_OUTPUTS: Final = 1000
 # Of BVLC GoogLeNet's tensors without the auxiliary heads, in float16: the same for every kind of file they come in.
 _BVLC_CHECKSUM: Final = "f6673c58405972d85fed9f5cbe341b8abd820ebbc747ea68121cf0e5681624b4"
@@ -150,19 +154,18 @@ def weights_file(weights: str | Path) -> Path:
     """Return the file behind a path, or behind a name that stands for weights.
 
     Raises:
-        CheckpointError: "imagenet", and no file is named.
+        CheckpointError: "imagenet", and no file is named, or one that is not there.
     """
     name, _, file = str(weights).partition(":")
-    if name == IMAGENET:
-        file = file or os.environ.get(IMAGENET_VARIABLE, "")
-        if not file:
-            raise CheckpointError(
-                f"the ImageNet weights are not part of this package: get bvlc_googlenet.caffemodel as "
-                f"github.com/BVLC/caffe/tree/master/models/bvlc_googlenet says, and set {IMAGENET_VARIABLE}=FILE, or "
-                f"say {IMAGENET}:FILE"
-            )
-        return Path(file)
-    return shipped_detector() if str(weights) == COCO else Path(weights)
+    if name != IMAGENET:
+        return shipped_detector() if str(weights) == COCO else Path(weights)
+    by_argument, file = bool(file), file or os.environ.get(IMAGENET_VARIABLE, "")
+    if not file:
+        raise CheckpointError(f"the ImageNet weights are not part of this package: {_WHERE_FROM}")
+    if not Path(file).is_file():
+        named_by = "the argument" if by_argument else IMAGENET_VARIABLE
+        raise CheckpointError(f"no ImageNet weights at {file}, which {named_by} names: {_WHERE_FROM}")
+    return Path(file)
 
 
 def description_of(weights: WeightSource) -> dict[str, Any] | None:
@@ -172,7 +175,11 @@ def description_of(weights: WeightSource) -> dict[str, Any] | None:
         CheckpointError: The file is missing or damaged.
     """
     path = weights_file(weights) if isinstance(weights, str | Path) else None
-    return None if path is None or path.suffix != ".safetensors" or is_plain(path) else read_description(path)
+    if path is None or path.suffix != ".safetensors":
+        return None
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {path}; check the path")
+    return None if is_plain(path) else read_description(path)
 
 
 def shipped_detector() -> Path:
@@ -260,7 +267,11 @@ def _read_imagenet(path: Path) -> tuple[dict[str, Tensor], str]:
         raise CheckpointError(f"{origin} should have ImageNet's {_IMAGENET_OUTPUTS} outputs, it has {found}")
     known = {name: one.half() for name, one in state.items() if not name.startswith("aux_")}
     if tensors_checksum(known) != _BVLC_CHECKSUM:
-        warnings.warn(f"{origin}: these are not the numbers of BVLC GoogLeNet; they are used as they are", stacklevel=4)
+        warnings.warn(
+            f"{origin}: these are not the numbers of BVLC GoogLeNet; they are used as they are. For "
+            f"BVLC's, {_WHERE_FROM}",
+            stacklevel=4,
+        )
     return state, origin
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training.loop import seeded
+from inception_rcnn.backbones.weights import description_of
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.checkpoints import (
     KIND,
@@ -155,10 +156,8 @@ def classifier_behind(weights: str | Path) -> ClassifierDescription | None:
     Raises:
         CheckpointError: A checkpoint is missing, damaged, or at odds with itself.
     """
-    is_file_of_ours = str(weights) in SHIPPED or Path(weights).suffix == ".safetensors"
-    if not is_file_of_ours or read_description(weights_path(weights))["kind"] != KIND:
-        return None
-    return read_classifier_description(weights)
+    values = read_description(weights_path(weights)) if str(weights) in SHIPPED else description_of(weights)
+    return None if values is None or values["kind"] != KIND else read_classifier_description(weights)
 
 
 def _keep_rows(own: dict[str, Tensor], rows: dict[str, Tensor | None], positions: NDArray[np.int32]) -> int:

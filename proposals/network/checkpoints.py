@@ -21,6 +21,7 @@ from inception_rcnn.backbones import (
 )
 from inception_rcnn.backbones.checkpoints import in_type, weights_file
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime
+from inception_rcnn.backbones.weights import description_of
 from inception_rcnn.proposals.network.model import MultiBoxNet
 from inception_rcnn.proposals.network.predictor import MultiBox
 from inception_rcnn.proposals.network.priors import PriorSettings, grid_priors
@@ -101,13 +102,15 @@ def read_start(pretrained: str | Path, *, side: int | None = None, channels: int
         CheckpointError: The file is missing, damaged or of another kind.
         InputError: The side is no multiple of 64, the channels are out of range, or the MultiBox has others.
     """
-    path = multibox_path(pretrained) if str(pretrained) in SHIPPED else Path(pretrained)
-    if path.suffix != ".safetensors" or read_description(path).get("kind") != KIND:
+    is_shipped = str(pretrained) in SHIPPED
+    values = read_description(multibox_path(pretrained)) if is_shipped else description_of(pretrained)
+    if values is None or values["kind"] != KIND:
         spec = InputSpec(side=320 if side is None else side)
         grid_priors(PriorSettings(), spec.side)  # refuses a side that they do not divide
         state = googlenet(weights=pretrained, num_classes=0).state_dict()
         described = MultiBoxDescription(spec, PriorSettings(), 128 if channels is None else channels, {}, "unstated")
         return MultiBoxStart(described, state, fresh_head=True)
+    path = multibox_path(pretrained)
     checkpoint = read_checkpoint(path, KIND)
     described = _from_json(checkpoint.description, path)
     if channels not in (None, described.channels):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import warnings
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from inception_rcnn.backbones import (
@@ -308,6 +308,17 @@ def test_the_imagenet_weights_come_from_the_file_that_is_named(
         assert all(torch.equal(one, network.state_dict()[name]) for name, one in loaded.state_dict().items())
 
 
+@pytest.mark.parametrize("by_argument", [False, True])
+def test_a_missing_file_of_imagenets_is_named_with_where_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_argument: bool
+) -> None:
+    absent = tmp_path / "absent.npz"
+    monkeypatch.setenv("INCEPTION_RCNN_IMAGENET", str(absent))
+    named_by = "the argument" if by_argument else "INCEPTION_RCNN_IMAGENET"
+    with pytest.raises(CheckpointError, match=rf"absent\.npz, which {named_by} names: get bvlc_googlenet\.caffemodel"):
+        googlenet(weights=f"imagenet:{absent}" if by_argument else "imagenet")
+
+
 def test_the_known_file_is_known_by_its_numbers(
     imagenet_like: tuple[Path, GoogLeNet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,17 +335,34 @@ def test_a_file_with_other_outputs_is_no_imagenets(tmp_path: Path) -> None:
         googlenet(weights=f"imagenet:{path}")
 
 
-def test_trainings_start_from_the_same_names(
-    imagenet_like: tuple[Path, GoogLeNet], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(scope="module", params=["npz", "ours", "plain"])
+def imagenet_file(
+    imagenet_like: tuple[Path, GoogLeNet], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Path:
+    """The same numbers as Caffe's arrays, as a file of this package, and as a plain one."""
     path, network = imagenet_like
-    monkeypatch.setenv("INCEPTION_RCNN_IMAGENET", str(path))
-    with pytest.warns(UserWarning):
-        start = pretrained_network("imagenet", ("cat", "dog"))
-    assert torch.equal(start.network.conv1.weight, network.conv1.weight)
-    for name in ("imagenet", "coco"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            proposing = read_start(name)
-        expected = network if name == "imagenet" else googlenet(weights="coco")
-        assert torch.equal(proposing.state["conv2.weight"], expected.conv2.weight)
+    if request.param == "npz":
+        return path
+    made = tmp_path_factory.mktemp("imagenet") / "weights.safetensors"
+    if request.param == "ours":
+        write_checkpoint(made, "googlenet", {}, network.state_dict())
+    else:
+        save_file(dict(network.state_dict()), made)
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*these are not the numbers")
+@pytest.mark.parametrize("way", ["variable", "argument", "file"])
+def test_trainings_start_from_what_googlenet_takes(
+    imagenet_like: tuple[Path, GoogLeNet], imagenet_file: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setenv("INCEPTION_RCNN_IMAGENET", str(imagenet_file if way == "variable" else "absent"))
+    named = {"variable": "imagenet", "argument": f"imagenet:{imagenet_file}", "file": imagenet_file}[way]
+    expected = imagenet_like[1].conv2.weight
+    assert torch.equal(pretrained_network(named, ("cat", "dog")).network.conv2.weight, expected)
+    assert torch.equal(read_start(named).state["conv2.weight"], expected)
+
+
+def test_trainings_start_from_the_shipped_trunk() -> None:
+    expected = googlenet(weights="coco").conv2.weight
+    assert torch.equal(read_start("coco").state["conv2.weight"], expected)
