@@ -241,6 +241,18 @@ def without_unreadable(dataset: DetectionDataset, threads: int | None = None) ->
     return Subset(dataset, [row for row, one in enumerate(faults) if one is None]), lines
 
 
+def photographs_in_both(dataset: DetectionDataset, others: Iterable[DetectionDataset]) -> list[Path]:
+    """Return the photographs of a data set whose files are in others too, by path; no file is read.
+
+    Args:
+        dataset: Such as a part to validate on.
+        others: Such as the parts that are learned from.
+    """
+    known = {os.path.abspath(other.path(row)) for other in others for row in range(len(other))}
+    paths = [dataset.path(row) for row in range(len(dataset))]
+    return [path for path in paths if os.path.abspath(path) in known]
+
+
 def photograph_checksums(dataset: DetectionDataset) -> tuple[str, ...]:
     """Return the SHA-256 of each photograph's file as 64 hexadecimal digits; every file is read, several at a time.
 

@@ -5,8 +5,8 @@ Fine-tunes the region classifier on one data set or several.
 With a data set alone, it says what it understood of it, keeps one photograph in 7 to validate on, trains from the
 shipped model with settings fitted to the number of photographs, stops when validation stops, and writes checkpoint,
 curves and a page of results into --output (runs/NAME). --dry-run says all that, draws a sheet of photographs with their
-boxes, and trains nothing. A part to test on is never touched. --iterations or --minutes, several data sets, --paper and
---regions warp leave all settings to the options below.
+boxes, and trains nothing. A part called test is touched only if --split names it. --iterations or --minutes, several
+data sets, --paper and --regions warp leave all settings to the options below.
 
 --regions pool: the trunk sees a photograph once, and some dozens of its regions are read off its maps; the network
 learns how boxes should be moved, too. --regions warp, the R-CNN way: every region is stretched and seen by itself. The
@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -285,8 +285,8 @@ def main(
             given[name] = _numbers(name, given[name], kind)
     reading = reading_options(**given)
     sets = open_sets(data or [], root, dataset, split or [], **reading)
-    val_split = val_split or (part_to_validate_on(sets[0]) if is_fitted else None)
-    val = None if val_split is None else _val_part(sets[0], val_split, reading)
+    part = val_split or (part_to_validate_on(sets[0]) if is_fitted else None)
+    val = None if part is None else _val_part(sets, part, reading, is_named=val_split is not None)
     output = output or Path("runs", "-".join(dict.fromkeys(one.root.resolve().name for one in sets)))
     learned = [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets]
     options = {name: given[name] for name in TrainingOptions.__annotations__ if name in given}
@@ -332,15 +332,26 @@ def main(
     echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
 
 
-def _val_part(first: TrainingSet, part: str, reading: ReadingOptions) -> DetectionDataset:
-    """Return the part to measure the score threshold on.
+def _val_part(
+    sets: Sequence[TrainingSet], part: str, reading: ReadingOptions, *, is_named: bool
+) -> DetectionDataset | None:
+    """Return the part of the first data set to validate on; None where one that was not named is trained on.
 
     Raises:
-        typer.BadParameter: It is trained on.
+        typer.BadParameter: One that was named is.
     """
+    from inception_rcnn.structures.dataset import photographs_in_both
+
+    first = sets[0]
     if part == first.part:
         raise typer.BadParameter(f"{part!r} is trained on; name another part", param_hint="--val-split")
     opened = open_part(first.format, first.root, part, **reading)
+    if learned := photographs_in_both(opened, [one.dataset for one in sets]):
+        what = f"{len(learned)} of {len(opened)} photographs of {part} are trained on, such as {learned[0].name}"
+        if is_named:
+            raise typer.BadParameter(f"{what}; name another part", param_hint="--val-split")
+        echo(f"note: {what}; it is not validated on", err=True)
+        return None
     return readable_photographs(opened, skip_broken=reading.get("skip_broken", False))
 
 

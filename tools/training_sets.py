@@ -72,11 +72,12 @@ def open_sets(
         data: [FORMAT:]PATH of each, or
         root: the path of the only one.
         dataset: Format where none is named; None: as what lies there tells.
-        split: Of all, or of each; where none is named, "train", or the only part.
+        split: Of all, or of each; where none is named, "train", or the only part, if it is not one to test on.
         options: How they are read.
 
     Raises:
-        typer.BadParameter: None or too many are named, one twice, or a format is unknown.
+        typer.BadParameter: None or too many are named, one twice, a format is unknown, or the only part of a set is one
+            to test on.
     """
     from inception_rcnn.datasets import likely_part, named_format
 
@@ -87,6 +88,11 @@ def open_sets(
     sets: list[TrainingSet] = []
     for (format, folder), asked in zip(pairs, one_for_each("--split", split, len(pairs)), strict=True):
         part = asked or likely_part(format, folder, "train")
+        if asked is None and part is not None and part.lower().startswith("test"):
+            raise typer.BadParameter(
+                f"{folder} has one part, {part}, which is meant to test on; --split {part} takes it all the same",
+                param_hint="--split",
+            )
         if any((folder.resolve(), part) == (one.root.resolve(), one.part) for one in sets):
             raise typer.BadParameter(f"{folder}, part {part}, is named twice", param_hint="--data")
         sets.append(TrainingSet(format, folder, part, open_part(format, folder, part, **options)))

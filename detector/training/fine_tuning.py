@@ -43,7 +43,13 @@ from inception_rcnn.proposals import ProposalSettings, Proposer
 from inception_rcnn.proposals.network.checkpoints import multibox_seen, put_beside
 from inception_rcnn.proposals.stored import other_setting, proposals_from_file, propose_for_set
 from inception_rcnn.structures import InputError, Proposals, progress_bar
-from inception_rcnn.structures.dataset import DetectionDataset, as_datasets, check_dataset, dataset_name
+from inception_rcnn.structures.dataset import (
+    DetectionDataset,
+    as_datasets,
+    check_dataset,
+    dataset_name,
+    photographs_in_both,
+)
 from inception_rcnn.structures.errors import as_declared
 from inception_rcnn.structures.files import check_folder
 from inception_rcnn.structures.jobs import Share
@@ -225,6 +231,9 @@ def trained_detector(
     """Return what `train_detector` made, with its score threshold and what validation found.
 
     Args: see there.
+
+    Raises:
+        InputError, OptionError: See there; photographs of `val` are among those that are learned from.
     """
     given, folder = _checked(options), check_folder(as_declared("output", output, str | Path))
     seed, licence = as_declared("seed", seed, int), as_declared("licence", licence, str)
@@ -242,6 +251,11 @@ def trained_detector(
         raise InputError("there is no data set to train on; name at least one")
     if val is not None:
         check_dataset(val, "val")
+        if learned := photographs_in_both(val, sets):
+            raise InputError(
+                f"{len(learned)} of {len(val)} photographs of val, such as {learned[0].name}, are learned from; name "
+                "others, or leave val out: then some are held out"
+            )
     files = _files_of(sets, proposals)
     keep_freed_memory()
     share = Share.from_environment(os.environ)

@@ -419,3 +419,32 @@ def test_a_data_set_alone_is_understood_trained_on_until_validation_stops_and_sh
     assert "photographs that were not learned from, but chosen by; page: " in said
     assert f"ask why it is wrong: inception-rcnn explain --data coco:{root} --split train --weights" in said
     assert "<title>" in (output / "report" / "index.html").read_text()
+
+
+def test_what_is_learned_from_is_not_validated_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """VOC's val lies within its trainval."""
+    root, lists = tmp_path / "voc", tmp_path / "voc" / "ImageSets" / "Main"
+    write_voc(MarkedSet(tmp_path / "a", ("person", "cat")), root, "trainval")
+    (lists / "val.txt").write_text((lists / "trainval.txt").read_text().splitlines()[0])
+    monkeypatch.setattr("inception_rcnn.detector.training.fitting._FEWEST", 3)
+    where = ("train", "--data", f"voc:{root}", "--split", "trainval", "--dry-run", "--output", tmp_path / "out")
+    assert run(*where) == 0
+    said = capsys.readouterr()
+    assert "note: 1 of 1 photographs of val are trained on, such as 0-chelsea" in said.err
+    assert "on 1 photographs kept from the training" in said.out
+    assert run(*where, "--val-split", "val") == 2
+    assert "1 of 1 photographs of val are trained on" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_part_called_test_is_trained_on_only_if_it_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_coco(MarkedSet(tmp_path / "a", NAMES), tmp_path / "set", "test")
+    where = ("train", "--data", tmp_path / "set", "--dry-run", "--output", tmp_path / "out")
+    assert run(*where) == 2
+    assert "has one part, test, which is meant to test on; --split test takes" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert run(*where, "--split", "test") == 0

@@ -141,7 +141,7 @@ class Pages(MarkedSet, Sequence[Any]):
 def test_numpy_s_numbers_and_a_set_that_is_a_sequence(
     fresh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And one file of proposals; a part to measure on that is trained on too is named."""
+    """And one file of proposals; a part to measure on whose photographs are copies of those trained on is named."""
     dataset, stored = Pages(tmp_path / "pages", NAMES), tmp_path / "proposals.safetensors"
     propose_for_set(dataset, partial(selective_search, mode="single", width=100), {"method": "quick"}, stored)
     numbers: dict[str, Any] = {
@@ -160,7 +160,7 @@ def test_numpy_s_numbers_and_a_set_that_is_a_sequence(
         pretrained=fresh,
         source="selective-search",
         proposals=stored,
-        val=Subset(dataset, [0, 2]),
+        val=Subset(Pages(tmp_path / "copies", NAMES), [0, 2]),
         device="cpu",
         quiet=True,
         **numbers,
@@ -169,6 +169,14 @@ def test_numpy_s_numbers_and_a_set_that_is_a_sequence(
     assert training["sampling"]["cells"] == [3, 2] and training["seed"] == 3 and training["best"] == 600
     said = capsys.readouterr().err
     assert "note: of val, 2 of the 2 photographs were learned from by the classifier (2 of data)" in said
+
+
+def test_what_is_learned_from_is_not_measured_on(fresh: Path, tmp_path: Path) -> None:
+    dataset = Pages(tmp_path / "pages", NAMES)
+    where: dict[str, Any] = {"pretrained": fresh, "val": Subset(dataset, [0, 2]), "device": "cpu", "quiet": True}
+    with pytest.raises(InputError, match=r"2 of 2 photographs of val, such as .* are learned from; name others"):
+        train_detector(dataset, tmp_path / "out", **where)
+    assert not (tmp_path / "out").exists()
 
 
 def test_scores_mean_what_they_meant_only_where_the_last_layer_is_kept(root: Path, tmp_path: Path) -> None:
