@@ -1,7 +1,8 @@
 """Why a detector is wrong on one photograph: what became of each object, and why each false box is false.
 
 An object that was not found was lost at the first of the stages that it did not pass: a box on it has to be proposed,
-be among those that are looked at, stay on it when it is moved, score enough as its class, and not be suppressed.
+be among those that are looked at, stay on it when it is moved, score enough as its class, and not be suppressed. A box
+that fits only once it was moved has passed the first three.
 
 Source: Bolya et al. 2020, "TIDE" for the kinds of false detections (`error_kinds.py`); the stages are the pipeline's.
 """
@@ -191,21 +192,20 @@ def _fate(truth: GroundTruth, row: int, shown: Detections, seen: Candidates, fin
 
 def _before_scores(box: NDArray[np.float32], seen: Candidates) -> tuple[str, str, NDArray[np.int64]]:
     """Return where an object was lost before scores count, in a word and a line, or else the boxes that fit it."""
-    nothing = np.zeros(0, np.int64)
+    near = np.flatnonzero(pairwise_iou(box, seen.boxes)[0] >= POSITIVE_IOU)
+    if len(near):
+        return "", "", near
     proposed, looked, moved = (pairwise_iou(box, each)[0] for each in (seen.proposals, seen.regions, seen.boxes))
     best = float(proposed.max(initial=0))
     if best < POSITIVE_IOU:
         text = f"not proposed: of {len(proposed)} boxes the best overlaps it by {best:.2f}"
-        return "not proposed", text, nothing
+        return "not proposed", text, near
     if looked.max(initial=0) < POSITIVE_IOU:
         rank = int(np.argmax(proposed >= POSITIVE_IOU)) + 1
         text = f"not looked at: the first box that fits is number {rank}, and {len(looked)} were looked at"
-        return "not looked at", text, nothing
-    near = np.flatnonzero(moved >= POSITIVE_IOU)
-    if len(near) == 0:
-        text = f"moved away: a box overlapped it by {looked.max():.2f}, moved by {moved[np.argmax(looked)]:.2f}"
-        return "moved away", text, nothing
-    return "", "", near
+        return "not looked at", text, near
+    text = f"moved away: a box overlapped it by {looked.max():.2f}, moved by {moved[np.argmax(looked)]:.2f}"
+    return "moved away", text, near
 
 
 def _suppressor(shown: Detections, seen: Candidates, best: int, label: int, score: float) -> tuple[str, int | None]:

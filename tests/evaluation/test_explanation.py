@@ -69,6 +69,21 @@ def test_a_box_that_was_moved_off_its_object_is_told() -> None:
     assert fate == "moved away" and "overlapped it by 0.90, moved by 0.16" in text
 
 
+def test_a_box_that_fits_once_it_was_moved_is_judged_by_its_scores() -> None:
+    beside = np.array([[100.0, 100.0, 145.0, 200.0]], np.float32)  # an IoU of 0.45
+    before = {"proposals": beside, "regions": beside}
+    assert fate_of([FITS], [[0.4, 0, 0]], **before) == (
+        "below the threshold",
+        "below the threshold: cat 0.40, 0.50 needed",
+    )
+    twice = {"proposals": np.repeat(beside, 2, 0), "regions": np.repeat(beside, 2, 0)}
+    shifted = [120.0, 100.0, 220.0, 200.0]
+    told = explained([OBJECT, shifted], [[0.9, 0, 0], [0.7, 0, 0]], [OBJECT, shifted], [0, 0], **twice)
+    assert [one.fate for one in told.objects] == ["found", "suppressed"]
+    fate, text = fate_of([MISSES], [[0.9, 0, 0]], **before)
+    assert fate == "not proposed" and "the best overlaps it by 0.45" in text
+
+
 def test_of_two_cats_that_overlap_the_better_suppresses_the_other() -> None:
     second = [130.0, 100.0, 230.0, 200.0]
     told = explained([OBJECT, second], [[0.9, 0, 0], [0.7, 0, 0]], [OBJECT, second], [0, 0])
