@@ -181,7 +181,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the normalised activations (N, C, H, W), in the shape given."""
         # s ** -0.75 as r * sqrt(r) with r = s ** -0.5: two cheap roots instead of one expensive power.
-        root = functional.conv2d(x * x, self.band.type_as(x)).add_(1.0).rsqrt_()
+        root = inverse_root(x, self.band)
         return x * root * root.sqrt()
 
 
@@ -497,6 +497,19 @@ def stage_of(name: str) -> str:
     return name.split(".")[0].removeprefix("inception_").removesuffix("_reduce")
 
 
+def inverse_root(x: Tensor, band: Tensor) -> Tensor:
+    """Return (1 + the sums of squares over channels) ** -0.5, in the shape and type of `x`.
+
+    Args:
+        x: (N, C, H, W).
+        band: (C, C, 1, 1), what each square counts in each sum.
+    """
+    if x.dtype != torch.float16:
+        return functional.conv2d(x * x, band.type_as(x)).add_(1.0).rsqrt_()
+    with torch.autocast(x.device.type, enabled=False):  # float16 ends at 65,504, the square of 256
+        return functional.conv2d(x.float().square(), band.float()).add_(1.0).rsqrt_().half()
+
+
 def check_images(x: Tensor) -> None:
     """Raise if `x` is not a float batch (N, 3, H, W) with sides of at least 32 px.
 
@@ -522,7 +535,8 @@ def check_auxiliary_map(x: Tensor) -> None:
         )
 
 
-# `torch.fx` follows shapes by name and not by value: what looks at their values is a call that it does not look into.
+# `torch.fx` follows shapes and types by name and not by value: what looks at those it does not look into.
+torch.fx.wrap("inverse_root")
 torch.fx.wrap("check_images")
 torch.fx.wrap("check_auxiliary_map")
 

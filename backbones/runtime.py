@@ -80,7 +80,7 @@ def choose_runtime(device: str = "auto", engine: str = "torch", precision: str =
             and was measured faster, on x86-64 that multiplies bfloat16; or where int8 is asked for.
         precision: "fp32", "bf16", "int8" (OpenVINO and calibrated weights only), or "auto": bfloat16 where the hardware
             multiplies it faster than float32, CPUs with AVX512-BF16 or AMX (2 to 4 times) and GPUs since Ampere. Never
-            float16: the response normalisation squares activations of several hundred, which overflows.
+            float16, in which nothing was measured.
 
     Raises:
         InputError: An unknown word, or what this machine or engine cannot do.

@@ -247,6 +247,19 @@ def test_response_normalisation_equals_torch_with_gradients() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_response_normalisation_in_float16_of_activations_whose_squares_it_cannot_hold(autocast: bool) -> None:
+    x = torch.rand(1, 16, 5, 5, generator=torch.Generator().manual_seed(0)) * 3000
+    norm = LocalResponseNorm(16)
+    given = x.half().requires_grad_()
+    with torch.autocast("cpu", torch.float16, enabled=autocast):
+        found = (norm if autocast else LocalResponseNorm(16).half())(given)
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), norm(x), rtol=0.01, atol=0.01)
+    found.sum().backward()
+    assert given.grad is not None and given.grad.isfinite().all()
+
+
 def test_response_normalisation_in_bfloat16_stays_near() -> None:
     x = torch.randn(1, 16, 5, 5, generator=torch.Generator().manual_seed(0)) * 300
     norm = LocalResponseNorm(16)
