@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import machine_line
+from numpy.typing import NDArray
 from skimage import data
 
 from inception_rcnn import load_detector
@@ -31,18 +32,25 @@ def output_and_detector(description: str | None) -> tuple[Path, Detector]:
     return arguments.output, load_detector(arguments.weights or None).with_settings(one_name_iou=0.8)
 
 
-def main() -> None:
-    """Detect, print, draw."""
-    output, detector = output_and_detector(__doc__)
-    pictures = {
+def pictures() -> dict[str, NDArray[np.uint8]]:
+    """Return the photographs by name, (H, W, 3) uint8 RGB of the common height."""
+    found = {
         "astronaut": data.astronaut(),
         "chelsea": data.chelsea(),
         "coffee": data.coffee(),
         "motorcycle": data.stereo_motorcycle()[0],
     }
+    return {
+        name: resize_image(pixels, round(pixels.shape[1] * HEIGHT / pixels.shape[0]), HEIGHT)
+        for name, pixels in found.items()
+    }
+
+
+def main() -> None:
+    """Detect, print, draw."""
+    output, detector = output_and_detector(__doc__)
     drawn = []
-    for name, pixels in pictures.items():
-        image = resize_image(pixels, round(pixels.shape[1] * HEIGHT / pixels.shape[0]), HEIGHT)
+    for name, image in pictures().items():
         found = detector(image)
         print(name, [(record["label"], round(record["score"], 2)) for record in found.to_records()])
         drawn.append(draw_detections(image, found))

@@ -8,7 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from marked_set import MarkedSet
-from section8 import COCO, OF_DET, VOC, Bench, Scored, main, named_files, of_classes, row_voc, without_guitars
+from section8 import (
+    COCO,
+    OF_DET,
+    VOC,
+    Bench,
+    Scored,
+    main,
+    named_files,
+    of_classes,
+    row_pictures,
+    row_voc,
+    without_guitars,
+)
 
 from inception_rcnn.datasets import write_coco
 from inception_rcnn.evaluation import Evaluation
@@ -30,7 +42,7 @@ def test_lines_of_a_model_there_is_twice_and_of_one_there_is_not(
     assert float(value) > 20 and f"each alone {value}, {value}" in lines["six, coco_mini val"]
     assert lines["six over the mean of its 2 members"].startswith("+0.00 (")
     assert lines["coco_mini val, `coco`"].startswith(f"mAP@0.5 {value} (")
-    assert lines["distilled from the six, coco_mini val"] == lines["six warped, as the paper has it"] == "not trained"
+    assert lines["distilled, coco_mini val"] == lines["six warped, as the paper has it"] == "not trained"
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}
     main(words)
     assert kept == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "work").iterdir()}  # nothing ran again
@@ -71,6 +83,28 @@ def test_more_photographs_of_voc_stand_against_fewer(
     lines = dict(row_voc(Bench(tmp_path, tmp_path, {}, "cpu", None)))
     assert len(lines) == (3 if missing else 4)
     assert missing or lines["... over `voc2007`"].startswith("+45.45 (")  # six of the eleven recalls to all
+
+
+def test_the_four_pictures_have_what_is_meant_once_or_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Named:
+        def __init__(self, class_name: str) -> None:
+            self.class_name = class_name
+
+    found = iter([["person"], ["cat", "cat"], ["bowl"], ["motorcycle", "bicycle"]])
+
+    class Scripted:
+        def with_settings(self, **_: object) -> Scripted:
+            return self
+
+        def __call__(self, image: object) -> list[Named]:
+            return [Named(name) for name in next(found)]
+
+    monkeypatch.setattr("section8.load_detector", lambda *_: Scripted())
+    ((_, text),) = row_pictures(Bench(tmp_path, tmp_path, {}, "cpu", None))
+    assert text == (
+        "2 of 4 found once (astronaut, motorcycle); "
+        "other boxes: cat on chelsea, cat on chelsea, bowl on coffee, bicycle on motorcycle"
+    )
 
 
 def test_without_guitars_is_the_evaluation_of_the_other_photographs() -> None:
