@@ -5,9 +5,10 @@ Source: "Going deeper with convolutions", section 7, tables 2 and 3.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -38,12 +39,12 @@ class Classifier:
     """Networks that were trained on the same classes, asked together.
 
     Args:
-        networks: One or more, in float32 and in evaluation mode. They are moved, and made ready to run.
+        networks: One or more, in float32 and in evaluation mode. They are copied, and stay as they are.
         class_names: Of the outputs, if known.
         runtime: Where and in which type they compute; None: in float32 on the CPU.
 
     Raises:
-        InputError: No network, one without outputs, or with others than the first.
+        InputError: No network, one without outputs, with others than the first, or in training.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Classifier:
             )
         if class_names is not None and len(class_names) != outputs[0]:
             raise InputError(f"class_names should have {outputs[0]} names, one for each output, got {len(class_names)}")
+        if training := [number for number, network in enumerate(networks) if network.training]:
+            raise InputError(f"networks[{training[0]}] is in training; call eval() first")
         self.num_classes = outputs[0]
         self.class_names = None if class_names is None else tuple(class_names)
         self.runtime = choose_runtime("cpu", precision="fp32") if runtime is None else runtime
@@ -68,10 +71,10 @@ class Classifier:
         """Return the classifier of one or more weights, each of its own variant; see `googlenet` for what they may be.
 
         Raises:
-            InputError: Weights of a trunk, or of different numbers of classes; a file of a kind that is not read.
+            InputError: Weights of a trunk, or of different classes; a file of a kind that is not read.
             CheckpointError: A file is missing, damaged or not GoogLeNet's.
         """
-        names = next((names for one in weights if (names := _class_names(one)) is not None), None)
+        names = _common_names(weights)
         return cls([network_of(one) for one in weights], names, runtime)
 
     def __len__(self) -> int:
@@ -119,7 +122,8 @@ class Classifier:
         return torch.cat([network.classify(network.trunk(batch)).float().softmax(dim=1) for batch in batches])
 
     def _ready(self, network: GoogLeNet) -> GoogLeNet:
-        network = network.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        copied: Any = copy.deepcopy(network)
+        network = copied.to(self.runtime.device, self.runtime.dtype, memory_format=torch.channels_last)
         return for_inference(network) if isinstance(network.conv1, ConvReLU) else network
 
 
@@ -136,14 +140,24 @@ def over_crops(probabilities: NDArray[np.float32], *, maximum: bool = False) -> 
     return found
 
 
-def place_of(probabilities: NDArray[np.float32], label: int) -> int:
-    """Return the place of a class among all, from 0; of equals the first comes first.
+def places_of(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each photograph the place of its class among all, from 0; (N,).
 
-    >>> place_of(np.array([0.2, 0.5, 0.2], np.float32), 2)
-    2
+    Of equals the first comes first. A score that is no finite number is below all others; where that of the own class
+    is none, its place is the last.
+
+    Args:
+        scores: (N, C) probabilities, or logits.
+        labels: (N,) the classes.
+
+    >>> places_of(np.array([[0.2, 0.5, 0.2], [np.nan, np.nan, np.nan]], np.float32), np.array([2, 0]))
+    array([2, 2])
     """
-    own = probabilities[label]
-    return int((probabilities > own).sum() + (probabilities[:label] == own).sum())
+    known = np.where(np.isfinite(scores), scores, -np.inf)
+    own = np.take_along_axis(known, labels[:, None], axis=1)
+    is_before = (known > own) | ((known == own) & (np.arange(known.shape[1]) < labels[:, None]))
+    places: NDArray[np.int64] = np.where(np.isfinite(own[:, 0]), is_before.sum(axis=1), known.shape[1] - 1)
+    return places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +236,27 @@ def crop_accuracies(
 
 def _places(probabilities: NDArray[np.float32], label: int) -> tuple[int, int]:
     """Return the place of a class by the mean over the crops, and by their maximum."""
-    mean, maximum = over_crops(probabilities), over_crops(probabilities, maximum=True)
-    return place_of(mean, label), place_of(maximum, label)
+    both = np.stack([over_crops(probabilities, maximum=maximum) for maximum in (False, True)])
+    mean, maximum = places_of(both, np.array([label, label])).tolist()
+    return mean, maximum
+
+
+def _common_names(weights: Sequence[WeightSource]) -> tuple[str, ...] | None:
+    """Return the names of the outputs, which all files that have some should share.
+
+    Raises:
+        InputError: Two files call an output differently.
+    """
+    named = [(one, names) for one in weights if (names := _class_names(one)) is not None]
+    for other, names in named[1:]:
+        first, known = named[0]
+        for output, (wanted, found) in enumerate(zip(known, names, strict=False)):
+            if wanted != found:
+                raise InputError(
+                    f"{other} calls output {output} {found!r}, {first} {wanted!r}; networks that are averaged should "
+                    "know the same classes in the same order"
+                )
+    return named[0][1] if named else None
 
 
 def _class_names(weights: WeightSource) -> tuple[str, ...] | None:

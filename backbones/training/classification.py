@@ -30,6 +30,7 @@ from inception_rcnn.backbones.checkpoints import (
     tensors_checksum,
     write_checkpoint,
 )
+from inception_rcnn.backbones.classification import places_of
 from inception_rcnn.backbones.inception import GoogLeNet
 from inception_rcnn.backbones.runtime import Runtime, leaves_processors, upload
 from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
@@ -298,8 +299,7 @@ def measure_accuracy(
             x = network_input(network, PatchBatch(patches.result(), None, labels, rows), runtime.device)
             with runtime.autocast():
                 logits = network.classify(network.trunk(x)).float().cpu()
-            own_logits = logits.gather(1, torch.from_numpy(labels)[:, None])
-            places += (logits > own_logits).sum(dim=1).tolist()
+            places += places_of(logits.numpy(), labels).tolist()
     found = np.concatenate([np.array(one, np.int64) for one in team.from_all(places)])
     return Accuracy(float((found < 1).mean()), float((found < _TOP).mean()))
 

@@ -25,7 +25,8 @@ from inception_rcnn.backbones import (
     over_crops,
     write_checkpoint,
 )
-from inception_rcnn.backbones.classification import place_of
+from inception_rcnn.backbones.classification import places_of
+from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.structures import InputError
 
 CHELSEA, COFFEE = data.chelsea(), data.coffee()
@@ -85,11 +86,13 @@ def test_probabilities_are_those_of_each_network_and_crop(count: int) -> None:
 
 def test_crops_go_through_in_batches_and_the_same_once() -> None:
     network = TinyNetwork(0)
-    Classifier([network]).probabilities([CHELSEA, COFFEE], crop_plan(144))
-    assert sum(network.sizes) == 288 and max(network.sizes) == 64 and len(network.sizes) == 5
-    network.sizes.clear()
-    Classifier([network]).probabilities([CHELSEA], crop_plan(144), resize="stretch")
-    assert sum(network.sizes) == 48
+    classifier = Classifier([network])
+    sizes = classifier._networks[0].sizes
+    classifier.probabilities([CHELSEA, COFFEE], crop_plan(144))
+    assert sum(sizes) == 288 and max(sizes) == 64 and len(sizes) == 5
+    sizes.clear()
+    classifier.probabilities([CHELSEA], crop_plan(144), resize="stretch")
+    assert sum(sizes) == 48 and not network.sizes, "and the one that was given is not called"
 
 
 def test_the_maximum_over_crops_and_then_the_mean_over_networks() -> None:
@@ -168,9 +171,27 @@ def test_what_a_file_says_of_itself_is_known(tmp_path: Path) -> None:
     assert Classifier.load([network]).class_names is None
 
 
-def test_places_count_equals_in_order() -> None:
-    probabilities = np.array([0.2, 0.5, 0.2, 0.1], np.float32)
-    assert [place_of(probabilities, label) for label in range(4)] == [1, 0, 2, 3]
+def test_files_that_call_their_outputs_differently_are_not_averaged(tmp_path: Path) -> None:
+    state, paths = googlenet("batchnorm", num_classes=2).state_dict(), []
+    for number, names in enumerate((["cat", "dog"], ["cat", "eel"])):
+        paths.append(tmp_path / f"{number}.safetensors")
+        write_checkpoint(paths[-1], "googlenet", {"class_names": names}, state)
+    with pytest.raises(InputError, match=r"1\.safetensors calls output 1 'eel', .*0\.safetensors 'dog'; networks that"):
+        Classifier.load(paths)
+
+
+def test_networks_stay_as_they_were_given() -> None:
+    for network in (TinyNetwork(0), googlenet(num_classes=2)):
+        Classifier([network], runtime=choose_runtime("cpu", precision="bf16"))
+        assert all(one.dtype == torch.float32 for one in network.state_dict().values())
+    for other in (TinyNetwork(0).train(), googlenet("batchnorm", num_classes=CLASSES).train()):
+        with pytest.raises(InputError, match=r"networks\[1\] is in training; call eval\(\) first"):
+            Classifier([TinyNetwork(0), other])
+
+
+def test_places_count_equals_in_order_and_what_is_no_number_last() -> None:
+    scores = np.array([[0.2, 0.5, 0.2, 0.1]] * 4 + [[np.nan] * 4, [0.1, np.nan, np.inf, 0.3]], np.float32)
+    assert places_of(scores, np.array([0, 1, 2, 3, 0, 3])).tolist() == [1, 0, 2, 3, 3, 0]
 
 
 def test_what_cannot_be_is_refused() -> None:

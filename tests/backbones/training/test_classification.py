@@ -118,6 +118,10 @@ def test_accuracy_is_counted_over_photographs() -> None:
     one.classifier.bias.data = torch.tensor([1.0, 0.0])  # always the cat
     found = measure_accuracy(one, photographs(5), 64, CPU)
     assert (found.top1, found.top5) == (0.6, 1.0)
+    one.classifier.bias.data.zero_()
+    assert measure_accuracy(one, photographs(5), 64, CPU).top1 == 0.6, "of equals the first comes first"
+    one.classifier.bias.data.fill_(torch.nan)
+    assert measure_accuracy(one, photographs(5), 64, CPU).top1 == 0, "what is no number comes last"
 
 
 def test_what_a_training_leaves(tmp_path: Path) -> None:
