@@ -89,7 +89,7 @@ def as_uri(path: Path) -> str:
 def detect_archive(
     source: str, folder: str, load: Callable[[], Detector], options: ArchiveOptions, *, workers: int | None, quiet: bool
 ) -> int:
-    """Detect on an archive, and return how many of its photographs could not be read.
+    """Detect on an archive, and return how many of its photographs could not be read, by this call or an earlier one.
 
     Args:
         source: A folder, list, Parquet file or URI.
@@ -112,7 +112,8 @@ def detect_archive(
     run = begin_run(source, pieces, folder, load())
     total, count = run.manifest.photographs, run.manifest.pieces
     if len(run.missing) < count and not quiet:
-        echo(f"{count - len(run.missing)} of {count} parts are in {folder} already")
+        broken = f"; {run.failed} of their photographs could not be read" if run.failed else ""
+        echo(f"{count - len(run.missing)} of {count} parts are in {folder} already{broken}")
     started = time.perf_counter()
     with progress_bar(total, "photographs", quiet=quiet) as bar:
         bar.skip(round(total * (1 - len(run.missing) / count)))
@@ -121,9 +122,9 @@ def detect_archive(
     if not quiet:
         seconds = time.perf_counter() - started
         each = f", {seconds / said.count:.2f} s a photograph" if said.count else ""
-        failed = f", {said.failed} failed" if said.failed else ""
+        failed = f", {said.failed + run.failed} failed" if said.failed + run.failed else ""
         echo(f"{said.count} photographs, {said.objects} objects{each}{failed}; Parquet in {folder}", err=True)
-    return said.failed
+    return said.failed + run.failed
 
 
 def _rows(run: ArchiveRun, options: ArchiveOptions, workers: int | None) -> Iterator[Row]:

@@ -11,7 +11,7 @@ import json
 import mmap
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
@@ -67,6 +67,7 @@ class Draft:
         pieces: How many there are.
         photographs: In all of them.
         checksum: SHA-256 of what is written.
+        stamps: Of each piece, 16 hexadecimal digits or none; what `Piece.stamp` says, not written down here.
         lines: The file of pieces.
         index: The file of their places.
     """
@@ -74,6 +75,7 @@ class Draft:
     pieces: int
     photographs: int
     checksum: str
+    stamps: Sequence[str]
     lines: IO[bytes]
     index: IO[bytes]
 
@@ -99,7 +101,7 @@ def drafted(pieces: Iterable[Piece]) -> Iterator[Draft]:
     Raises:
         InputError: There is no piece, or more than 2 GiB of names.
     """
-    digest, count, photographs = hashlib.sha256(), 0, 0
+    digest, stamps, photographs = hashlib.sha256(), list[str](), 0
     with tempfile.TemporaryFile() as lines, tempfile.TemporaryFile() as index:
         index.write(_PLACE.pack(0))
         for piece in pieces:
@@ -107,10 +109,10 @@ def drafted(pieces: Iterable[Piece]) -> Iterator[Draft]:
             lines.write(line)
             digest.update(line)
             index.write(_PLACE.pack(lines.tell()))
-            count += 1
+            stamps.append(piece.stamp)
             photographs += len(piece)
             if lines.tell() > _MOST:
                 raise InputError("the archive's names are more than 2 GiB; give it in several parts, each a folder")
-        if count == 0:
+        if not stamps:
             raise InputError("there is no photograph in the archive")
-        yield Draft(count, photographs, digest.hexdigest(), lines, index)
+        yield Draft(len(stamps), photographs, digest.hexdigest(), stamps, lines, index)

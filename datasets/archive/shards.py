@@ -5,27 +5,38 @@
 
 Columns: `image` (what the archive calls it), `sha256`, `width`, `height`, `boxes` (lists of x1, y1, x2, y2 in pixels,
 x2 and y2 exclusive), `scores`, `labels` (classes by name), best first; `error` (what was wrong with the photograph,
-else null), `model` and `settings` (JSON, the same in all rows).
+else null), `model` and `settings` (JSON; `arithmetic` in it is that of the process which looked at the photograph). The
+file's own metadata have the stamp of the piece, by which it is seen that a photograph has changed since.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from inception_rcnn.datasets.archive.storage import Location, parquet_library
+from inception_rcnn.datasets.archive.storage import Location, UnreachableError, parquet_library
 from inception_rcnn.structures import DataFormatError, Detections, InputError
+from inception_rcnn.structures.ahead import run_ahead
 from inception_rcnn.structures.jobs import as_json, check_same_settings
 
 RUN: Final = "run.json"
+CODE: Final = "code"
+"""The setting that says which code found what is there."""
+ARITHMETIC: Final = "arithmetic"
+"""The setting that says on what kind of device, and to how many digits."""
 _FORMAT: Final = "inception-rcnn archive"
 _VERSION: Final = 1
+_STAMP: Final = b"inception_rcnn.stamp"
+_PART: Final = re.compile(r"part-\d{8}\.parquet")
+_ASKED_AT_ONCE: Final = 16  # parts; of a bucket, each is waited for
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +51,7 @@ class FoundInPhotograph:
         scores: (N,) float32.
         labels: N names of classes.
         error: What is wrong.
+        arithmetic: Of the process that looked; None: that of the run's description.
     """
 
     image: str
@@ -49,6 +61,7 @@ class FoundInPhotograph:
     scores: NDArray[np.float32]
     labels: tuple[str, ...]
     error: str | None = None
+    arithmetic: str | None = None
 
     @classmethod
     def of(cls, image: str, sha256: str, found: Detections, size: tuple[int, int]) -> FoundInPhotograph:
@@ -101,6 +114,8 @@ class RunDescription:
         theirs, ours = as_json(self.settings), as_json(asked.settings)
         name, of_pieces = folder.within(RUN).name, "pieces_sha256"
         same_pieces = theirs.pop(of_pieces, None) == ours.pop(of_pieces, None)
+        if theirs.pop(CODE, None) != ours.pop(CODE, None):
+            raise InputError(f"{name} was begun by another version of this package; use that one, or another folder")
         check_same_settings(name, flat_settings(theirs), flat_settings(ours))
         check_same_settings(name, {"classes": list(self.class_names)}, {"classes": list(asked.class_names)})
         if not same_pieces:
@@ -163,8 +178,78 @@ def missing_pieces(folder: Location, pieces: int) -> list[int]:
     return [piece for piece in range(pieces) if shard_name(piece) not in there]
 
 
-def write_shard(folder: Location, piece: int, rows: Sequence[FoundInPhotograph], run: RunDescription) -> None:
+def check_no_parts(folder: Location) -> None:
+    """Raise if there are parts in a folder of which nothing says how they were made.
+
+    Raises:
+        InputError: There are.
+    """
+    if parts := sorted(filter(_PART.fullmatch, folder.names())):
+        raise InputError(
+            f"{folder.name} has {parts[0]} but no {RUN}, which says how it was made; name another folder, or remove "
+            f"its {len(parts)} parts"
+        )
+
+
+def outdated_pieces(folder: Location, stamps: Sequence[str]) -> tuple[list[int], int]:
+    """Return which pieces are to be done, and how many photographs of the others could not be read.
+
+    To be done are those that have no file, or one that is damaged or older than a photograph.
+
+    Args:
+        folder: Of the results.
+        stamps: Of the pieces now.
+
+    Raises:
+        MissingDependencyError: pyarrow is not installed.
+    """
+    missing = set(missing_pieces(folder, len(stamps)))
+    failed = 0
+    there = (piece for piece in range(len(stamps)) if piece not in missing)
+
+    def ask(piece: int) -> tuple[int, int | None]:
+        return piece, _failed_in(folder.within(shard_name(piece)), stamps[piece])
+
+    with closing(run_ahead(ask, there, workers=_ASKED_AT_ONCE)) as asked:
+        for done in asked:
+            piece, count = done.result()
+            if count is None:
+                missing.add(piece)
+            else:
+                failed += count
+    return sorted(missing), failed
+
+
+def _failed_in(file: Location, stamp: str) -> int | None:
+    """Return how many photographs of a part could not be read; None: it is damaged, or of another stamp."""
+    arrow, _ = parquet_library()
+    try:
+        part = file.parquet_file()
+        if (part.schema_arrow.metadata or {}).get(_STAMP, b"").decode() != stamp:
+            return None
+        errors = part.read(columns=["error"]).column("error")
+    except UnreachableError:
+        raise
+    except (ValueError, KeyError, arrow.ArrowException):
+        return None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        return None  # Arrow's, of damaged pages
+    return len(errors) - int(errors.null_count)
+
+
+def write_shard(
+    folder: Location, piece: int, rows: Sequence[FoundInPhotograph], run: RunDescription, stamp: str = ""
+) -> None:
     """Write the file of a piece, whole or not at all.
+
+    Args:
+        folder: Of the results.
+        piece: Its number.
+        rows: Of its photographs, in order.
+        run: How they were made.
+        stamp: Of the piece; see `Piece`.
 
     Raises:
         OSError: The disk is full, and so on.
@@ -179,9 +264,14 @@ def write_shard(folder: Location, piece: int, rows: Sequence[FoundInPhotograph],
     def lists(values: Any) -> Any:
         return arrow.ListArray.from_arrays(arrow.array(counts), values)
 
-    def same(text: str) -> Any:
-        return arrow.DictionaryArray.from_arrays(arrow.array(np.zeros(len(rows), np.int32)), arrow.array([text]))
+    def repeated(texts: list[str]) -> Any:
+        return arrow.array(texts, arrow.string()).dictionary_encode()
 
+    def settings(arithmetic: str | None) -> str:
+        own = {} if arithmetic is None else {ARITHMETIC: arithmetic}
+        return json.dumps(as_json(run.settings | own), sort_keys=True)
+
+    settings_by = {one: settings(one) for one in {row.arithmetic for row in rows}}
     columns = {
         "image": arrow.array([_writable(row.image) for row in rows], arrow.string()),
         "sha256": arrow.array([row.sha256 for row in rows], arrow.string()),
@@ -191,11 +281,11 @@ def write_shard(folder: Location, piece: int, rows: Sequence[FoundInPhotograph],
         "scores": lists(arrow.array(scores)),
         "labels": lists(arrow.array(labels, arrow.string())),
         "error": arrow.array([None if row.error is None else _writable(row.error) for row in rows], arrow.string()),
-        "model": same(run.model),
-        "settings": same(json.dumps(as_json(run.settings), sort_keys=True)),
+        "model": repeated([run.model] * len(rows)),
+        "settings": repeated([settings_by[row.arithmetic] for row in rows]),
     }
     buffer = io.BytesIO()
-    parquet.write_table(arrow.table(columns), buffer, compression="zstd")
+    parquet.write_table(arrow.table(columns, metadata={_STAMP: stamp}), buffer, compression="zstd")
     folder.within(shard_name(piece)).write(buffer.getvalue())
 
 

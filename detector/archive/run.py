@@ -10,7 +10,7 @@ written, and nothing else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from inception_rcnn.datasets.archive.manifest import Manifest, drafted
 from inception_rcnn.datasets.archive.shards import (
+    CODE,
     RUN,
     FoundInPhotograph,
     RunDescription,
-    missing_pieces,
+    check_no_parts,
+    outdated_pieces,
     read_run,
     write_shard,
 )
@@ -35,6 +37,7 @@ from inception_rcnn.proposals.proposer import Proposer
 from inception_rcnn.proposals.search.selective_search import selective_search
 from inception_rcnn.structures import ImageError, InputError, Proposals, load_image
 from inception_rcnn.structures.ahead import run_ahead
+from inception_rcnn.structures.jobs import as_json, code_fingerprint
 
 Row = tuple[int, int, FoundInPhotograph]
 """Piece, place in it, what was found there."""
@@ -48,13 +51,17 @@ class ArchiveRun:
         detector: With the settings that are asked for.
         manifest: The pieces.
         description: What the folder says of the results.
-        missing: The pieces that have no file yet.
+        missing: The pieces that have no file yet, or one that is older than a photograph.
+        stamps: Of each piece; see `Piece`.
+        failed: Photographs that could not be read, in the files that are there.
     """
 
     detector: Detector
     manifest: Manifest
     description: RunDescription
     missing: tuple[int, ...]
+    stamps: Sequence[str]
+    failed: int = 0
 
     @property
     def folder(self) -> Location:
@@ -72,12 +79,13 @@ def begin_run(source: str, pieces: Iterable[Piece], folder: str, detector: Detec
         detector: One of `load_detector` with proposals of its own, with the settings that are asked for.
 
     Raises:
-        InputError: The folder has results of other photographs, weights or settings; or there is no photograph.
+        InputError: The folder has results of other photographs, weights, settings or code, or such that do not say of
+            what; or there is no photograph.
     """
     place = Location(folder)
     if place.exists() and not place.is_folder():
         raise InputError(f"{folder} is a file; the results of an archive go into a folder")
-    settings = describe_run(detector, detector.weights, None)
+    settings = archive_settings(detector)
     with drafted(pieces) as draft:
         asked = RunDescription(
             {"source": source, **settings, "pieces_sha256": draft.checksum},
@@ -89,11 +97,28 @@ def begin_run(source: str, pieces: Iterable[Piece], folder: str, detector: Detec
         if place.within(RUN).exists():
             read_run(place).check_same(place, asked)
         else:
+            check_no_parts(place)
             draft.write(place)
             asked.write(place)
         manifest = draft.in_folder(place)
-    missing = tuple(missing_pieces(place, manifest.pieces))
-    return ArchiveRun(detector=detector, manifest=manifest, description=asked, missing=missing)
+    missing, failed = outdated_pieces(place, draft.stamps)
+    return ArchiveRun(
+        detector=detector,
+        manifest=manifest,
+        description=asked,
+        missing=tuple(missing),
+        stamps=draft.stamps,
+        failed=failed,
+    )
+
+
+def archive_settings(detector: Detector) -> dict[str, Any]:
+    """Return everything that decides what a detector finds in a photograph, as JSON values.
+
+    Raises:
+        InputError: Its proposals are made by something that does not say how.
+    """
+    return as_json(describe_run(detector, detector.weights, None) | {CODE: code_fingerprint()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,5 +239,6 @@ def keep_whole_pieces(
         of_piece[place] = row
         done(row)
         if sizes.setdefault(number, len(run.manifest.piece(number))) == len(of_piece):
-            write_shard(run.folder, number, [of_piece[place] for place in sorted(of_piece)], run.description)
+            in_order = [of_piece[place] for place in sorted(of_piece)]
+            write_shard(run.folder, number, in_order, run.description, run.stamps[number])
             del waiting[number], sizes[number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,9 @@ from inception_rcnn.datasets.archive.search import search_archive
 from inception_rcnn.datasets.archive.shards import (
     FoundInPhotograph,
     RunDescription,
+    check_no_parts,
     missing_pieces,
+    outdated_pieces,
     read_entries,
     read_run,
     shard_name,
@@ -96,8 +99,36 @@ def test_other_settings_classes_or_photographs_are_refused(results: Location) ->
         RUN.check_same(results, asked(settings={"seed": 0, "proposals": {"width": 400}}))
     with pytest.raises(InputError, match="made with classes"):
         RUN.check_same(results, asked(class_names=("cat",)))
+    with pytest.raises(InputError, match=r"run\.json was begun by another version of this package; use that one, or"):
+        RUN.check_same(results, asked(settings={**RUN.settings, "code": "1"}))
     with pytest.raises(InputError, match=r"begun with .4 then, 5 now"):
         RUN.check_same(results, asked(settings={**RUN.settings, "pieces_sha256": "1"}, photographs=5))
+
+
+def test_parts_that_are_damaged_or_older_than_a_photograph_are_to_be_done(results: Location) -> None:
+    assert outdated_pieces(results, ["", ""]) == ([], 1)
+    assert outdated_pieces(results, ["", "", ""]) == ([2], 1)
+    write_shard(results, 0, ROWS[0], RUN, "0f")
+    assert outdated_pieces(results, ["0f", "0e"]) == ([1], 0)
+    file = Path(results.name) / shard_name(0)
+    whole = file.read_bytes()
+    for data in (b"", whole[: len(whole) // 2], whole[:4] + bytes(len(whole) - 1000) + whole[-996:]):
+        file.write_bytes(data)
+        assert outdated_pieces(results, ["0f", ""]) == ([0], 1)
+
+
+def test_parts_of_which_nothing_says_how_they_were_made_are_refused(results: Location) -> None:
+    (Path(results.name) / "run.json").unlink()
+    with pytest.raises(InputError, match=r"has part-00000000\.parquet but no run\.json, .* remove its 2 parts"):
+        check_no_parts(results)
+
+
+def test_a_row_says_what_computed_it(results: Location) -> None:
+    rows = [row("p/1.jpg"), replace(row("p/2.jpg"), arithmetic="bfloat16 on cuda")]
+    write_shard(results, 0, rows, RUN)
+    found = pandas.read_parquet(Path(results.name) / shard_name(0)).settings
+    assert json.loads(found[0]) == RUN.settings
+    assert json.loads(found[1]) == {**RUN.settings, "arithmetic": "bfloat16 on cuda"}
 
 
 def test_it_is_scored_as_detections(results: Location) -> None:
@@ -141,3 +172,17 @@ def test_search_refuses_an_unknown_class_and_runs_nothing_typed(results: Locatio
     with pytest.raises(InputError, match=r"there is no .*nowhere"):
         search_archive(results.name + "/nowhere", ["dog"])
     assert len(search_archive(results.name, ["dog"], limit=1)) == 1
+
+
+def test_search_says_that_parts_are_missing_and_takes_no_others(results: Location) -> None:
+    write_shard(results, 2, [row("p/5.jpg", ("dog", 1.0))], RUN)  # of another run
+    assert [one.image for one in search_archive(results.name, ["dog"])] == ["p/1.jpg", "p/2.jpg"]
+    (Path(results.name) / shard_name(0)).unlink()
+    with pytest.warns(UserWarning, match="lacks 1 of 2 parts, whose photographs are not searched"):
+        assert search_archive(results.name, ["dog"]) == []
+    (Path(results.name) / shard_name(1)).write_bytes(b"PAR1 no")
+    with pytest.warns(UserWarning), pytest.raises(InputError, match="cannot be searched"):
+        search_archive(results.name, ["dog"])
+    (Path(results.name) / shard_name(1)).unlink()
+    with pytest.raises(InputError, match="has no results yet"):
+        search_archive(results.name, ["dog"])

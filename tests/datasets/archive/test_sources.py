@@ -6,15 +6,17 @@ import io
 import os
 from pathlib import Path
 
+import numpy as np
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 from skimage import data
 
+from inception_rcnn.datasets.archive import sources, storage
 from inception_rcnn.datasets.archive.manifest import INDEX, PIECES, drafted
 from inception_rcnn.datasets.archive.sources import Piece, pieces_of
-from inception_rcnn.datasets.archive.storage import Location
+from inception_rcnn.datasets.archive.storage import Location, UnreachableError
 from inception_rcnn.structures import DataFormatError, InputError
 
 
@@ -193,3 +195,118 @@ def test_a_folder_that_cannot_be_listed_is_no_folder_without_photographs(monkeyp
     monkeypatch.setattr(memory, "ls", refuses)
     with pytest.raises(InputError, match=r"memory://half/closed cannot be reached: access denied"):
         list(pieces_of("memory://half", 10))
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> type:
+    """The file system in memory, and no waiting for services."""
+    monkeypatch.setattr(storage, "_WAITS", (0.0, 0.0))
+    return type(Location("memory://any")._system[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "times"), [(OSError(16, "slow down"), 3), (PermissionError("expired"), 1), (RuntimeError("no route"), 3)]
+)
+def test_a_service_that_does_not_answer_is_asked_again_and_then_ends_the_run(
+    memory: type, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
+) -> None:
+    Location("memory://down/1.jpg").write(jpeg())
+    (piece,) = pieces_of("memory://down", 10)
+    asked: list[str] = []
+
+    def refuses(self: object, path: str, *given: object, **options: object) -> bytes:
+        asked.append(path)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "cat_file", refuses)
+        with pytest.raises(UnreachableError, match=r"^memory://down/1\.jpg cannot be reached: .*\w"):
+            list(piece.photographs())
+    assert len(asked) == times
+    assert next(piece.photographs()).data == jpeg()
+
+
+def test_what_a_server_says_of_one_address_is_of_that_one(memory: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(Exception):
+        status = 410
+
+    Location("memory://gone/1.jpg").write(jpeg())
+    (piece,) = pieces_of("memory://gone", 10)
+
+    def refuses(self: object, path: str, *given: object, **options: object) -> bytes:
+        raise Gone("gone for good")
+
+    monkeypatch.setattr(memory, "cat_file", refuses)
+    assert next(piece.photographs()).error == "memory://gone/1.jpg is refused: gone for good"
+
+
+def test_a_file_that_is_too_large_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_MOST_BYTES", 100)
+    (piece,) = pieces_of(str(folder), 100)
+    (folder / "a.png").write_bytes(bytes(101))
+    found = next(piece.photographs())
+    assert found.data is None and found.error == f"{folder}/a.png has 101 bytes, more than 100; store it smaller"
+
+
+def test_a_photograph_that_changes_changes_the_stamp_of_its_piece_alone(folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"{folder}/a.png\n{folder}/b/2.jpg\n")
+    write_rows(tmp_path / "a.parquet", {"image": [jpeg()]})
+    Location("memory://stamps/1.jpg").write(jpeg())
+    given = {str(folder): 2, str(listed): 1, str(tmp_path / "a.parquet"): 1, "memory://stamps": 1}
+    before = {source: [piece.stamp for piece in pieces_of(source, size)] for source, size in given.items()}
+    assert before == {source: [piece.stamp for piece in pieces_of(source, size)] for source, size in given.items()}
+    (folder / "a.png").write_bytes(jpeg(50))
+    write_rows(tmp_path / "a.parquet", {"image": [jpeg(50)]})
+    Location("memory://stamps/1.jpg").write(jpeg(50))
+    for source, size in given.items():
+        others = [piece.stamp != stamp for piece, stamp in zip(pieces_of(source, size), before[source], strict=True)]
+        assert others == [True] + [False] * (len(others) - 1), source
+
+
+def test_a_large_row_group_is_read_some_rows_at_a_time(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [random.bytes(50_000) for _ in range(400)]
+    pages = {"write_batch_size": 8, "use_dictionary": False}  # a page is read at once
+    parquet.write_table(arrow.table({"image": rows}), tmp_path / "a.parquet", **pages)
+    with pytest.warns(UserWarning, match=r"a\.parquet has 400 photographs in a row group, .* row_group_size=10$"):
+        pieces = list(pieces_of(str(tmp_path / "a.parquet"), 10))
+    before = arrow.total_allocated_bytes()
+    for place, photograph in enumerate(pieces[7].photographs(3), start=73):
+        assert photograph.data == rows[place]
+        assert arrow.total_allocated_bytes() - before < 5_000_000  # of 20
+    assert place == 79
+
+
+def test_parquet_that_is_damaged_in_the_middle_is_a_row_for_each_photograph(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.parquet", {"image": [jpeg()] * 3})
+    (piece,) = pieces_of(str(tmp_path / "a.parquet"), 10)
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "a.parquet").write_bytes(whole[:4] + bytes(200) + whole[204:])
+    found = list(piece.photographs())
+    assert [one.data for one in found] == [None] * 3
+    assert all(one.error and one.error.startswith(f"{tmp_path}/a.parquet#0-") for one in found)
+
+
+def test_what_is_written_where_files_grow_takes_its_name_when_whole(
+    memory: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "_OBJECT_STORES", ())
+    usual = memory.pipe_file  # type: ignore[attr-defined]
+
+    def breaks(self: object, path: str, value: bytes, **options: object) -> None:
+        usual(self, path, value[: len(value) // 2], **options)
+        raise OSError(5, "the line is down")
+
+    place = Location("memory://grows/found/part.parquet")
+    place.write(b"whole")
+    assert place.read() == b"whole" and Location("memory://grows/found").names() == {"part.parquet"}
+    monkeypatch.setattr(memory, "pipe_file", breaks)
+    with pytest.raises(UnreachableError, match="the line is down"):
+        place.write(b"another")
+    assert place.read() == b"whole"
+
+
+def test_a_path_written_as_a_uri_is_the_path(folder: Path) -> None:
+    assert Location(f"file://{folder}/a.png").name == f"{folder}/a.png"
+    assert names(list(pieces_of(f"file://{folder}", 100))) == names(list(pieces_of(str(folder), 100)))

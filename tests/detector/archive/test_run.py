@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,13 +90,41 @@ def test_only_missing_pieces_are_done_again(
     asked: list[str] = []
     monkeypatch.setattr(
         "inception_rcnn.detector.archive.run.write_shard",
-        lambda place, number, rows, run: (
+        lambda place, number, rows, run, stamp: (
             asked.extend(row.image for row in rows),
-            shards.write_shard(place, number, rows, run),
+            shards.write_shard(place, number, rows, run, stamp),
         ),
     )
     assert run_to_end(archive, folder, detector) == whole
     assert [Path(name).name for name in asked] == ["broken.jpg", "coffee.jpg"]
+
+
+def test_a_photograph_that_was_replaced_is_looked_at_again_with_its_piece(
+    archive: Path, detector: Detector, tmp_path: Path
+) -> None:
+    copy, folder = tmp_path / "archive", str(tmp_path / "found")
+    shutil.copytree(archive, copy)
+    before = run_to_end(copy, folder, detector)
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "found").glob("part-*")}
+    shutil.copy(copy / "b" / "rocket.jpg", copy / "b" / "broken.jpg")
+    run = begin_run(str(copy), pieces_of(str(copy), 2), folder, detector)
+    assert run.missing == (1,) and run.failed == 0
+    after = run_to_end(copy, folder, detector)
+    again = [name for name, when in made.items() if (tmp_path / "found" / name).stat().st_mtime_ns != when]
+    assert again == ["part-00000001.parquet"]
+    assert "error" in before[2] and after[2]["detections"] == after[4]["detections"]
+    (tmp_path / "found" / "run.json").unlink()
+    with pytest.raises(InputError, match=r"has part-00000000\.parquet but no run\.json"):
+        begin_run(str(copy), pieces_of(str(copy), 2), folder, detector)
+
+
+def test_other_code_is_refused(
+    archive: Path, detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_run(str(archive), pieces_of(str(archive), 2), str(tmp_path), detector)
+    monkeypatch.setattr("inception_rcnn.detector.archive.run.code_fingerprint", lambda: "0" * 16)
+    with pytest.raises(InputError, match="was begun by another version of this package"):
+        begin_run(str(archive), pieces_of(str(archive), 2), str(tmp_path), detector)
 
 
 def test_other_photographs_or_settings_are_refused(archive: Path, detector: Detector, tmp_path: Path) -> None:
@@ -141,8 +170,10 @@ def test_the_command_reports_goes_on_and_refuses(
     assert detect(archive, "--engine", "local", "--output", found, "--per-shard", "3") == 1  # one is broken
     said = capsys.readouterr()
     assert "error: " in said.err and "broken.jpg" in said.err and f"1 failed; Parquet in {found}" in said.err
-    assert detect(archive, "--engine", "local", "--output", found, "--per-shard", "3") == 0  # nothing left to do
-    assert f"2 of 2 parts are in {found} already" in capsys.readouterr().out
+    assert detect(archive, "--engine", "local", "--output", found, "--per-shard", "3") == 1  # nothing left to do
+    said = capsys.readouterr()
+    assert f"2 of 2 parts are in {found} already; 1 of their photographs could not be read" in said.out
+    assert f"0 photographs, 0 objects, 1 failed; Parquet in {found}" in said.err
     for words, text in (
         (["--engine", "spark", "--output", found], "known: local, ray"),
         (["--engine", "local"], "needs --output"),
@@ -166,7 +197,8 @@ def test_killed_it_loses_pieces_that_were_not_whole_alone(archive: Path, detecto
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     made = first.stat().st_mtime_ns
-    subprocess.run(line, check=False, stderr=subprocess.DEVNULL)
+    again = subprocess.run(line, check=False, capture_output=True, text=True)
+    assert again.returncode == 1, again.stderr  # one is broken
     found = [entry for _, entry in read_entries(Location(str(tmp_path / "found")))]
     assert first.stat().st_mtime_ns == made
     assert [(one["image"], len(one["detections"])) for one in found] == [
