@@ -376,6 +376,12 @@ def _write(given: Mapping[str, Any], scored: _Scored) -> None:
         from inception_rcnn.evaluation.report.pages import write_report
 
         echo(f"report: {write_report(given['report'], first)}")
+    if not {"report", "quiet"} & given.keys():
+        echo(
+            "next: --report DIR shows curves, errors and photographs; inception-rcnn compare tells which of two files of "
+            "detections, such as those of --output, is better",
+            err=True,
+        )
     if scored.journal is not None:
         from inception_rcnn.detector.dataset_inference import forget_run
         from inception_rcnn.structures.jobs import Share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from inception_rcnn.tools.cli import echo
 from inception_rcnn.tools.training_sets import TrainingSet
 
 if TYPE_CHECKING:
+    from inception_rcnn.datasets.base import ReadingOptions
     from inception_rcnn.detector.training.record import RecordSettings
     from inception_rcnn.structures.dataset import DetectionDataset
 
@@ -144,13 +146,33 @@ def draw_plan(set_: TrainingSet, output: Path) -> None:
     echo(f"sheet: {output / 'sheet.jpg'}; nothing was trained (--dry-run)")
 
 
-def say_result(set_: TrainingSet, plan: Plan, model: Path, device: str, *, quiet: bool) -> None:
-    """Write the page of results, from the photographs that were validated on, and print what to do next."""
+def say_result(
+    set_: TrainingSet,
+    plan: Plan,
+    model: Path,
+    *,
+    val_part: str | None,
+    pretrained: str | None,
+    reading: ReadingOptions,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Write the page of results, from the photographs that were validated on, and print what to do next.
+
+    Args:
+        set_: What was trained on.
+        plan: How.
+        model: The result.
+        val_part: The part that was validated on; None: photographs of `set_`, or none.
+        pretrained: What was started from; None: the shipped model.
+        reading: How the data set was read; the commands that are printed read it so too.
+        device: For the page.
+        quiet: No progress.
+    """
     from inception_rcnn.datasets import parts_of
     from inception_rcnn.detector import evaluate_detector, load_detector
     from inception_rcnn.evaluation.report import write_report
 
-    where = f"{set_.format}:{set_.root}"
     if plan.val is not None:
         evaluation = evaluate_detector(load_detector(model, device), plan.val, protocol="voc2010", quiet=quiet)
         page = write_report(model.parent / "report", evaluation)
@@ -158,9 +180,38 @@ def say_result(set_: TrainingSet, plan: Plan, model: Path, device: str, *, quiet
             f"mAP@0.5 {evaluation.map:.3f} on {len(plan.val)} photographs that were not learned from, but chosen by; "
             f"page: {page}"
         )
-    tests = [part for part in parts_of(set_.format, set_.root) if part.lower().startswith("test")]
+    tests = [part for part in parts_of(set_.format, set_.root) if part.lower().startswith("test") and part != set_.part]
+    found, before = model.with_name("found.safetensors"), model.with_name("found-before.safetensors")
     for part in tests[:1]:
-        echo(f"measure it on {part}: inception-rcnn eval_map --data {where} --split {part} --weights {model}")
-    wrong = tests[0] if tests else set_.part
-    split = f" --split {wrong}" if wrong else ""
-    echo(f"ask why it is wrong: inception-rcnn explain --data {where}{split} --weights {model}")
+        on = _on(set_, part, reading)
+        echo(f"measure it on {part}: {_line('eval_map', *on, '--weights', model, '--output', found)}")
+        if _knows_all(pretrained, set_):
+            weights = ["--weights", pretrained] if pretrained else []
+            first = _line("eval_map", *on, *weights, "--output", before)
+            echo(f"then compare it with its start: {first} && {_line('compare', before, found, *on)}")
+    wrong, named, learned = tests[0] if tests else val_part or set_.part, list[str](), ""
+    if wrong == set_.part:
+        named = [] if plan.val is None else [str(plan.val.image_ids[0])]
+        learned = ", here on a photograph that was learned from" if plan.val is None else ""
+    echo(f"ask why it is wrong{learned}: {_line('explain', *named, *_on(set_, wrong, reading), '--weights', model)}")
+
+
+def _line(command: str, *words: str | Path) -> str:
+    """Return a command as it is pasted."""
+    return shlex.join(["inception-rcnn", command, *map(str, words)])
+
+
+def _on(set_: TrainingSet, part: str | None, reading: ReadingOptions) -> list[str]:
+    """Return the options that name a part of a data set, and say how it is read."""
+    words = ["--data", f"{set_.format}:{set_.root}"]
+    words += [] if part is None else ["--split", part]
+    words += [word for name in ("origin", "exif") if name in reading for word in (f"--{name}", str(reading[name]))]
+    return [*words, "--strict"] if reading.get("strict") else words
+
+
+def _knows_all(start: str | None, set_: TrainingSet) -> bool:
+    """Return whether what was started from detects all classes of a data set, so that its result can be compared."""
+    from inception_rcnn.datasets.class_matching import class_positions
+
+    known = class_positions(_start(start)[0], set_.dataset.class_names, set_.dataset.display_names)
+    return set(range(len(set_.dataset.class_names))) <= set(known.tolist())

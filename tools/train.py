@@ -31,6 +31,7 @@ command that trains the shipped model.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -287,6 +288,7 @@ def main(
     sets = open_sets(data or [], root, dataset, split or [], **reading)
     part = val_split or (part_to_validate_on(sets[0]) if is_fitted else None)
     val = None if part is None else _val_part(sets, part, reading, is_named=val_split is not None)
+    val_part = None if val is None else part
     output = output or Path("runs", "-".join(dict.fromkeys(one.root.resolve().name for one in sets)))
     learned = [readable_photographs(one.dataset, skip_broken=skip_broken) for one in sets]
     options = {name: given[name] for name in TrainingOptions.__annotations__ if name in given}
@@ -328,8 +330,18 @@ def main(
         found = f"mAP@0.5 {made.best['mAP']:.3f} after {made.best['iteration']:.0f} iterations"
         echo(f"best in validation: {found}, kept as {made.path.with_name('best.safetensors')}")
     if plan is not None:
-        say_result(sets[0], plan, made.path, device, quiet=quiet)
-    echo(f"wrote {made.path}; try it with: inception-rcnn detect --weights {made.path} image.jpg")
+        say_result(
+            sets[0],
+            plan,
+            made.path,
+            val_part=val_part,
+            pretrained=pretrained,
+            reading=reading,
+            device=device,
+            quiet=quiet,
+        )
+    tried = shlex.join(["inception-rcnn", "detect", "--weights", str(made.path), "image.jpg"])
+    echo(f"wrote {made.path}; try it with: {tried}")
 
 
 def _val_part(

@@ -119,6 +119,14 @@ def test_classes_without_objects_are_counted_and_named(
     assert "5 images, 80 detections, 40 objects" in printed and "left out:" not in printed
 
 
+def test_what_comes_next_is_named_unless_it_was_asked_for(
+    files: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more, is_said in (((), True), (("--quiet",), False), (("--report", tmp_path), False)):
+        assert run(*files[1].split(), *more) == 0
+        assert ("next: --report DIR" in capsys.readouterr().err) is is_said
+
+
 def test_terminal_and_report_name_the_same_threshold(
     files: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

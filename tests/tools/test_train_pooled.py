@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from marked_set import MarkedSet
 
 from inception_rcnn.backbones import InputSpec, googlenet, read_checkpoint, read_description, write_checkpoint
-from inception_rcnn.datasets import write_coco, write_voc
+from inception_rcnn.datasets import open_dataset, write_coco, write_voc
 from inception_rcnn.detector import ClassifierDescription
 from inception_rcnn.detector.checkpoints import (
     read_classifier_description,
@@ -28,6 +29,8 @@ from inception_rcnn.proposals.network.checkpoints import MultiBoxDescription, sa
 from inception_rcnn.proposals.network.priors import PriorSettings
 from inception_rcnn.structures.provenance import SeenPart
 from inception_rcnn.tools import cli
+from inception_rcnn.tools.own_classes import Plan, say_result
+from inception_rcnn.tools.training_sets import TrainingSet
 
 SEEN = InputSpec(side=64)
 NAMES = ("person", "cat", "cup", "dining table")
@@ -158,7 +161,7 @@ def test_a_model_is_trained_further_in_its_own_classes_or_in_the_set_s(
     """Of so few photographs none are held out: the threshold stays as it was where the classes do."""
     given, model = model, tmp_path / "start.safetensors"
     model.write_bytes(given.read_bytes())
-    with_calibrated_scores(model, ScoreCalibration(1.2, -0.3), 0.42)
+    with_calibrated_scores(model, ScoreCalibration(1.2, -0.3), 0.42, "")
     stored = ("--proposals", given.parent / "proposals-voc-trainval.safetensors")
     wanted = ("--data", f"voc:{roots[1]}", "--split", "trainval", "--pretrained", model, "--iterations", 1, *stored)
     rest = ("--photographs", 1, "--scales", 1, *QUICK)
@@ -396,12 +399,12 @@ def test_a_data_set_alone_is_understood_trained_on_until_validation_stops_and_sh
     pretrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fresh weights find nothing, so that validation stops at once; what is tested is the way."""
-    root, output = tmp_path / "mine", tmp_path / "out"
+    root, output = tmp_path / "mine and yours", tmp_path / "out"
     write_coco(MarkedSet(tmp_path / "a", NAMES), root, "train")
     monkeypatch.setattr("inception_rcnn.detector.training.fitting._FEWEST", 3)
     monkeypatch.setattr("inception_rcnn.detector.training.fitting._LEAST_BATCHES", 6)
     monkeypatch.setattr("inception_rcnn.detector.training.fitting._LOOKS", 6)
-    where = ("train", "--data", f"coco:{root}", "--output", output)
+    where = ("train", "--data", f"coco:{root}", "--origin", 0, "--output", output)
     assert run(*where, "--dry-run") == 0
     said = capsys.readouterr()
     assert "nothing was trained" in said.out and {one.name for one in output.iterdir()} == {"sheet.jpg"}
@@ -417,7 +420,19 @@ def test_a_data_set_alone_is_understood_trained_on_until_validation_stops_and_sh
     assert all(torch.equal(kept.tensors[name], best.tensors[name]) for name in best.tensors)
     said = capsys.readouterr().out
     assert "photographs that were not learned from, but chosen by; page: " in said
-    assert f"ask why it is wrong: inception-rcnn explain --data coco:{root} --split train --weights" in said
+    (asked,) = [line for line in said.splitlines() if line.startswith("ask why it is wrong: ")]
+    words = shlex.split(asked.partition(": ")[2])
+    assert words[:2] == ["inception-rcnn", "explain"] and words[2] in ("0-chelsea", "1-coffee", "2-astronaut")
+    assert words[3:] == [
+        "--data",
+        f"coco:{root}",
+        "--split",
+        "train",
+        "--origin",
+        "0",
+        "--weights",
+        f"{output}/model.safetensors",
+    ]
     assert "<title>" in (output / "report" / "index.html").read_text()
 
 
@@ -448,3 +463,26 @@ def test_a_part_called_test_is_trained_on_only_if_it_is_named(
         capsys.readouterr().err.split()
     )
     assert run(*where, "--split", "test") == 0
+
+
+def test_the_commands_that_are_printed_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part in ("train", "test"):
+        write_coco(MarkedSet(tmp_path / part, NAMES), tmp_path / "my set", part)
+    root, model = tmp_path / "my set", tmp_path / "a run" / "model.safetensors"
+    dataset = open_dataset("coco", root, "train")
+    plan = Plan(dataset, None, {}, RecordSettings(), ())
+    told: dict[str, Any] = {"val_part": None, "pretrained": None, "device": "cpu", "quiet": True}
+    say_result(
+        TrainingSet("coco", root, "train", dataset), plan, model, reading={"strict": True, "exif": "stored"}, **told
+    )
+    on = f"--data 'coco:{root}' --split test --exif stored --strict"
+    found, before = f"'{model.parent}/found.safetensors'", f"'{model.parent}/found-before.safetensors'"
+    assert capsys.readouterr().out.splitlines() == [
+        f"measure it on test: inception-rcnn eval_map {on} --weights '{model}' --output {found}",
+        f"then compare it with its start: inception-rcnn eval_map {on} --output {before} && "
+        f"inception-rcnn compare {before} {found} {on}",
+        f"ask why it is wrong: inception-rcnn explain {on} --weights '{model}'",
+    ]
+    say_result(TrainingSet("coco", root, "test", dataset), plan, model, reading={}, **told)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("ask why it is wrong, here on a photograph that was learned from: inception-rcnn explain")
