@@ -178,7 +178,7 @@ def _opened(
     from inception_rcnn.datasets.reading.labelled_images import has_parts
     from inception_rcnn.structures import InputError
 
-    if has_parts(data, split):
+    if has_parts(data, split, val_split):
         images, val = (open_labelled_part(data, part) for part in (split, val_split))
         val = replace(val, labels=val.outputs(_outputs(images), images.classes), classes=images.classes)
     else:

@@ -114,7 +114,7 @@ def open_labelled_images(path: str | os.PathLike[str]) -> LabelledImages:
         return _from_table(path)
     if not path.is_dir():
         raise InputError(f"no photographs at {path}; give a folder with a folder for each class, or a table, {TABLE}")
-    folders = sorted(one for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
+    folders = _folders_in(path)
     found = [(file, label) for label, folder in enumerate(folders) for file in _images_below(folder)]
     if not found:
         raise InputError(f"{path} has no folders with photographs; give one for each class, or a table, {TABLE}")
@@ -145,9 +145,25 @@ def open_labelled_part(root: str | os.PathLike[str], part: str) -> LabelledImage
     return _from_ilsvrc(root, folder)
 
 
-def has_parts(root: str | os.PathLike[str], part: str = "train") -> bool:
-    """Return whether a folder has a part of that name, as `open_labelled_part` looks for it."""
-    return any((Path(root) / between / part).is_dir() for between in ("", _ILSVRC))
+def has_parts(root: str | os.PathLike[str], part: str = "train", other: str = "val") -> bool:
+    """Return whether a folder has a part of that name, as `open_labelled_part` looks for it.
+
+    A folder may also be that of a class which is called so: then it holds photographs, neither folders nor a table, and
+    no other part lies beside it.
+
+    Args:
+        root: The folder.
+        part: Such as "train".
+        other: A part that would lie beside it.
+    """
+    folder, beside = Path(root) / part, Path(root) / other
+    if (Path(root) / _ILSVRC / part).is_dir():
+        return True
+    return folder.is_dir() and (beside.is_dir() or (folder / TABLE).is_file() or bool(_folders_in(folder)))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def _from_ilsvrc(root: Path, folder: Path) -> LabelledImages:

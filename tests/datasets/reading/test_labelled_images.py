@@ -99,6 +99,15 @@ def test_parts_of_a_folder(tmp_path: Path) -> None:
         open_labelled_part(tmp_path, "test")
 
 
+def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+    folder_of(tmp_path, "aeroplane/a.jpg", "train/b.jpg")
+    assert not has_parts(tmp_path)
+    folder_of(tmp_path, "val/c.jpg")
+    assert has_parts(tmp_path)
+    (folder_of(tmp_path / "table/train", "a.jpg") / "labels.tsv").write_text("file\tclass_index\na.jpg\t0\n")
+    assert has_parts(tmp_path / "table")
+
+
 def test_ilsvrcs_classification_task(tmp_path: Path) -> None:
     folder_of(tmp_path, "Data/CLS-LOC/train/n01443537/a.JPEG", "Data/CLS-LOC/train/n01532829/b.JPEG")
     folder_of(tmp_path / "Data/CLS-LOC/val", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG")
