@@ -20,6 +20,7 @@ def progress_bar(total: int | None, description: str, *, quiet: bool = False) ->
     """Return a progress bar to use in a `with` statement.
 
     On a terminal it is a moving bar; elsewhere (a log file, a pipe) a plain line every 30 seconds; nothing if `quiet`.
+    Both say how many steps are done a second, and how long the others will take.
 
     Args:
         total: Number of steps; None if unknown.
@@ -90,7 +91,8 @@ class ProgressBar:
         self.done += n
         self._fields.update({name: _show(value) for name, value in fields.items()})
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self.done, fields_text=self._text())
+            rate = self._rate(self._clock() - self._started)
+            self._bar.update(self._task, completed=self.done, rate=rate, fields_text=self._text())
         elif not self._quiet and self._clock() - self._spoke >= _SECONDS_BETWEEN_LINES:
             self._print_line()
 
@@ -100,7 +102,7 @@ class ProgressBar:
         self.done += n
         self._started = self._clock()
         if self._bar is not None and self._task is not None:
-            self._bar.reset(self._task, completed=self.done, fields_text=self._text())
+            self._bar.reset(self._task, completed=self.done, rate="", fields_text=self._text())
 
     def _start_bar(self, stream: TextIO) -> None:
         # rich is imported here because most users of this room never draw a bar
@@ -112,12 +114,13 @@ class ProgressBar:
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             Remaining(),
             TextColumn("{task.fields[fields_text]}", markup=False),
         )
         self._bar = Progress(*columns, console=Console(file=stream))
-        self._task = self._bar.add_task(self.description, total=self.total, fields_text="")
+        self._task = self._bar.add_task(self.description, total=self.total, rate="", fields_text="")
         self._bar.start()
 
     def _print_line(self) -> None:
@@ -125,14 +128,21 @@ class ProgressBar:
         self._lines += 1
         count = f"{self.done}" if self.total is None else f"{self.done}/{self.total}"
         spent = self._spoke - self._started
-        line = f"{self.description}: {count} after {spent:.0f} s{self._left(spent)}  {self._text()}"
+        parts = [f"{count} after {spent:.0f} s", self._rate(spent), self._left(spent)]
+        line = f"{self.description}: {', '.join(filter(None, parts))}  {self._text()}"
         print(line.rstrip(), file=self._stream, flush=True)
+
+    def _rate(self, spent: float) -> str:
+        own = self.done - self._before
+        if own < 1 or spent <= 0:
+            return ""
+        return f"{own / spent:.3g}/s" if own < 1000 * spent else f"{own / spent:.0f}/s"
 
     def _left(self, spent: float) -> str:
         own = self.done - self._before
         if self.total is None or own < 1 or self.done >= self.total:
             return ""
-        return f", {spent / own * (self.total - self.done):.0f} s left"
+        return f"{spent / own * (self.total - self.done):.0f} s left"
 
     def _text(self) -> str:
         return "  ".join(f"{name} {value}" for name, value in self._fields.items())

@@ -378,8 +378,8 @@ def _write(given: Mapping[str, Any], scored: _Scored) -> None:
         echo(f"report: {write_report(given['report'], first)}")
     if not {"report", "quiet"} & given.keys():
         echo(
-            "next: --report DIR shows curves, errors and photographs; inception-rcnn compare tells which of two files of "
-            "detections, such as those of --output, is better",
+            "next: --report DIR shows curves, errors and photographs; inception-rcnn compare tells which of two files "
+            "of detections, such as those of --output, is better",
             err=True,
         )
     if scored.journal is not None:

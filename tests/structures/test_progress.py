@@ -32,10 +32,10 @@ def test_a_log_gets_a_line_every_thirty_seconds_and_one_at_the_end() -> None:
             clock.now += 12
             bar.advance(loss=1 / (step + 1), phase="warm-up")
     assert stream.getvalue().splitlines() == [
-        "training: 3/10 after 36 s, 84 s left  loss 0.3333  phase warm-up",
-        "training: 6/10 after 72 s, 48 s left  loss 0.1667  phase warm-up",
-        "training: 9/10 after 108 s, 12 s left  loss 0.1111  phase warm-up",
-        "training: 10/10 after 120 s  loss 0.1  phase warm-up",
+        "training: 3/10 after 36 s, 0.0833/s, 84 s left  loss 0.3333  phase warm-up",
+        "training: 6/10 after 72 s, 0.0833/s, 48 s left  loss 0.1667  phase warm-up",
+        "training: 9/10 after 108 s, 0.0833/s, 12 s left  loss 0.1111  phase warm-up",
+        "training: 10/10 after 120 s, 0.0833/s  loss 0.1  phase warm-up",
     ]
 
 
@@ -52,7 +52,7 @@ def test_an_unknown_total_is_not_invented() -> None:
     with ProgressBar(None, "reading", stream=stream, clock=clock) as bar:
         clock.now += 31
         bar.advance(5)
-    assert stream.getvalue().splitlines()[0] == "reading: 5 after 31 s"
+    assert stream.getvalue().splitlines()[0] == "reading: 5 after 31 s, 0.161/s"
 
 
 def test_fields_stay_until_they_change() -> None:
@@ -67,10 +67,12 @@ def test_fields_stay_until_they_change() -> None:
 def test_a_terminal_gets_a_bar_with_texts_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
-    stream = Terminal()
-    with ProgressBar(4, "warming [bold]", stream=stream) as bar:
+    stream, clock = Terminal(), Clock()
+    with ProgressBar(4, "warming [bold]", stream=stream, clock=clock) as bar:
+        clock.now += 0.002
         bar.advance(4, loss=0.25, note="[red]")
     shown = stream.getvalue()
+    assert "2000/s" in shown
     assert "warming [bold]" in shown
     assert "4/4" in shown
     assert "loss 0.25  note [red]" in shown
@@ -135,7 +137,7 @@ def test_what_an_earlier_start_has_done_does_not_count_for_the_speed() -> None:
         bar.skip(40)
         clock.now += 30
         bar.advance(10)
-    assert stream.getvalue().splitlines()[0] == "training: 50/100 after 30 s, 150 s left"
+    assert stream.getvalue().splitlines()[0] == "training: 50/100 after 30 s, 0.333/s, 150 s left"
 
 
 def test_a_terminals_bar_begins_behind_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
