@@ -40,12 +40,12 @@ def store_best_threshold(checkpoint: str | Path, matches: Matches) -> float:
     Raises:
         CheckpointError: See `with_score_threshold`.
     """
-    threshold = matches.best_f1().threshold
+    best = matches.best_f1()
     if is_ensemble_file(checkpoint):
-        with_ensemble_threshold(checkpoint, threshold)
+        with_ensemble_threshold(checkpoint, best.threshold)
     else:
-        with_score_threshold(checkpoint, threshold)
-    return threshold
+        with_score_threshold(checkpoint, best.threshold, f"best mean F1 {best.f1:.3f} of {_objects(matches)}")
+    return best.threshold
 
 
 def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThreshold:
@@ -65,8 +65,16 @@ def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThr
     if is_ensemble_file(checkpoint):
         with_calibrated_ensemble(checkpoint, measured.calibration, measured.threshold)
     else:
-        with_calibrated_scores(checkpoint, measured.calibration, measured.threshold)
+        found = "best mean F1, none being so precise,"
+        if measured.precise is not None:
+            found = f"precision {measured.precise.precision:.3f}, recall {measured.precise.recall:.3f}"
+        origin = f"{found} of {_objects(matches)}"
+        with_calibrated_scores(checkpoint, measured.calibration, measured.threshold, origin)
     return measured
+
+
+def _objects(matches: Matches) -> str:
+    return f"{int(matches.objects.sum())} objects"
 
 
 @torch.no_grad()

@@ -204,22 +204,28 @@ def network_for(description: ClassifierDescription) -> GoogLeNet | PooledNetwork
     return network
 
 
-def with_score_threshold(path: str | Path, threshold: float) -> None:
+def with_score_threshold(path: str | Path, threshold: float, origin: str) -> None:
     """Rewrite a checkpoint of one's own with another default score threshold; nothing else changes.
+
+    Args:
+        path: The checkpoint.
+        threshold: A score.
+        origin: How it was found, for the summary of the training.
 
     Raises:
         CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
     """
-    _rewrite(path, score_threshold=shortened_threshold(threshold))
+    _rewrite(path, origin, score_threshold=shortened_threshold(threshold))
 
 
-def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, threshold: float) -> None:
+def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, threshold: float, origin: str) -> None:
     """Rewrite a checkpoint of one's own with calibrated scores and a threshold that suits them; nothing else changes.
 
     Args:
         path: The checkpoint.
         calibration: Of the scores that it gave so far.
         threshold: A calibrated score.
+        origin: How it was found, for the summary of the training.
 
     Raises:
         CheckpointError: As `load_region_classifier`, or the file is one of the shipped ones.
@@ -227,7 +233,7 @@ def with_calibrated_scores(path: str | Path, calibration: ScoreCalibration, thre
     """
     before = read_classifier_description(path).score_calibration
     both = calibration if before is None else calibration.after(before)
-    _rewrite(path, score_calibration=both, score_threshold=shortened_threshold(threshold))
+    _rewrite(path, origin, score_calibration=both, score_threshold=shortened_threshold(threshold))
 
 
 def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> None:
@@ -243,12 +249,14 @@ def with_activation_ranges(path: str | Path, ranges: Mapping[str, Ranges]) -> No
     _rewrite(path, activation_ranges=dict(ranges))
 
 
-def _rewrite(path: str | Path, **changes: Any) -> None:
-    """Change some of what a checkpoint says of itself."""
+def _rewrite(path: str | Path, origin: str | None = None, **changes: Any) -> None:
+    """Change some of what a checkpoint says of itself; `origin` is of its score threshold."""
     if is_shipped(path):
         raise CheckpointError(f"{path} came with the package and is not rewritten; copy the file and name the copy")
     checkpoint = read_checkpoint(path, KIND, as_stored=True)
     description = replace(_from_json(checkpoint.description, Path(path)), **changes)
+    if origin is not None:
+        description = replace(description, training={**description.training, "score_threshold": origin})
     # A second head stays one.
     kept = {name: value for name, value in checkpoint.description.items() if name == "base"}
     write_checkpoint(path, KIND, {**_to_json(description), **kept}, checkpoint.tensors)

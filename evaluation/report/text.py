@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Final
+
+import numpy as np
 
 from inception_rcnn.evaluation.coco import CocoResult
 from inception_rcnn.evaluation.comparison import ClassDifference, Comparison
@@ -126,7 +129,7 @@ def _time_lines(report: ReportInput) -> list[str]:
 
 
 def calibration_lines(title: str, stored: CalibratedThreshold, matches: Matches) -> list[str]:
-    """Return how often detections were right by their score, and what was stored about it.
+    """Return what was stored about scores, and how often detections are right by their calibrated score.
 
     Args:
         title: Where it was stored.
@@ -135,7 +138,7 @@ def calibration_lines(title: str, stored: CalibratedThreshold, matches: Matches)
     """
     lines = [
         f"  score {one.lowest:.1f} to {one.highest:.1f}: {100 * one.right:.0f} % of {one.count} are right"
-        for one in score_bins(matches)
+        for one in score_bins(replace(matches, score=stored.calibration.apply(matches.score).astype(np.float64)))
     ]
     found = f"no score has a precision of {stored.asked}, so that of the best mean F1"
     if stored.precise is not None:

@@ -144,14 +144,15 @@ def test_a_weight_too_large_for_half_precision_is_refused_and_the_old_file_stays
 def test_the_threshold_can_be_changed_and_nothing_else(written: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(written.read_bytes())
-    with_score_threshold(copy, 0.123456)
+    with_score_threshold(copy, 0.123456, "seen so")
     before, after = read_checkpoint(written, KIND), read_checkpoint(copy, KIND)
     assert after.description == before.description | {
-        "score_threshold": 0.1234
-    }  # cut off: what scores 0.123456 still passes
+        "score_threshold": 0.1234,  # cut off: what scores 0.123456 still passes
+        "training": {**before.description["training"], "score_threshold": "seen so"},
+    }
     assert all(torch.equal(after.tensors[name], tensor) for name, tensor in before.tensors.items())
     with pytest.raises(CheckpointError, match="cannot be read"):
-        with_score_threshold(tmp_path / "absent.safetensors", 0.5)
+        with_score_threshold(tmp_path / "absent.safetensors", 0.5, "")
 
 
 def test_what_a_classifier_and_its_multibox_saw_is_in_their_files(
@@ -312,7 +313,7 @@ def test_a_shipped_file_is_never_rewritten(written: Path) -> None:
     for name in ("coco-mini", shipped, shipped.parent / ".." / "weights" / shipped.name):
         assert is_shipped(name)
         with pytest.raises(CheckpointError, match="came with the package and is not rewritten; copy the file"):
-            with_score_threshold(name, 0.5)
+            with_score_threshold(name, 0.5, "")
     assert shipped.read_bytes() == before and not is_shipped(written)
 
 

@@ -378,7 +378,7 @@ def test_what_decides_is_described(
     assert describe(other) != before
     assert describe(path, max_proposals=5) != before and describe(path, score_threshold=0.5) != before
     assert describe(path, other) != before != describe(path, path)
-    with_score_threshold(path, 0.75)  # the networks are the same, and `settings` says which threshold counts
+    with_score_threshold(path, 0.75, "")  # the networks are the same, and `settings` says which threshold counts
     assert describe(path) == before
     network = SimpleNamespace(checksum="of a network")
     assert describe(path) != before and describe(path, objectness_power=0.0) != describe(path)

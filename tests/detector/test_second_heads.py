@@ -67,7 +67,7 @@ def test_a_second_head_is_small_and_loads_as_if_it_were_saved_whole(base: Path, 
 
 def test_it_stays_a_second_head_when_its_threshold_changes(base: Path, head: Path) -> None:
     size = head.stat().st_size
-    with_score_threshold(head, 0.4)
+    with_score_threshold(head, 0.4, "")
     assert abs(head.stat().st_size - size) < 200
     assert read_region_network(head)[1].score_threshold == 0.4
 

@@ -28,7 +28,7 @@ from inception_rcnn.detector import (
     save_region_classifier,
     warp_regions,
 )
-from inception_rcnn.detector.checkpoints import weights_path
+from inception_rcnn.detector.checkpoints import read_classifier_description, weights_path
 from inception_rcnn.detector.dataset_inference import describe_run
 from inception_rcnn.detector.ensemble_file import write_ensemble_file
 from inception_rcnn.evaluation.report.inputs import ReportInput
@@ -265,6 +265,8 @@ def test_a_calibration_is_stored_in_each_checkpoint_and_changes_no_order(
     printed = capsys.readouterr().out
     (slope, offset, threshold) = re.findall(r"slope ([\d.]+), offset (-?[\d.]+), score threshold ([\d.]+)", printed)[0]
     assert " are right" in printed and f"stored in {copy}" in printed
+    said = read_classifier_description(copy).training["score_threshold"]
+    assert re.fullmatch(r"(best mean F1|precision [\d.]+, recall [\d.]+).* of \d+ objects", said)
     detector = load_detector(str(copy), "cpu")
     calibration = detector.settings.calibration
     assert calibration is not None and calibration.slope == pytest.approx(float(slope), abs=6e-4)
