@@ -135,8 +135,8 @@ def torch_and_torchvision(fault: str | None) -> Finding:
     text = f"{_version('torch')} with torchvision {_version('torchvision')}"
     if fault is None:
         return Finding("torch", text)
-    remedy = "pip install --upgrade torch torchvision   (together: each torchvision fits one torch)"
-    return Finding("torch", f"{text} cannot be imported: {fault}", remedy)
+    remedy = "pip install --upgrade torch torchvision"
+    return Finding("torch", f"{text} cannot be imported (each torchvision fits one torch): {fault}", remedy)
 
 
 def devices() -> Iterator[Finding]:
@@ -162,14 +162,21 @@ def devices() -> Iterator[Finding]:
     )
 
 
-def no_cuda(built_for: str | None, devices: Path) -> Finding:
+def no_cuda(built_for: str | None, devices: Path, wsl: Path = Path("/usr/lib/wsl/lib")) -> Finding:
     """Return why torch sees no GPU: there is none, it is hidden, torch is built without, or the driver does not fit.
 
     Args:
         built_for: The version of CUDA that torch is built for, None if it is built without.
-        devices: The folder of device files; a driver for NVIDIA's cards makes `nvidia0` there. Absent on other systems.
+        devices: The folder of device files; a driver for NVIDIA's cards makes `nvidia0` there. Under WSL it is `dxg`,
+            for a card of any kind. Absent on other systems.
+        wsl: Where Windows puts its driver's libraries under WSL, CUDA's among them if the card is NVIDIA's.
     """
     cards = sorted(path.name for path in devices.glob("nvidia[0-9]*"))
+    if not cards and (devices / "dxg").exists():
+        if not any(wsl.glob("libcuda.so*")):
+            text = "no device: Windows has a card, and no CUDA for it, which NVIDIA's driver for Windows brings"
+            return Finding("cuda", f"{text}; everything runs on the CPU")
+        cards = ["dxg"]
     if not cards:
         return Finding("cuda", "no device; everything runs on the CPU")
     seen = f"torch sees no GPU, though {devices / cards[0]} is there"
@@ -177,10 +184,14 @@ def no_cuda(built_for: str | None, devices: Path) -> Finding:
     if hidden is not None:
         return Finding("cuda", f"{seen}: CUDA_VISIBLE_DEVICES is {hidden!r}", "unset CUDA_VISIBLE_DEVICES")
     if built_for is None:
-        remedy = "pip install --force-reinstall torch torchvision   (a build for CUDA, see https://pytorch.org)"
-        return Finding("cuda", f"{seen}: this torch is built without CUDA", remedy)
-    remedy = f"nvidia-smi says what the driver can do; one for CUDA {built_for} or newer is needed, or an older torch"
-    return Finding("cuda", f"{seen}: torch is built for CUDA {built_for}, which the driver may be too old for", remedy)
+        text = (
+            f"{seen}: this torch is built without CUDA; on Linux PyPI's is built with it, else see https://pytorch.org"
+        )
+        return Finding("cuda", text, "pip install --force-reinstall torch torchvision")
+    text = f"{seen}: torch is built for CUDA {built_for}, which the driver may be too old for; nvidia-smi says what it "
+    return Finding(
+        "cuda", f"{text}can do, and a newer driver or an older torch is needed where that is less", "nvidia-smi"
+    )
 
 
 def kernels() -> Finding:
@@ -200,8 +211,8 @@ def kernels() -> Finding:
             "kernels", "numba is switched off, which is some hundred times slower", "unset NUMBA_DISABLE_JIT"
         )
     if not kept.cache_path:
-        remedy = "set NUMBA_CACHE_DIR to a folder that can be written, then: inception-rcnn warmup"
-        return Finding("kernels", "cannot be kept: every process compiles them anew, for some ten seconds", remedy)
+        text = "cannot be kept: every process compiles them anew, for some ten seconds; any folder for them will do"
+        return Finding("kernels", text, "export NUMBA_CACHE_DIR=~/.cache/numba; inception-rcnn warmup")
     return Finding("kernels", f"kept in {kept.cache_path}")
 
 

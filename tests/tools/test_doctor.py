@@ -68,7 +68,7 @@ def test_husk_of_cv2_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_torch_and_torchvision_that_do_not_fit_are_a_fault() -> None:
     finding = doctor.torch_and_torchvision("torchvision: operator torchvision::nms does not exist")
     assert "torchvision::nms" in finding.text
-    assert finding.remedy is not None
+    assert finding.remedy == "pip install --upgrade torch torchvision"
 
 
 def test_library_that_is_missing_is_a_fault() -> None:
@@ -129,10 +129,22 @@ def test_a_card_that_torch_does_not_see_is_a_fault(tmp_path: Path, monkeypatch: 
     assert doctor.no_cuda("12.8", tmp_path).remedy is None
     (tmp_path / "nvidia0").touch()
     old = doctor.no_cuda("12.8", tmp_path)
-    assert "12.8" in old.text and "nvidia0" in old.text and "nvidia-smi" in (old.remedy or "")
-    assert "built without CUDA" in doctor.no_cuda(None, tmp_path).text
+    assert "12.8" in old.text and "nvidia0" in old.text and old.remedy == "nvidia-smi"
+    without = doctor.no_cuda(None, tmp_path)
+    assert "built without CUDA" in without.text
+    assert without.remedy == "pip install --force-reinstall torch torchvision"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert doctor.no_cuda("12.8", tmp_path).remedy == "unset CUDA_VISIBLE_DEVICES"
+
+
+def test_under_wsl_a_card_of_nvidia_s_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    (tmp_path / "dxg").touch()
+    other = doctor.no_cuda("12.8", tmp_path, tmp_path / "lib")
+    assert other.remedy is None and "NVIDIA's driver for Windows" in other.text
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libcuda.so.1").touch()
+    assert "torch sees no GPU, though" in doctor.no_cuda("12.8", tmp_path, tmp_path / "lib").text
 
 
 def test_kernels_that_cannot_be_kept_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
