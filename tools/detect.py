@@ -72,8 +72,8 @@ def _option(panel: str, help: str, *names: str, **rest: Any) -> Any:
 
 
 def main(
-    images: Annotated[
-        list[Path] | None,
+    images: Annotated[  # texts: in a path, a URI loses slashes
+        list[str] | None,
         typer.Argument(
             help='Images, folders, patterns such as "*.jpg", lists, videos, camera:0, -.', show_default=False
         ),
@@ -89,7 +89,7 @@ def main(
     ] = None,
     regions: Regions = None,
     multibox: MultiBoxWeights = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for the annotated pictures.")] = None,
+    output: Annotated[str | None, typer.Option(help="Folder for the annotated pictures.", metavar="<path>")] = None,
     no_pictures: Annotated[bool, typer.Option("--no-pictures", help="Draw none.")] = False,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="File for all detections, *.json or *.jsonl; see above.")
@@ -146,10 +146,11 @@ def main(
     if engine is not None:
         _archive(images or [], output, engine, locals())
         return
-    if not images:
-        images, output = [bundled_photograph("chelsea.png")], output or Path("runs")
+    named, folder = [Path(word) for word in images or []], None if output is None else Path(output)
+    if not named:
+        named, folder = [bundled_photograph("chelsea.png")], folder or Path("runs")
     cut = None if crops is None else Crops(crops)
-    sources = find_sources(images, output, recursive=recursive, pages=pages)
+    sources = find_sources(named, folder, recursive=recursive, pages=pages)
     sources = Sources(sources.stills[:limit], sources.films)
     detector = _detector(locals())
     results = None if json_file is None else _results(json_file, detector, sources, locals())
@@ -173,7 +174,7 @@ def main(
         raise typer.Exit(1)
 
 
-def _archive(images: Sequence[Path], output: Path | None, engine: str, given: dict[str, Any]) -> None:
+def _archive(images: Sequence[str], output: str | None, engine: str, given: dict[str, Any]) -> None:
     """Go through an archive."""
     from inception_rcnn.tools.detect_archive import ArchiveOptions, check_archive, detect_archive
 

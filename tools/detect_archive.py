@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ class ArchiveOptions:
     id_column: str | None
 
 
-def check_archive(images: Sequence[Path], output: Path | None, given: Mapping[str, Any]) -> tuple[str, str]:
+def check_archive(images: Sequence[str], output: str | None, given: Mapping[str, Any]) -> tuple[str, str]:
     """Return what an archive and the folder of its results are called, or refuse what does not go with --engine.
 
     Args:
@@ -74,16 +73,21 @@ def check_archive(images: Sequence[Path], output: Path | None, given: Mapping[st
         raise typer.BadParameter(f"--engine takes one folder, list, Parquet file or URI, got {len(images)}")
     if output is None:
         raise typer.BadParameter("--engine needs --output, a folder or URI for the Parquet files")
-    return as_uri(images[0]), as_uri(output)
+    return as_named(images[0]), as_named(output)
 
 
-def as_uri(path: Path) -> str:
-    """Return a path as it was typed; of a URI, pathlib has dropped a slash.
+def as_named(word: str) -> str:
+    """Return a folder, list or file as it was named, a path as such, both without slashes at the end.
 
-    >>> as_uri(Path("s3://bucket/photographs"))
-    's3://bucket/photographs'
+    >>> as_named("s3://bucket/photographs/"), as_named("file:///photographs"), as_named("./photographs/")
+    ('s3://bucket/photographs', '/photographs', 'photographs')
     """
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]+):/(?=[^/])", r"\1://", str(path))
+    from inception_rcnn.datasets.archive.storage import Location
+
+    place = Location(word)
+    if not place.is_remote:
+        return str(Path(place.name))
+    return word if word.endswith("//") else word.rstrip("/")
 
 
 def detect_archive(

@@ -22,11 +22,11 @@ if __name__ == "__main__" and not __package__ and Path(sys.path[0]).resolve() ==
 import typer
 
 from inception_rcnn.tools.cli import echo, run_command
-from inception_rcnn.tools.detect_archive import as_uri
+from inception_rcnn.tools.detect_archive import as_named
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="What `detect --engine --output` wrote.", show_default=False)],
+    folder: Annotated[str, typer.Argument(help="What `detect --engine --output` wrote.", show_default=False)],
     have: Annotated[list[str] | None, typer.Option(help="Class that has to be there; may be repeated.")] = None,
     lack: Annotated[list[str] | None, typer.Option(help="Class that must not be there; may be repeated.")] = None,
     least: Annotated[float, typer.Option(min=0, max=1, help="Detections of a lower score do not count.")] = 0.0,
@@ -40,7 +40,7 @@ def main(
 
     if sheet is not None:
         check_target(sheet)
-    found = search_archive(as_uri(folder), have or [], lack or [], least=least, limit=limit)
+    found = search_archive(as_named(folder), have or [], lack or [], least=least, limit=limit)
     for one in found:
         echo(f"{one.score:.3f}  {one.image}")
     echo(f"{len(found)} photographs", err=True)

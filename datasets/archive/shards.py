@@ -156,7 +156,7 @@ def read_run(folder: Location) -> RunDescription:
         names = tuple(map(str, values["class_names"]))
         counts = int(values["pieces"]), int(values["photographs"])
         return RunDescription(dict(values["settings"]), names, str(values["model"]), *counts)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataFormatError(
             f"does not say how an archive was searched ({type(error).__name__}: {error}); name another folder",
             path=file.name,
@@ -318,7 +318,9 @@ def read_entries(folder: Location) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             rows = file.parquet_file().read().to_pylist()
             entries = [_entry(row) for row in rows]
-        except (KeyError, TypeError, ValueError, arrow.ArrowException) as error:
+        except (KeyError, TypeError, ValueError, OSError, arrow.ArrowException) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # else it is Arrow's, of damaged pages
             raise DataFormatError(f"is damaged: {error}; remove it, and make it again", path=file.name) from error
         for number, entry in enumerate(entries, start=1):
             yield f"{shard_name(piece)}, row {number}", entry

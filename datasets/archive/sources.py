@@ -28,9 +28,6 @@ _PIXELS: Final = ("image", "bytes", "data", "content", "jpg")
 _MOST_BYTES: Final = 500_000_000  # of a photograph, as for load_image
 _AT_ONCE: Final = 8  # rows of a Parquet file in memory
 _FAR: Final = 16  # pieces in a row group, beyond which reading what lies before a piece takes longer than detecting
-_MOST_BYTES: Final = 500_000_000  # of a photograph, as for load_image
-_AT_ONCE: Final = 8  # rows of a Parquet file in memory
-_FAR: Final = 16  # pieces in a row group, beyond which reading what lies before a piece takes longer than detecting
 
 
 @dataclass(frozen=True)
@@ -230,7 +227,7 @@ def _listed(place: Location) -> Iterator[tuple[str, str]]:
         raise InputError(f"{place.name} names nothing; a list has a path or URI a line")
     beside = Location(place.name.rpartition("/")[0] or ".")
     for name in named:
-        elsewhere = not Location(name).is_remote and not Path(name).is_absolute() and not Path(name).exists()
+        elsewhere = not Location(name).is_remote and not Path(name).is_absolute() and not os.path.exists(name)
         file = beside.within(name) if elsewhere else Location(name)
         yield file.name, "" if file.is_remote else file.stamp()
 

@@ -133,7 +133,7 @@ class Location:
             InputError: There is no such file.
             UnreachableError: The service does not answer.
         """
-        size = self._asked_again("info")["size"] if self.is_remote else os.stat(self.name).st_size
+        size = self._asked_again("info").get("size") if self.is_remote else os.stat(self.name).st_size
         return None if size is None else int(size)
 
     def stamp(self) -> str:
@@ -149,7 +149,7 @@ class Location:
             return stamp_of({"size": found.st_size, "mtime": found.st_mtime_ns})
         except UnreachableError:
             raise
-        except (InputError, OSError):
+        except (ValueError, OSError):  # a name with a zero byte is none of a file either
             return ""
 
     def write(self, data: bytes | mmap.mmap) -> None:
@@ -168,16 +168,6 @@ class Location:
         if folder:
             os.makedirs(folder, exist_ok=True)
         write_whole(self.name, data)
-
-    def _write_beside(self, data: bytes) -> None:
-        """Write a file under another name, and give it its own when it is whole."""
-        folder, _, name = self.name.rpartition("/")
-        beside = Location(folder).within(f".{name}.{secrets.token_hex(4)}.part")
-        Location(folder)._asked("makedirs", exist_ok=True)
-        beside._asked_again("pipe_file", data)
-        if self.exists():  # not every service renames over a file
-            self._asked("rm_file")
-        beside._asked("mv", self._system[1])
 
     def _write_beside(self, data: bytes) -> None:
         """Write a file under another name, and give it its own when it is whole."""
@@ -232,9 +222,12 @@ class Location:
             InputError: There is no such file, or it is no Parquet.
         """
         arrow, parquet = parquet_library()
+        file = self._asked("open", "rb")
         try:
-            return parquet.ParquetFile(self._asked("open", "rb"), buffer_size=buffer_size, pre_buffer=not buffer_size)
-        except arrow.ArrowInvalid as error:
+            return parquet.ParquetFile(file, buffer_size=buffer_size, pre_buffer=not buffer_size)
+        except (arrow.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and (self.is_remote or error.errno is not None):
+                raise  # else it is Arrow's own, of what is damaged
             raise InputError(f"{self.name} is no Parquet file: {error}") from error
 
 

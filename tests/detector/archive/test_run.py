@@ -170,7 +170,8 @@ def test_the_command_reports_goes_on_and_refuses(
     assert detect(archive, "--engine", "local", "--output", found, "--per-shard", "3") == 1  # one is broken
     said = capsys.readouterr()
     assert "error: " in said.err and "broken.jpg" in said.err and f"1 failed; Parquet in {found}" in said.err
-    assert detect(archive, "--engine", "local", "--output", found, "--per-shard", "3") == 1  # nothing left to do
+    as_uris = [f"file://{archive}/", "--engine", "local", "--output", f"file://{found}"]
+    assert detect(*as_uris, "--per-shard", "3") == 1  # nothing left to do
     said = capsys.readouterr()
     assert f"2 of 2 parts are in {found} already; 1 of their photographs could not be read" in said.out
     assert f"0 photographs, 0 objects, 1 failed; Parquet in {found}" in said.err
