@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import InceptionError, InputError
 from inception_rcnn.structures.errors import MissingDependencyError
+
+_OURS: Final = re.compile(r"^inception_rcnn[\w.]*Error: (.*)$", flags=re.MULTILINE)
 
 
 @contextmanager
@@ -21,7 +24,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
     Raises:
         MissingDependencyError: Ray is not installed.
-        InputError: There is no cluster at the address.
+        InputError: There is no cluster at the address; or, of what is done within, why a process of the cluster ended.
     """
     ray = _ray()
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
@@ -36,8 +39,27 @@ def connected(address: str | None) -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield ray
+    except ray.exceptions.RayError as error:
+        raise InputError(
+            f"a process of the Ray cluster failed: {first_cause(error)}; the same command again goes on from there"
+        ) from error
     finally:
         ray.shutdown()
+
+
+def first_cause(error: BaseException) -> str:
+    """Return what began an error that one of Ray's processes passed on, in a line.
+
+    >>> first_cause(RuntimeError("the task failed\\nsomewhere"))
+    'RuntimeError: the task failed'
+    """
+    while (inner := getattr(error, "cause", None)) is not None:
+        error = inner
+    if isinstance(error, InceptionError):
+        return " ".join(str(error).split())
+    if (ours := _OURS.search(str(error))) is not None:  # in the traceback of a process that could not begin
+        return ours[1]
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
 
 
 def _ray() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,10 +12,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from inception_rcnn.datasets.archive.shards import read_entries
+from inception_rcnn.datasets.archive.manifest import drafted
+from inception_rcnn.datasets.archive.shards import RunDescription, read_entries, shard_name
+from inception_rcnn.datasets.archive.sources import Piece
 from inception_rcnn.datasets.archive.storage import Location
-from inception_rcnn.detector.archive import cluster
-from inception_rcnn.detector.archive.ray_engine import Cluster, _share
+from inception_rcnn.detector.archive import ArchiveRun, cluster, ray_engine
+from inception_rcnn.detector.archive.ray_engine import Cluster, _share, other_than_asked, waves
 from inception_rcnn.structures import InputError
 from inception_rcnn.tools import cli
 
@@ -51,6 +54,9 @@ def test_a_cluster_finds_the_same(tmp_path: Path) -> None:
         scores = [[one["score"] for one in entry["detections"]] for entry in (ours, theirs)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-4)
         assert {**ours, "detections": 0} == {**theirs, "detections": 0}
+    parts = [Location(str(tmp_path / name)).within(shard_name(0)).parquet_file().read() for name in ("local", "ray")]
+    made_by = [json.loads(part.column("settings")[0].as_py()) for part in parts]
+    assert made_by[0] == made_by[1] and made_by[0]["arithmetic"].endswith("on cpu")
     assert (tmp_path / "ray" / "pieces.jsonl").read_bytes() == (tmp_path / "local" / "pieces.jsonl").read_bytes()
 
 
@@ -89,6 +95,70 @@ def test_detectors_leave_a_processor_to_search(
     share = _share(Nodes(*nodes), Cluster(detectors=detectors))
     assert (share.processors, share.threads) == (each, threads)
     assert share.processors * share.detectors / len(nodes) <= nodes[0][0] - 1
+
+
+def test_waves_are_of_photographs_and_tasks_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [Piece(tuple(f"{number}-{place}.jpg" for place in range(20))) for number in range(4)]
+    pieces.append(Piece((), str(tmp_path / "a.parquet"), 0, 0, 50, "image"))
+    with drafted(pieces) as draft:
+        draft.write(Location(str(tmp_path)))
+        manifest = draft.in_folder(Location(str(tmp_path)))
+    run = ArchiveRun(
+        detector=None,  # type: ignore[arg-type]
+        manifest=manifest,
+        description=RunDescription({}, (), "", 5, 130),
+        missing=(0, 2, 3, 4),
+        stamps=draft.stamps,
+    )
+    monkeypatch.setattr(ray_engine, "PHOTOGRAPHS_PER_WAVE", 45)
+    found = [
+        [(one["piece"], one["start"], Piece.from_dict(json.loads(one["names"]))) for one in wave] for wave in waves(run)
+    ]
+    assert [[(piece, start, len(some)) for piece, start, some in wave] for wave in found] == [
+        [(0, 0, 16), (0, 16, 4), (2, 0, 16), (2, 16, 4)],
+        [(3, 0, 16), (3, 16, 4)],
+        [(4, 0, 50)],  # of Parquet, a piece is read once
+    ]
+    assert found[0][3][2].files == pieces[2].files[16:] and found[2][0][2] == pieces[4]
+
+
+def test_a_node_with_other_weights_or_code_says_so() -> None:
+    asked = {"arithmetic": "float32 on cpu", "weights": ["0f"], "code": "1", "proposals": {"width": 500}}
+    assert other_than_asked({**asked, "arithmetic": "bfloat16 on cuda"}, asked) is None
+    assert "has weights = ['0e'], not ['0f']; all nodes need" in str(
+        other_than_asked({**asked, "weights": ["0e"]}, asked)
+    )
+    assert "has another version of this package" in str(other_than_asked({**asked, "code": "2"}, asked))
+    assert "has proposals.width = 400" in str(other_than_asked({**asked, "proposals": {"width": 400}}, asked))
+
+
+def test_what_a_process_of_the_cluster_raised_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    class Quiet:
+        exceptions = ray.exceptions
+
+        def init(self, **options: object) -> None:
+            """Connect to nothing."""
+
+        def shutdown(self) -> None:
+            """End nothing."""
+
+    monkeypatch.setattr(cluster, "_ray", Quiet)
+    task = ray.exceptions.RayTaskError("search", "Traceback\nmany lines", InputError("s3://x is\nout"), "p", 1, "ip")
+    begun = ray.exceptions.RayActorError()
+    begun.error_msg = "It died.\n  File x\ninception_rcnn.structures.errors.CheckpointError: there is no coco\nmore"
+    full = ray.exceptions.OutOfMemoryError("Task was killed.\nMemory on the node: all")
+    for error, line in (
+        (task.as_instanceof_cause(), "s3://x is out"),
+        (begun, "there is no coco"),
+        (full, "OutOfMemoryError: Task was killed."),
+    ):
+        with (
+            pytest.raises(InputError, match=rf"^a process of the Ray cluster failed: {line}; the same command again"),
+            cluster.connected(None),
+        ):
+            raise error
 
 
 def test_a_cluster_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
