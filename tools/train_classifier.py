@@ -17,6 +17,10 @@ default is coco for --variant paper, scratch for batchnorm.
 A run that is killed goes on where it was when the same command is given again. OUTPUT/log.csv has losses and accuracy
 on the way, OUTPUT/curves.svg draws them at the end. Several processes train as one: torchrun --nproc-per-node 2
 tools/train_classifier.py ..., each with a GPU where there are as many.
+
+Examples:
+  inception-rcnn train_classifier photographs --output runs/classifier --minutes 30
+  inception-rcnn train_classifier imagenet --variant batchnorm --iterations 200000 --batch 256 --output runs/batchnorm
 """
 
 from __future__ import annotations
@@ -58,7 +62,8 @@ def main(
     split: Annotated[str, _option(_DATA, "Part to train on.")] = "train",
     val_split: Annotated[str, _option(_DATA, "Part to measure accuracy on.")] = "val",
     skip_broken: Annotated[
-        bool, _option(_DATA, "Leave out files that are no photographs; else they are refused.", "--skip-broken")
+        bool,
+        _option(_DATA, "Leave out files that are no photographs, or cut off; else they are refused.", "--skip-broken"),
     ] = False,
     variant: Annotated[str, _option(_START, "paper or batchnorm.")] = "paper",
     pretrained: Annotated[
@@ -111,6 +116,7 @@ def main(
     from inception_rcnn.backbones.training.patches import LabelledPhotographs, PatchSettings
     from inception_rcnn.backbones.training.sgd import SgdSettings
     from inception_rcnn.detector.training.curves import write_curves
+    from inception_rcnn.structures import ImageError
     from inception_rcnn.structures.jobs import Share
 
     start = pretrained or ("coco" if variant == "paper" else _SCRATCH)
@@ -138,12 +144,13 @@ def main(
     images, val = _opened(data, split, val_split, seed, skip_broken=skip_broken)
     network, new_layers = _network(variant, start, images, settings)
     keep_freed_memory()
+    on_broken = _name_replaced if skip_broken else None
     share = Share.from_environment(os.environ)
     runtime = choose_runtime(share.device(device, torch.cuda.device_count()), precision=precision)
     with Team.joined(share, runtime.device) as team:
         task = ClassifierTask(
-            photographs=LabelledPhotographs.of_files(images.paths, images.labels),
-            val=LabelledPhotographs.of_files(val.paths, val.labels),
+            photographs=LabelledPhotographs.of_files(images.paths, images.labels, on_broken),
+            val=LabelledPhotographs.of_files(val.paths, val.labels, on_broken),
             class_names=images.classes,
             network=network,
             new_layers=new_layers,
@@ -154,7 +161,10 @@ def main(
             team=team,
             quiet=quiet,
         )
-        made = train_classifier(task, settings)
+        try:
+            made = train_classifier(task, settings)
+        except ImageError as error:
+            raise ImageError(f"{error}, or give --skip-broken, and the next one takes its place") from error
     if not share.leads:
         return
     write_curves(
@@ -166,6 +176,10 @@ def main(
         shares = f"top-1 {100 * made.accuracy.top1:.2f}, top-5 {100 * made.accuracy.top5:.2f}"
         echo(f"{shares} on {len(val)} photographs of val, one central patch, after {made.iterations} batches")
     echo(f"wrote {made.path}; try it with: inception-rcnn classify --weights {made.path} image.jpg")
+
+
+def _name_replaced(problem: Exception) -> None:
+    echo(f"left out: {problem}; the next one takes its place", err=True)
 
 
 def _opened(

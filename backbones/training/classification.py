@@ -32,7 +32,7 @@ from inception_rcnn.backbones.checkpoints import (
 )
 from inception_rcnn.backbones.classification import places_of
 from inception_rcnn.backbones.inception import GoogLeNet
-from inception_rcnn.backbones.runtime import Runtime, leaves_processors, upload
+from inception_rcnn.backbones.runtime import Runtime, drawing_threads, leaves_processors, upload
 from inception_rcnn.backbones.training.distributed import ALONE, Part, Team
 from inception_rcnn.backbones.training.duration import iterations_in, iterations_within
 from inception_rcnn.backbones.training.log import TrainingLog
@@ -42,12 +42,13 @@ from inception_rcnn.backbones.training.patches import (
     PatchBatch,
     PatchSampler,
     PatchSettings,
+    Pixels,
     central_patch,
     recoloured,
 )
 from inception_rcnn.backbones.training.sgd import SgdSettings, frozen_parts, part_of
 from inception_rcnn.structures import InputError
-from inception_rcnn.structures.ahead import run_ahead
+from inception_rcnn.structures.ahead import in_groups, run_ahead
 from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.jobs import available_processors
 
@@ -286,20 +287,23 @@ def measure_accuracy(
         runtime: Where to compute.
         team: The processes that share the photographs.
     """
-    share, size = team.share, runtime.batch
-    own = np.arange(share.rank, len(photographs), share.processes)
-    groups = [own[start : start + size] for start in range(0, len(own), size)]
-    places: list[int] = []
-    drawn = run_ahead(
-        lambda rows: np.stack([central_patch(photographs[int(row)], side) for row in rows]), groups, workers=1
-    )
+    share, places = team.share, list[int]()
+
+    def looked_at(number: int) -> tuple[int, Pixels]:
+        own, image = photographs.from_number(number)
+        return own, central_patch(image, side)
+
+    rows = range(share.rank, len(photographs), share.processes)
+    drawn = run_ahead(looked_at, rows, workers=drawing_threads(runtime), most=runtime.batch)
     with closing(drawn):
-        for rows, patches in zip(groups, drawn, strict=True):
-            labels = photographs.labels[rows]
-            x = network_input(network, PatchBatch(patches.result(), None, labels, rows), runtime.device)
+        for group in in_groups(drawn, runtime.batch):
+            numbers, patches = zip(*(one.result() for one in group), strict=True)
+            own = np.array(numbers)
+            batch = PatchBatch(np.stack(patches), None, photographs.labels[own], own)
+            x = network_input(network, batch, runtime.device)
             with runtime.autocast():
                 logits = network.classify(network.trunk(x)).float().cpu()
-            places += places_of(logits.numpy(), labels).tolist()
+            places += places_of(logits.numpy(), batch.labels).tolist()
     found = np.concatenate([np.array(one, np.int64) for one in team.from_all(places)])
     return Accuracy(float((found < 1).mean()), float((found < _TOP).mean()))
 

@@ -14,7 +14,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import cv2
@@ -23,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inception_rcnn.structures import InputError, load_image
+from inception_rcnn.structures import ImageError, InputError, load_image
 from inception_rcnn.structures.dataset import ImageCache
 from inception_rcnn.structures.errors import check_fields
 from inception_rcnn.structures.images import stretch
@@ -82,20 +84,31 @@ class LabelledPhotographs:
         load: Number -> (H, W, 3) uint8 RGB; called by several threads. Those used last are kept in memory.
         labels: The class of each, from 0 on.
         checksum: Of all that decides what is learned from them.
+        on_broken: Called once for each photograph that cannot be read, by the thread that tried; the next one then
+            takes its place. None: what is wrong with it is raised.
 
     Raises:
         InputError: There is none.
     """
 
-    def __init__(self, load: Callable[[int], Pixels], labels: Sequence[int], checksum: str) -> None:
+    def __init__(
+        self,
+        load: Callable[[int], Pixels],
+        labels: Sequence[int],
+        checksum: str,
+        on_broken: Callable[[ImageError], None] | None = None,
+    ) -> None:
         if not len(labels):
             raise InputError("there are no photographs to learn from")
         self.labels = np.asarray(labels, np.int64)
         self.checksum = checksum
         self._cache = ImageCache(load)
+        self._on_broken, self._broken, self._lock = on_broken, set[int](), Lock()
 
     @classmethod
-    def of_files(cls, paths: Sequence[Path], labels: Sequence[int]) -> LabelledPhotographs:
+    def of_files(
+        cls, paths: Sequence[Path], labels: Sequence[int], on_broken: Callable[[ImageError], None] | None = None
+    ) -> LabelledPhotographs:
         """Return the photographs of files; none is opened.
 
         The checksum is of names, sizes and classes: reading all of ImageNet once more would take an hour.
@@ -103,7 +116,7 @@ class LabelledPhotographs:
         digest = hashlib.sha256()
         for path, label in zip(paths, labels, strict=True):
             digest.update(f"{path.parent.name}/{path.name}\0{path.stat().st_size}\0{label}\0".encode())
-        return cls(lambda number: load_image(paths[number]), labels, digest.hexdigest())
+        return cls(lambda number: load_image(paths[number]), labels, digest.hexdigest(), on_broken)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -112,6 +125,27 @@ class LabelledPhotographs:
     def __getitem__(self, number: int) -> Pixels:
         """Return one of them."""
         return self._cache[number]
+
+    def from_number(self, number: int) -> tuple[int, Pixels]:
+        """Return a photograph and its number: the one of that number, or the next one that can be read.
+
+        Raises:
+            ImageError: It cannot be read, and is not to be left out; or none can be.
+        """
+        for own in chain(range(number, len(self)), range(number)):
+            if own in self._broken:
+                continue
+            try:
+                return own, self[own]
+            except ImageError as error:
+                if self._on_broken is None:
+                    raise
+                with self._lock:
+                    is_new = own not in self._broken
+                    self._broken.add(own)
+                if is_new:
+                    self._on_broken(error)
+        raise ImageError("none of the photographs can be read; give others")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,11 +197,13 @@ class PatchSampler:
         colour = None
         if settings.photometric:
             colour = np.concatenate([colour_changes(1, settings.photometric, rng) for rng in draws])
-        pixels = [self._patch(int(number), rng) for number, rng in zip(numbers, draws, strict=True)]
-        return PatchBatch(np.stack(pixels), colour, self.photographs.labels[numbers], numbers)
+        drawn = [self._patch(int(number), rng) for number, rng in zip(numbers, draws, strict=True)]
+        numbers = np.array([number for number, _ in drawn], np.int64)
+        return PatchBatch(np.stack([patch for _, patch in drawn]), colour, self.photographs.labels[numbers], numbers)
 
-    def _patch(self, number: int, rng: np.random.Generator) -> Pixels:
-        image, settings = self.photographs[number], self.settings
+    def _patch(self, number: int, rng: np.random.Generator) -> tuple[int, Pixels]:
+        """Return a patch, and the number of the photograph that it was cut from."""
+        (number, image), settings = self.photographs.from_number(number), self.settings
         left, top, right, bottom = draw_window(image.shape[1], image.shape[0], settings, rng)
         mirrored, way = settings.mirror and rng.random() < 0.5, int(rng.integers(len(INTERPOLATIONS)))
         if settings.random_interpolation:
@@ -175,7 +211,7 @@ class PatchSampler:
             patch = np.asarray(cv2.resize(cut, size, interpolation=INTERPOLATIONS[way]), np.uint8)
         else:
             patch = stretch(image, np.array([left, top, right, bottom], np.float64), settings.side)
-        return patch[:, ::-1] if mirrored else patch
+        return number, patch[:, ::-1] if mirrored else patch
 
     def _order_of(self, number: int) -> NDArray[np.int64]:
         """Return the photographs in the order of a pass."""

@@ -141,6 +141,22 @@ def test_a_share_is_held_out_where_there_are_no_parts(
     assert "on 2 photographs of val, one central patch, after 1 batches" in printed.out
 
 
+def test_a_photograph_that_is_cut_off_ends_no_training(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = photographs / "train" / "cup" / "2.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    words = ("train_classifier", photographs, "--output", tmp_path, *BATCH_NORM, "--iterations", "2")
+    try:
+        assert run(*words) == 1
+        assert "2.png is damaged or cut off" in (said := capsys.readouterr().err) and "give --skip-broken" in said
+        assert run(*words, "--skip-broken") == 0
+    finally:
+        broken.write_bytes(whole)
+    assert capsys.readouterr().err.count("2.png is damaged or cut off") == 1
+
+
 def test_what_makes_no_sense_is_refused(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("train_classifier", photographs, "--output", tmp_path)
     assert run(*words, "--iterations", "3", "--minutes", "1") == 2

@@ -20,7 +20,7 @@ from inception_rcnn.backbones.training.patches import (
     draw_window,
     recoloured,
 )
-from inception_rcnn.structures import InputError
+from inception_rcnn.structures import ImageError, InputError
 
 CHELSEA, COFFEE = data.chelsea(), data.coffee()
 PLAIN = {"mirror": False, "photometric": 0.0, "random_interpolation": False}
@@ -120,6 +120,27 @@ def test_the_checksum_is_of_names_sizes_and_classes(tmp_path: Path) -> None:
     assert found.checksum != LabelledPhotographs.of_files(paths, [1, 0]).checksum
     paths[1].write_bytes(paths[1].read_bytes() + b"0")
     assert found.checksum != LabelledPhotographs.of_files(paths, [0, 1]).checksum
+
+
+def test_the_next_photograph_takes_the_place_of_one_that_is_cut_off(tmp_path: Path) -> None:
+    paths, told = [tmp_path / f"{number}.png" for number in range(3)], list[str]()
+    for path in paths:
+        Image.fromarray(CHELSEA[:50, :60]).save(path)
+    paths[2].write_bytes(paths[2].read_bytes()[:2000])
+    settings = PatchSettings(side=32)
+    with pytest.raises(ImageError, match=r"2\.png is damaged or cut off"):
+        PatchSampler(LabelledPhotographs.of_files(paths, [5, 6, 7]), 3, settings).draw(0)
+    whole = LabelledPhotographs.of_files(paths, [5, 6, 7], lambda error: told.append(str(error)))
+    sampler = PatchSampler(whole, 3, settings)
+    first, second = sampler.draw(0), sampler.draw(1)
+    assert sorted(first.photographs) == [0, 0, 1] and sorted(first.labels) == [5, 5, 6]
+    assert len(told) == 1 and "2.png is damaged" in told[0]
+    anew = PatchSampler(LabelledPhotographs.of_files(paths, [5, 6, 7], lambda _: None), 3, settings).draw(1)
+    assert np.array_equal(anew.pixels, second.pixels) and np.array_equal(anew.labels, second.labels)
+    for path in paths:
+        path.write_bytes(b"")
+    with pytest.raises(ImageError, match="none of the photographs can be read"):
+        LabelledPhotographs.of_files(paths, [5, 6, 7], lambda _: None).from_number(1)
 
 
 @pytest.mark.parametrize(
