@@ -176,3 +176,12 @@ def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert str(citation["version"]) == inception_rcnn.__version__
     assert citation["license"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_every_command_has_examples_that_it_takes(name: str) -> None:
+    text = find_commands(ROOT / "tools")[name]
+    examples = re.findall(r"^  (.+)$", text.partition("\nExamples:\n")[2].partition("\n\n")[0], flags=re.MULTILINE)
+    calls = [words for line in examples for words in commands_in(f"```\n{line}\n```\n")]
+    assert examples and all(f"inception-rcnn {name}" in line for line in examples)
+    assert [found for words in calls if (found := refused(words))] == []

@@ -5,6 +5,10 @@ Makes a pooled detector's weights fit for int8: looks at what its layers read in
 Take photographs of the training set, since the ranges are a part of the model. They are written into the checkpoint
 itself, nothing else of which changes; after that `--runtime openvino --precision int8` works with it. State the mAP:
 inception-rcnn eval_map --weights my.safetensors --runtime openvino --precision int8 ...
+
+Examples:
+  inception-rcnn calibrate --weights my.safetensors --data coco:coco --split train
+  inception-rcnn calibrate --weights runs/mine/model.safetensors --data photographs/mine --photographs 128
 """
 
 from __future__ import annotations

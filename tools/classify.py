@@ -8,6 +8,11 @@ several are averaged. Each photograph is looked at in --crops crops, as in the p
 Give images, folders or patterns; without any, a photograph that scikit-image ships is used. The sheets go beside the
 images, those of a folder into its sub-folder `classes`, or all to --output. An image that cannot be read or drawn is
 reported, the others are done, and the exit status is 1.
+
+Examples:
+  inception-rcnn classify photo.jpg --weights imagenet:bvlc_googlenet.caffemodel
+  inception-rcnn classify photographs --recursive --weights runs/mine/model.safetensors --top 3 --output sheets
+  inception-rcnn classify "day*/*.jpg" --crops 144
 """
 
 from __future__ import annotations

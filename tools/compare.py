@@ -9,6 +9,10 @@ inception-rcnn compare a.txt b.txt --dataset ilsvrc --ground-truth val2.jsonl.gz
 The difference is that of mAP at IoU 0.5, second minus first. Its interval comes from drawing the photographs with
 replacement, for both detectors alike. In a photograph they differ by the number of mistakes: false detections and
 objects not found, each detector at the score that gives its best mean F1 over the classes.
+
+Examples:
+  inception-rcnn compare before.safetensors after.safetensors --data photographs/mine --split test --report page
+  inception-rcnn compare a.json b.json --data coco:coco --split val --json difference.json
 """
 
 from __future__ import annotations

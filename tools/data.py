@@ -14,6 +14,11 @@ turned, are seen there and nowhere else.
 
 --convert FORMAT OUT writes all parts, or those of --split, in another format; photographs are copied as they are. Where
 there is no part to validate on, --validation 0.1 puts a tenth of the photographs into one, drawn by --seed.
+
+Examples:
+  inception-rcnn data voc:VOC2007 --split trainval
+  inception-rcnn data photographs/pets --convert yolo pets-yolo --validation 0.1
+  inception-rcnn data coco:coco --split train --list some.txt --most-objects 1000
 """
 
 from __future__ import annotations

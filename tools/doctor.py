@@ -6,6 +6,9 @@ Checks the versions of the libraries, that torch and torchvision fit together, t
 alone, that compiled kernels can be kept, why a GPU is not seen, which fast arithmetic there is, whether memory is left,
 what further parts are installed, and the checksums of all weights that are shipped. Exit status 1 if anything is wrong.
 Paste the output into a bug report.
+
+Examples:
+  inception-rcnn doctor
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ a part of a folder that has several, such as val; ILSVRC's own, Data/CLS-LOC/val
 --weights once or more, up to the paper's seven: the table has the first alone and all together. --crops 144 looks at
 each photograph once, and has the rows for 1 and 10, which are among the 144, as well. The cost is forward passes for a
 photograph. Beside the mean over the crops stands the maximum, which the paper tried and found worse.
+
+Examples:
+  inception-rcnn eval_classification imagenet/val --crops 144
+  inception-rcnn eval_classification photographs --split val --weights runs/classifier/model.safetensors
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ def main(
     """Parse, call, print."""
     from inception_rcnn.backbones.classification import Classifier, crop_accuracies
     from inception_rcnn.backbones.crops import CROP_COUNTS, RESIZES
-    from inception_rcnn.backbones.runtime import choose_runtime, keep_freed_memory
+    from inception_rcnn.backbones.runtime import choose_runtime, drawing_threads, keep_freed_memory
     from inception_rcnn.datasets import open_labelled_images, open_labelled_part
 
     check_known("--crops", crops, [str(count) for count in CROP_COUNTS])
@@ -69,7 +73,8 @@ def main(
     counts = [number for number in CROP_COUNTS if number <= int(crops)]
     problems: list[str] = []
     start = time.perf_counter()
-    rows = crop_accuracies(classifier, _loaded(jobs, problems, quiet=quiet), counts, resize=resize)
+    loaded = _loaded(jobs, problems, drawing_threads(runtime), quiet=quiet)
+    rows = crop_accuracies(classifier, loaded, counts, resize=resize)
     seconds = time.perf_counter() - start
     print_problems(problems)
     of = f"{rows[0].photographs} of {len(outputs)} photographs"
@@ -88,13 +93,13 @@ def _keys(classifier: Classifier) -> Sequence[str] | None:
 
 
 def _loaded(
-    jobs: Sequence[tuple[Path, int]], problems: list[str], *, quiet: bool
+    jobs: Sequence[tuple[Path, int]], problems: list[str], workers: int, *, quiet: bool
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """Yield images with their classes, read ahead; those that cannot be read are noted and left out."""
     from inception_rcnn.structures import ImageError, load_image, progress_bar
     from inception_rcnn.structures.ahead import run_ahead
 
-    images = run_ahead(load_image, (path for path, _ in jobs), workers=1)
+    images = run_ahead(load_image, (path for path, _ in jobs), workers=workers)
     with progress_bar(len(jobs), "photographs", quiet=quiet) as bar:
         for done, (_, output) in zip(images, jobs, strict=True):
             try:

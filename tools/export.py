@@ -6,6 +6,10 @@ A pooled detector is written as trunk (once for an image) and head (for each reg
 that warps its regions as backbone, both with their MultiBox. GoogLeNet's weights (.npz or .safetensors) are written as
 backbone, a MultiBox's as multibox. Beside them, export.json says what each reads and how images become that. Images
 may differ in size, regions in number. Files of the same names are replaced.
+
+Examples:
+  inception-rcnn export --output exported --format onnx
+  inception-rcnn export --weights runs/mine/model.safetensors --output exported --photograph photo.jpg
 """
 
 from __future__ import annotations

@@ -8,6 +8,10 @@ coco or voc: those that have, 63 of 80 and all 20. The network was never told wh
 parts of objects score as well as boxes around whole ones: a line to start from, and `train` gives a better one. Its
 score threshold is not measured; to do so:
 inception-rcnn eval_map --dataset ilsvrc --root ilsvrc --split val --weights det200.safetensors --store-threshold
+
+Examples:
+  inception-rcnn from_imagenet --pretrained googlenet.npz --output det200.safetensors
+  inception-rcnn from_imagenet --pretrained googlenet.npz --classes voc --regions pool --output voc.safetensors
 """
 
 from __future__ import annotations

@@ -10,6 +10,10 @@ as something arrives:
 gives data/coco and data/VOC2012, each with the parts that were packed, in the formats that they had. A part is a .tar
 file; OUTPUT/parts.json has the checksum of each. --unpack needs none of the parts but those that are there, checks each
 against its checksum, and says at the end which are still missing.
+
+Examples:
+  inception-rcnn pack_training_data --data photographs/mine --output parts --part-size 100
+  inception-rcnn pack_training_data --unpack parts --output data
 """
 
 from __future__ import annotations

@@ -15,6 +15,10 @@ Boxes come from selective search, from MultiBox (a network that looks at the who
 shipped detector: merged, near-duplicates left out, ordered by the score that the network gives each box.
 
 Where a data set's files lie is on the page docs/data.md; `inception-rcnn data PATH` says what it is understood to be.
+
+Examples:
+  inception-rcnn propose photographs --recursive --output drawn
+  inception-rcnn propose --data voc:VOC2007 --split test --output test.safetensors
 """
 
 from __future__ import annotations

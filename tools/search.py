@@ -5,7 +5,8 @@ Lists the photographs of an archive that have some classes and lack others, best
 The archive is what `detect --engine` wrote. A photograph is as good as the worst of the best scores of the classes
 that it should have. --sheet draws the first ones into a picture, read from where the archive has them.
 
-Example:
+Examples:
+  inception-rcnn search found --have cat
   inception-rcnn search found --have dog --have bicycle --lack person --least 0.5 --sheet sheet.jpg
 """
 

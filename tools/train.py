@@ -26,6 +26,11 @@ Several data sets: --data coco:coco --data voc:VOC2012 --split train --split tra
 with the first one's classes, or with the pre-trained detector's if it has them all. What a data set does not label
 counts on its photographs as unknown, neither object nor background. docs/training.md has the whole of it, with the
 command that trains the shipped model.
+
+Examples:
+  inception-rcnn train --data photographs/mine --dry-run
+  inception-rcnn train --data voc:VOC2007 --split trainval --output runs/voc
+  inception-rcnn train --data coco:coco --val-split val --iterations 20000 --validate-every 2000 --output runs/coco
 """
 
 from __future__ import annotations

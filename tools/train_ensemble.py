@@ -22,6 +22,10 @@ value begins with OUTPUT, the folder of --output stands there: a member may star
 trained in the order in which they stand, into OUTPUT/NAME. A run that was killed goes on where it was when the same
 command is given again, and members that are ready stay as they are; a plan that was changed since is refused by the
 member that it changes.
+
+Examples:
+  inception-rcnn train_ensemble six.toml --output runs/six --dry-run
+  inception-rcnn train_ensemble six.toml --output runs/six --only large
 """
 
 from __future__ import annotations

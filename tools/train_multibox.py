@@ -11,6 +11,10 @@ A data set is given as [FORMAT:]PATH, with coco, voc, ilsvrc or folder, or with 
 that should be found are labelled: there, a confident box without an object is not held to be wrong. Crowds, difficult
 objects and objects cut in two by a window's border are neither right nor wrong anywhere. --split names the part of all
 of them, or of each: first those of --data, then those of --part, each in the order in which they were given.
+
+Examples:
+  inception-rcnn train_multibox --data photographs/mine --pretrained multibox --iterations 500 --output runs/boxes
+  inception-rcnn train_multibox --data coco:coco --part ilsvrc:ilsvrc --pretrained imagenet --output runs/multibox
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Compiles the kernels of proposals, regions and evaluation ahead of their first u
 
 The first call on a machine takes some seconds; later calls find the compiled kernels in numba's cache. Useful when an
 image of a machine is built, or before a measurement.
+
+Examples:
+  inception-rcnn warmup
 """
 
 from __future__ import annotations
