@@ -37,6 +37,7 @@ from inception_rcnn.structures.provenance import SeenPart, joined_seen, seen_amo
 # What a run's checksums are of, as an error names it.
 WEIGHTS: Final = "pre-trained weights (--pretrained)"
 PHOTOGRAPHS: Final = "photographs or their annotations"
+VALIDATED: Final = "photographs to validate on (--val-split)"
 PROPOSALS: Final = "proposals (--proposals, --source)"
 
 
@@ -130,9 +131,12 @@ def trained(
     sources = [replace(sources[0], rows=rows), *sources[1:]]
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
-    run = team.from_first(
-        lambda: _run_of(sources, files, description, settings, how, weights, patience=task.record.patience)
-    )
+    run = team.from_first(lambda: _run_of(sources, files, description, settings, how, weights))
+    if task.record.patience is not None:  # then what is seen on the way decides the result
+        looks = {"patience": task.record.patience, "validate_every": task.record.validate_every}
+        looked_at = validation_images(images if task.val is None else task.val, task.record.validate_on, seed)
+        checksum = team.from_first(lambda: dataset_checksum(looked_at))
+        run = replace(run, settings={**run.settings, **looks}, checksums={**run.checksums, VALIDATED: checksum})
     run.check_state(state)  # before the proposals, which take long
     seen = joined_seen(_seen(sources, files), start.seen, description.seen)
     known = seen_lines(seen, photograph_checksums(images)) if team.leads else []
@@ -202,8 +206,6 @@ def _run_of(
     settings: LoopSettings,
     how: Mapping[str, Any],
     weights: str,
-    *,
-    patience: int | None,
 ) -> TrainingRun:
     """Return what decides the result, the proposals excepted, and iterations to be found.
 
@@ -223,7 +225,6 @@ def _run_of(
             **how,
             "input_spec": description.input_spec.to_dict(),
             "proposal_settings": description.proposal_settings,
-            **({} if patience is None else {"patience": patience}),
         },
     )
 

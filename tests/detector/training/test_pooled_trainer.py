@@ -30,7 +30,7 @@ from inception_rcnn.detector.training.run import FineTuned, TrainingTask
 from inception_rcnn.detector.training.settings import TrainingSettings
 from inception_rcnn.detector.training.sources import TrainingPhotographs, TrainingSource
 from inception_rcnn.structures import CheckpointError, InceptionError, InputError, Proposals
-from inception_rcnn.structures.dataset import photograph_checksums
+from inception_rcnn.structures.dataset import Subset, photograph_checksums
 from inception_rcnn.structures.provenance import MULTIBOX, SeenPart
 from reference.marked_objects import marked
 
@@ -419,6 +419,17 @@ def test_other_photographs_are_refused_before_proposals_are_made(output: Path, t
     unasked = TrainingSource("other", other, lambda: pytest.fail("proposals were made"))
     with pytest.raises(CheckpointError, match="the photographs or their annotations have changed since it was made"):
         train(other, output, sources=[unasked])
+
+
+def test_where_validation_ends_a_training_other_photographs_for_it_are_refused(
+    dataset: MarkedSet, tmp_path: Path
+) -> None:
+    patient = replace(VALIDATED, patience=3)
+    train(dataset, tmp_path, val=Subset(dataset, [0, 1]), record=patient)
+    with pytest.raises(CheckpointError, match=r"the photographs to validate on \(--val-split\) have changed since"):
+        train(dataset, tmp_path, val=Subset(dataset, [0, 2]), record=patient)
+    with pytest.raises(CheckpointError, match="was made with validate_every = 2, this run has 3"):
+        train(dataset, tmp_path, val=Subset(dataset, [0, 1]), record=replace(patient, validate_every=3))
 
 
 def test_other_proposals_are_refused(output: Path, dataset: MarkedSet) -> None:
