@@ -26,6 +26,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,31 +91,48 @@ def main(
         "score_threshold": score_threshold,
         "max_proposals": max_proposals,
     }
-    models = _models(weights or [], ["six"] if against is None else against, options)
+    others = ["six"] if against is None else against
+    _check_readable(others)
+    models = _models(weights or [], others, options)
     limits = ServerSettings(token=token, max_bytes=max_bytes, max_pixels=max_pixels, queue=queue)
     samples = {name: path for name in _SAMPLES if (path := bundled_photograph(name)).is_file()}
-    app = create_app(models, samples, limits, warm_up=True)
-    port = port or _free_port(host)
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-    echo(f"http://{shown}:{port}/" + (f"?token={token}" if token else ""))
-    level = "warning" if quiet else "info"
-    allow_many_connections()
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        http=PunctualProtocol,
-        log_level=level,
-        access_log=not quiet and token is None,
-        timeout_keep_alive=5,
-        server_header=False,
-    )
+    with _listen(host, port) as listening:
+        app = create_app(models, samples, limits, warm_up=True)
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        echo(f"http://{shown}:{listening.getsockname()[1]}/" + (f"?token={token}" if token else ""))
+        allow_many_connections()
+        config = uvicorn.Config(
+            app,
+            http=PunctualProtocol,
+            log_level="warning" if quiet else "info",
+            access_log=not quiet and token is None,
+            timeout_keep_alive=5,
+            server_header=False,
+        )
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening])
 
 
-def _free_port(host: str) -> int:
-    """Return a port that nobody listens on, which the address can be printed with before the server is there."""
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
-        return int(listening.getsockname()[1])
+def _check_readable(against: Sequence[str]) -> None:
+    """Refuse a name or file that is no model's now: it is loaded only when somebody asks for it."""
+    from inception_rcnn.detector.checkpoints import read_classifier_description
+    from inception_rcnn.detector.loading import chosen_weights
+
+    for one in against:
+        for name in chosen_weights(one):
+            read_classifier_description(name)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return what listens, before the model is loaded and an address is printed that another server may have."""
+    from inception_rcnn.structures import InputError
+
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = (error.strerror or str(error)).partition(" (")[0]
+        remedy = "name another --port (0: any free one) or --host"
+        raise InputError(f"cannot listen on port {port} of {host}: {reason}; {remedy}") from error
 
 
 def _models(

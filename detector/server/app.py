@@ -22,13 +22,14 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from inception_rcnn import __version__
 from inception_rcnn.detector.pipeline import Detector
 from inception_rcnn.detector.server.admission import Admission, Figures, FullError
 from inception_rcnn.detector.server.stages import to_json, walk_through
-from inception_rcnn.structures import ImageError, InputError, load_image
+from inception_rcnn.structures import ImageError, InceptionError, InputError, load_image
 from inception_rcnn.structures.errors import check_fields
 
 _COOKIE: Final = "inception_rcnn_token"
@@ -221,7 +222,7 @@ def create_app(
     app.add_api_route("/health", addresses.health, methods=["GET"], summary="Whether it lives, and its models")
     app.add_api_route("/metrics", addresses.metrics, methods=["GET"], summary="Figures, as Prometheus reads them")
     app.middleware("http")(_Gate(service))
-    for kind in (RefusedError, FullError, ImageError):
+    for kind in (RefusedError, FullError, InceptionError, HTTPException):
         app.add_exception_handler(kind, _answer_error)
     return app
 
@@ -383,7 +384,12 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 def _refusal(error: Exception) -> Response:
     if isinstance(error, FullError):
         return _error(429, str(error), {"Retry-After": str(error.seconds)})
-    return _error(error.status if isinstance(error, RefusedError) else 422, str(error))
+    if isinstance(error, HTTPException):  # no such address, or not with this method
+        return _error(error.status_code, error.detail, error.headers)
+    if isinstance(error, RefusedError):
+        return _error(error.status, str(error))
+    # All else that this package raises on purpose is of the model, which cannot be loaded: no fault of who asks.
+    return _error(422 if isinstance(error, ImageError) else 500, str(error))
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -436,6 +442,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
             415: "a form, not a photograph",
             422: "no picture that can be read, or too many pixels",
             429: "too many requests wait; Retry-After says when to come back",
+            500: "the model cannot be loaded",
         }.items()
     },
 }

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inception_rcnn.detector import Detector
-from inception_rcnn.structures import Detections, InputError, load_image
+from inception_rcnn.structures import CheckpointError, Detections, InputError, load_image
 
 
 def test_detect_answers_what_the_detector_finds(client: Any, model: Detector, jpeg: bytes) -> None:
@@ -111,6 +111,20 @@ def test_models_are_loaded_when_they_are_asked_for_and_unknown_ones_are_named(
     answer = client.post("/detect?model=absent", content=jpeg)
     assert answer.status_code == 404 and answer.json()["error"] == "there is no model 'absent'; there are usual, strict"
     assert client.get("/page.json").json()["models"] == ["usual", "strict"]
+
+
+def test_a_model_that_cannot_be_loaded_is_an_error_like_any_other(
+    client_of: Callable[..., Any], model: Detector, jpeg: bytes
+) -> None:
+    def gone() -> Detector:
+        raise CheckpointError("gone.safetensors does not exist")
+
+    client = client_of({"coco": lambda: model, "gone": gone})
+    for address in ("/walk?model=gone", "/detect?model=gone"):
+        answer = client.post(address, content=jpeg)
+        assert (answer.status_code, answer.json()) == (500, {"error": "gone.safetensors does not exist"})
+    for answer, status in ((client.get("/nothing"), 404), (client.get("/detect"), 405)):
+        assert answer.status_code == status and set(answer.json()) == {"error"}
 
 
 class Slow:
