@@ -1,7 +1,8 @@
 """Turns a pooled detector that was trained outside the project into a checkpoint of ours.
 
     python benchmarks/convert_pooled_start.py ../shared/weights/pooled_start.safetensors start.safetensors
-        --root ../shared/data/coco_mini
+        --root ../shared/data/coco_mini --learned coco:../shared/data/coco_mini train
+        --learned voc:../shared/data/voc2007 train --learned voc:../shared/data/voc2012 trainval
 
 Its tensors are GoogLeNet's by our own names; what was joined before one convolution there is a convolution on either
 side of the sum here. The file without that convolution is of a network that joins no finer map and no mean of the
@@ -27,6 +28,8 @@ from inception_rcnn.backbones.runtime import choose_runtime
 from inception_rcnn.datasets import open_dataset
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, save_region_classifier
 from inception_rcnn.proposals import ProposalSettings, Proposer
+from inception_rcnn.structures.dataset import dataset_name, photograph_checksums
+from inception_rcnn.structures.provenance import SeenPart
 
 DATA = "coco_mini train, voc2007 train, voc2012 trainval"
 WHERE = "outside this project's own `train`; see the card of the weights"
@@ -75,12 +78,22 @@ def pooled_start(path: Path) -> PooledNetwork:
     return network
 
 
+def seen_part(place: str, split: str) -> SeenPart:
+    """Return a part of a data set, named as FORMAT:PATH, as a checkpoint lists it."""
+    format, _, root = place.partition(":")
+    dataset = open_dataset(format, root, split)
+    return SeenPart.of_files(dataset_name(dataset), photograph_checksums(dataset))
+
+
 def main() -> None:
     """Read, convert, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("start", type=Path, help="pooled_start.safetensors, or pooled_start_nolrn.safetensors")
     parser.add_argument("output", type=Path, help="the checkpoint to be written, *.safetensors")
     parser.add_argument("--root", type=Path, required=True, help="of COCO or coco_mini: for the names of the classes")
+    parser.add_argument(
+        "--learned", nargs=2, action="append", default=[], metavar=("FORMAT:PATH", "SPLIT"), help="what it learned from"
+    )
     arguments = parser.parse_args()
     network = pooled_start(arguments.start)
     proposer = Proposer.load(ProposalSettings(source="both"), choose_runtime("cpu"))
@@ -92,6 +105,7 @@ def main() -> None:
         pooling=network.spec,
         box_regression=True,
         lrn=network.trunk.lrn,
+        seen=tuple(seen_part(place, split) for place, split in arguments.learned),
     )
     save_region_classifier(arguments.output, network, description, dtype=torch.float16)
     print(f"wrote {arguments.output}: {len(description.class_names)} classes, {description.pooling}")
