@@ -10,7 +10,8 @@ and prints what a photograph costs, what bounds each machine, and how long 10^6,
 
 The model: decoding, selective search and, without a GPU, the networks take processors, which share photographs
 perfectly; a GPU takes the networks, and as long as it computes, one processor; reading and writing take the line to the
-store. All go on at once, so the slowest decides.
+store. All go on at once, so the slowest decides. Of Ray's own work, to share out photographs and to carry them between
+processes, nothing is in it.
 """
 
 from __future__ import annotations
@@ -198,16 +199,26 @@ def cost_of(inputs: dict[str, Any], cuda: dict[str, float], model: str, *, store
     return Cost(processor, gpu, inputs["read"] + stored * PROPOSAL_BYTES * PROPOSALS, inputs["stream"]["written"])
 
 
+def two_digits(value: float) -> str:
+    """A number as exact as a model is.
+
+    >>> two_digits(79_840), two_digits(2.16)
+    ('80,000', '2.2')
+    """
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them.
 
     >>> duration(90), duration(7200), duration(200_000), duration(1e9)
-    ('1.5 min', '2.0 h', '2.3 days', '31.7 years')
+    ('1.5 min', '2 h', '2.3 days', '32 years')
     """
     for unit, size, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86_400), ("days", 86_400, 365 * 86_400)):
         if seconds < most:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / (365.25 * 86_400):.1f} years"
+            return f"{two_digits(seconds / size)} {unit}"
+    return f"{two_digits(seconds / (365.25 * 86_400))} years"
 
 
 def ways(inputs: dict[str, Any]) -> list[tuple[str, bool]]:
@@ -239,7 +250,7 @@ def print_machines(inputs: dict[str, Any], cuda: dict[str, float]) -> None:
             slowest = max(busy, key=lambda part: busy[part])
             times = " | ".join(duration(number * busy[slowest]) for number in NUMBERS)
             made = "stored" if stored else "made"
-            print(f"| {machine.name} | `{model}` | {made} | {1 / busy[slowest]:,.1f} | {slowest} | {times} |")
+            print(f"| {machine.name} | `{model}` | {made} | {two_digits(1 / busy[slowest])} | {slowest} | {times} |")
 
 
 def print_check(inputs: dict[str, Any], cuda: dict[str, float]) -> None:
