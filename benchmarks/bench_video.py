@@ -3,8 +3,8 @@
     python benchmarks/bench_video.py --frames 24
 
 A photograph that ships with scikit-image is panned over and written as a video of 480 x 320 pixels; the same views are
-written as photographs. Both go through the detector's stream, read from the disk and drawn on; the video is written
-again, with things followed.
+written as photographs, JPEG. Both are read once, prepared ahead, drawn on and written as they came; in the video, things
+are followed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from skimage import data
 
 from inception_rcnn.datasets.video import Tracker, VideoFrames, VideoWriter
 from inception_rcnn.detector import Detector, load_detector
-from inception_rcnn.structures import draw_detections, load_image, resize_image, write_picture
+from inception_rcnn.structures import draw_detections, resize_image, write_picture
 from inception_rcnn.structures.progress import StageClock
 
 WINDOW = (480, 320)
@@ -42,8 +42,9 @@ def photographs_a_second(detector: Detector, folder: Path, count: int) -> float:
     """Read, detect, draw, write."""
     paths = [folder / f"{k}.jpg" for k in range(count)]
     started = time.perf_counter()
-    for path, found in zip(paths, detector.stream(paths), strict=True):
-        write_picture(path.with_suffix(".png"), draw_detections(load_image(path), found))
+    for path, prepared in zip(paths, detector.prepare_ahead(paths), strict=True):
+        done = prepared.result()
+        write_picture(path.with_stem(f"{path.stem}-drawn"), draw_detections(done.image, detector(done)))
     return count / (time.perf_counter() - started)
 
 
