@@ -3,8 +3,8 @@
     python benchmarks/bench_video.py --frames 24
 
 A photograph that ships with scikit-image is panned over and written as a video of 480 x 320 pixels; the same views are
-written as photographs, JPEG. Both are read once, prepared ahead, drawn on and written as they came; in the video, things
-are followed.
+written as photographs, JPEG. Both are read once, prepared ahead, drawn on and written as they came; in the video,
+things are followed.
 """
 
 from __future__ import annotations
