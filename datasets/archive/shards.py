@@ -36,6 +36,7 @@ _FORMAT: Final = "inception-rcnn archive"
 _VERSION: Final = 1
 _STAMP: Final = b"inception_rcnn.stamp"
 _PART: Final = re.compile(r"part-\d{8}\.parquet")
+_MOST_PIECES: Final = 10**7  # more files than anyone has in a folder
 _ASKED_AT_ONCE: Final = 16  # parts; of a bucket, each is waited for
 
 
@@ -155,6 +156,8 @@ def read_run(folder: Location) -> RunDescription:
             raise ValueError(f"it is {values['format']!r:.60} of version {values['version']!r:.20}")
         names = tuple(map(str, values["class_names"]))
         counts = int(values["pieces"]), int(values["photographs"])
+        if not 0 <= counts[0] <= _MOST_PIECES:
+            raise ValueError(f"{counts[0]:.3g} pieces, and {_MOST_PIECES} are the most")
         return RunDescription(dict(values["settings"]), names, str(values["model"]), *counts)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise DataFormatError(

@@ -309,3 +309,5 @@ def _read(name: str) -> Photograph:
         return Photograph(name, error=f"there is no {name}")
     except (InputError, OSError) as error:
         return Photograph(name, error=str(error))
+    except ValueError:  # no file has a zero byte in its name
+        return Photograph(name, error=f"there is no {name!r}")

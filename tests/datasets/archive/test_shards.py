@@ -105,6 +105,23 @@ def test_other_settings_classes_or_photographs_are_refused(results: Location) ->
         RUN.check_same(results, asked(settings={**RUN.settings, "pieces_sha256": "1"}, photographs=5))
 
 
+@pytest.mark.parametrize("value", ["Infinity", "1e400", "1" * 99, "-1", "10000001"])
+def test_more_pieces_than_there_can_be_are_not_waited_for(results: Location, value: str) -> None:
+    path = Path(results.name) / "run.json"
+    path.write_text(path.read_text().replace('"pieces": 2', f'"pieces": {value}'))
+    with pytest.raises(DataFormatError, match=r"run\.json"):
+        list(read_entries(results))
+
+
+def test_pages_that_are_damaged_are_named(results: Location) -> None:
+    path = Path(results.name) / shard_name(1)
+    whole = path.read_bytes()
+    for start in (4, len(whole) - 60):
+        path.write_bytes(whole[:start] + b"\xff" * 40 + whole[start + 40 :])
+        with pytest.raises((InputError, DataFormatError), match=r"part-00000001\.parquet"):
+            list(read_entries(results))
+
+
 def test_parts_that_are_damaged_or_older_than_a_photograph_are_to_be_done(results: Location) -> None:
     assert outdated_pieces(results, ["", ""]) == ([], 1)
     assert outdated_pieces(results, ["", "", ""]) == ([2], 1)

@@ -73,6 +73,13 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for(folder: Path) -> None:
     assert next(piece.photographs()).error == f"{folder}/a.png is no file"
 
 
+@pytest.mark.parametrize("name", ["a\0b.png", "a" * 5000])
+def test_a_name_that_no_file_can_have_is_a_line(folder: Path, name: str) -> None:
+    (folder / "some.txt").write_text(f"a.png\n{name}\n")
+    found = [one for piece in pieces_of(str(folder / "some.txt"), 9) for one in piece.photographs()]
+    assert found[0].error is None and found[1].error is not None
+
+
 def test_a_bucket_is_a_folder_by_its_uri() -> None:
     for name in ("x/1.jpg", "x/y/2.jpg", "x/readme.md"):
         Location(f"memory://archive/{name}").write(jpeg())
