@@ -4,7 +4,9 @@
 
 The bare loop has one batch on the device, and does nothing but the network, its loss and the gradients. The whole loop
 is `train_classifier`'s: photographs of scikit-image as JPEG files of 500 px, decoded anew each time, patches cut and
-recoloured, auxiliary heads, clipping, SGD, the running average, the table. The two take turns.
+recoloured, auxiliary heads, clipping, SGD, the running average, the table. The two take turns. The whole loop is timed
+while batches are drawn as fast as they are used: after as many iterations as are drawn ahead, over at least four times
+as many, and with as many left to draw.
 """
 
 from __future__ import annotations
@@ -29,10 +31,13 @@ from torch.nn import functional
 from inception_rcnn.backbones import GoogLeNet, googlenet
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory, leaves_processors
 from inception_rcnn.backbones.training.classification import (
+    LOG,
+    SCORES,
     ClassifierTraining,
     ClassifierTrainingSettings,
     network_input,
 )
+from inception_rcnn.backbones.training.log import TrainingLog
 from inception_rcnn.backbones.training.loop import TrainingRun, run_training
 from inception_rcnn.backbones.training.patches import LabelledPhotographs, PatchSampler, PatchSettings
 from inception_rcnn.structures import load_image
@@ -75,31 +80,51 @@ def bare(network: GoogLeNet, batch: torch.Tensor, labels: torch.Tensor, runtime:
     return (time.perf_counter() - start) / iterations
 
 
-def whole(training: ClassifierTraining, sampler: PatchSampler, iterations: int, folder: Path) -> float:
-    """Seconds of an iteration of the whole loop, batches drawn ahead; the first is not timed."""
-    moments: list[float] = []
-    first = training.averaged.iteration
+def drawing(runtime: Runtime) -> int:
+    """Threads that draw, as `train_classifier` has them."""
+    return available_processors() if leaves_processors(runtime) else 1
+
+
+def timed_iterations(asked: int, runtime: Runtime) -> int:
+    """How many iterations of the whole loop are timed: many more than are drawn ahead, one more than threads."""
+    return max(asked, 4 * (drawing(runtime) + 1))
+
+
+def whole(
+    training: ClassifierTraining, sampler: PatchSampler, iterations: int, folder: Path, log: TrainingLog
+) -> float:
+    """Seconds of an iteration of the whole loop, batches drawn ahead."""
+    averaged, runtime, workers = training.averaged, training.runtime, drawing(training.runtime)
+    ahead, first, moments = workers + 1, averaged.iteration, list[float]()
 
     def step(batch: object) -> dict[str, float]:
+        if runtime.device.type == "cuda" and len(moments) in (ahead, ahead + iterations):
+            torch.cuda.synchronize()
         moments.append(time.perf_counter())
         return training.step(batch)  # type: ignore[arg-type]
 
+    def after_step(iteration: int) -> dict[str, float]:
+        if iteration % training.settings.log_every == 0:
+            losses = averaged.mean_losses()
+            log.stop_clock()
+            log.write(iteration, averaged.rate, losses, {})
+        return {}
+
     run_training(
-        training.averaged,
+        averaged,
         sampler.draw,
         step,
         TrainingRun(settings={}),
         folder / "none.safetensors",
-        iterations=first + iterations + 1,
+        iterations=first + ahead + iterations + ahead,
         save_every=10**9,
         title="whole",
-        workers=available_processors() if leaves_processors(training.runtime) else 1,
+        after_step=after_step,
+        workers=workers,
         writes=False,
         quiet=True,
     )
-    if training.runtime.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - moments[1]) / iterations
+    return (moments[ahead + iterations] - moments[ahead]) / iterations
 
 
 def measured(variant: str, asked: argparse.Namespace, runtime: Runtime, folder: Path, table: Table) -> None:
@@ -115,8 +140,10 @@ def measured(variant: str, asked: argparse.Namespace, runtime: Runtime, folder: 
     batch = network_input(ours, drawn, runtime.device)
     labels = torch.from_numpy(drawn.labels).to(runtime.device)
     bare(ours, batch, labels, runtime, 1)
+    log = TrainingLog(folder / LOG, 0, per_iteration=asked.batch, scores=SCORES)
+    timed = timed_iterations(asked.iterations, runtime)
     both = [
-        (bare(ours, batch, labels, runtime, asked.iterations), whole(training, sampler, asked.iterations, folder))
+        (bare(ours, batch, labels, runtime, asked.iterations), whole(training, sampler, timed, folder, log))
         for _ in range(asked.rounds)
     ]
     alone, all_of_it = zip(*both, strict=True)
@@ -131,7 +158,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=4, help="of each loop in a round")
+    parser.add_argument(
+        "--iterations", type=int, default=4, help="of the bare loop in a round, and of the whole one at least"
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--json", type=Path, help="file for the record")
@@ -146,7 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     table = Table(
         f"Training a classifier, batches of {asked.batch} patches of {asked.side} px",
         ("variant", "bare, patches/s", "whole loop, patches/s", "share of the bare loop"),
-        note=f"Median (5th-95th percentile) of {asked.rounds} rounds of {asked.iterations} iterations each.",
+        note=f"Median (5th-95th percentile) of {asked.rounds} rounds of {asked.iterations} iterations of the bare "
+        f"loop and {timed_iterations(asked.iterations, runtime)} of the whole one.",
     )
     with tempfile.TemporaryDirectory() as folder:
         for variant in asked.variant:
