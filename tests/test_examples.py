@@ -13,6 +13,7 @@ import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from marked_set import MarkedSet
@@ -122,11 +123,18 @@ def test_other_libraries_detectors_learn_on_our_body(name: str, capsys: pytest.C
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")  # of those libraries
-            runpy.run_path(str(path), run_name="__main__")
+            made = runpy.run_path(str(path), run_name="__main__")
     finally:
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
     printed = capsys.readouterr().out
     losses = [float(figure) for figure in re.findall(r"step \d+: loss ([\d.]+)", printed)]
     assert len(losses) == 6 and losses[-1] < losses[0]
-    assert "found" in printed
+    for answer in (answers := re.findall(r"^found (.+)$", printed, re.MULTILINE)):
+        assert re.fullmatch(r"\d+ boxes", answer) or np.isin(json.loads(answer), (0, 1, 2)).all(), answer
+    if isinstance(made.get("found"), dict):  # a detector's last photograph
+        assert len(answers) == 2 and answers[1] == f"{len(made['found']['boxes'])} boxes"
+        assert all(one.isfinite().all() for one in made["found"].values())
+    else:
+        told = made["logits"]() if name == "timm_features" else torch.cat(made["answers"](), dim=2)
+        assert len(answers) == 1 and len(told) == 2 and told.isfinite().all()
