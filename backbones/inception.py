@@ -312,10 +312,10 @@ class GoogLeNet(nn.Module):
     Args:
         num_classes: Outputs of the last linear layer; 0 leaves it out, and `forward` returns (N, 1024) features.
         aux_heads: Add the two auxiliary classifiers on 4a and 4d, which `forward` uses in `train()` only.
-        variant: "paper", figure 2(b)'s modules. "naive": figure 2(a)'s, twelve times the work; for study. "batchnorm":
-            the paper's widths with batch norm behind every convolution, which trains from scratch. "torchvision":
-            `torchvision.models.googlenet` to the bit: with batch norm, 3x3 where the paper has 5x5, the last pooling
-            2x2, dropout of 20 %.
+        variant: "paper", figure 2(b)'s modules. "naive": figure 2(a)'s, eight times the multiply-adds; for study.
+            "batchnorm": the paper's widths with batch norm behind every convolution, which trains from scratch.
+            "torchvision": `torchvision.models.googlenet` to the bit: with batch norm, 3x3 where the paper has 5x5, the
+            last pooling 2x2, dropout of 20 %.
         lrn: Normalise across channels behind conv1 and conv2, as the paper does. Weights belong to one or the other.
             The variants with batch norm never do.
 

@@ -97,7 +97,7 @@ def test_sizes_of_each_variant() -> None:
 
     assert parameters("torchvision", False) == 6_624_904 and parameters("torchvision", True) == 13_004_888
     # The paper's, and one more for each of 7,280 channels: a factor and a term in the place of a bias.
-    assert parameters("batchnorm", False) == 6_998_552 + 7_280
+    assert parameters("batchnorm", False) == 6_998_552 + 7_280 and parameters("naive", False) == 97_526_008
 
 
 def test_where_torchvision_differs_from_the_paper() -> None:

@@ -1,4 +1,4 @@
-"""Classifiers' benchmarks: tables of training, variants and auxiliary heads; a loop as slow as its batches are drawn."""
+"""Classifiers' benchmarks: tables of training, variants, auxiliary heads; a loop as slow as its batches are drawn."""
 
 from __future__ import annotations
 
