@@ -22,6 +22,7 @@ from inception_rcnn.datasets.reading.texts import decode_text
 from inception_rcnn.structures import DataFormatError, InputError
 from inception_rcnn.structures.ground_truth import ImageSize
 
+_MOST_BYTES = 2**24  # of an annotation: 150,000 objects, which take 10 seconds and 400 MB to be read
 _LARGEST = 1e9  # an image with more pixels a side does not exist
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 _DIFFICULT = {"0": False, "1": True, "false": False, "true": True, "unspecified": False, "": False}
@@ -48,8 +49,8 @@ class Annotation:
         size: Width and height of the image in pixels; None if the file does not say, or says 0 as some tools do.
 
     Raises:
-        DataFormatError: There is no such file, it is not XML or no annotation, its size is no size, or it declares
-            entities, with which a small file can fill the memory.
+        DataFormatError: There is no such file, it is too long, not XML or no annotation, its size is no size, or it
+            declares entities, with which a small file can fill the memory.
     """
 
     def __init__(self, path: Path, say: Callable[[str], None] | None = None) -> None:
@@ -181,6 +182,9 @@ def annotation_text(
 def _parse(path: Path, say: Callable[[str], None] | None) -> Any:
     """Return the root element of an annotation, its names without namespaces."""
     try:
+        if (length := path.stat().st_size) > _MOST_BYTES:
+            message = f"has {length} bytes, and {_MOST_BYTES} are the most for the annotation of one photograph"
+            raise DataFormatError(message, path=path)
         data = path.read_bytes()
         try:
             root = defusedxml.ElementTree.fromstring(data)

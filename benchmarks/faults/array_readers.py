@@ -1,4 +1,4 @@
-"""The readers of arrays and settings: stored proposals and detections, checkpoints, weights of other programs, TOML."""
+"""The readers of arrays and settings: stored proposals and detections, checkpoints, others' weights, TOML, archives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from mutations import Mutator
-from small_files import JSON_TOKENS, SIDE, TEXT_TOKENS, Read, truth_table
+from small_files import JSON_TOKENS, SIDE, TEXT_TOKENS, Read, photograph, truth_table
 
 _ARRAY_TOKENS: Final = (
     *JSON_TOKENS,
@@ -188,6 +188,67 @@ def other_weights(folder: Path) -> tuple[Mutator, Read]:
     )
     tokens += (b"\x80" * 12, b"\xff" * 9 + b"\x01", b"'<f8'", b"'fortran_order': True", *_ARRAY_TOKENS)
     return Mutator(valid, tokens), read
+
+
+def archives(folder: Path) -> tuple[Mutator, Read]:
+    """What `detect --engine` reads: a list, Parquet with the bytes of images, pieces, and the results of a run."""
+    import pyarrow
+    import pyarrow.parquet
+
+    from inception_rcnn.datasets.archive.manifest import PIECES, drafted
+    from inception_rcnn.datasets.archive.shards import (
+        RUN,
+        FoundInPhotograph,
+        RunDescription,
+        outdated_pieces,
+        read_entries,
+        shard_name,
+        write_shard,
+    )
+    from inception_rcnn.datasets.archive.sources import pieces_of
+    from inception_rcnn.datasets.archive.storage import Location
+
+    results, run = Location(str(folder / "results")), RunDescription({"seed": 0}, ("cat", "dog"), "coco", 1, 2)
+    places = {b"l": folder / "list.txt", b"p": folder / "set.parquet"}
+    places |= {b"r": folder / "results" / RUN, b"j": folder / "results" / PIECES}
+    places |= {b"s": folder / "results" / shard_name(0)}
+    for name in ("a.png", "b.png"):
+        photograph().save(folder / name)
+    places[b"l"].write_text("# photographs\na.png\nb.png\n")
+    images = [(folder / name).read_bytes() for name in ("a.png", "b.png")]
+    pyarrow.parquet.write_table(pyarrow.table({"id": ["a", "b"], "image": images}), places[b"p"])
+    boxes, scores = np.array([[0, 0, 9, 9], [1, 1, 5, 6]], np.float32), np.array([0.9, 0.5], np.float32)
+    rows = [FoundInPhotograph("a.png", "ab" * 32, (SIDE, SIDE), boxes, scores, ("cat", "dog"))]
+    run.write(results)
+    write_shard(results, 0, [*rows, FoundInPhotograph.failed("b.png", None, "is damaged")], run)
+    with drafted(pieces_of(str(places[b"l"]), 2)) as draft:
+        draft.write(results)
+        manifest = draft.in_folder(results)
+    kept = {path: path.read_bytes() for path in places.values()}
+
+    def read(data: bytes) -> object:
+        path = places.get(data[:1], places[b"s"])
+        path.write_bytes(data[1:])
+        try:
+            if path in (places[b"l"], places[b"p"]):
+                return [list(piece.photographs()) for piece in pieces_of(str(path), 2)]
+            if path == places[b"j"]:
+                return list(manifest.piece(0).photographs())
+            return outdated_pieces(results, [""]), list(read_entries(results))
+        finally:
+            path.write_bytes(kept[path])
+
+    tokens = (
+        b"PAR1",
+        b"ARROW:schema",
+        b"\x15\x00",
+        b"\x28\xb5\x2f\xfd",
+        b"\xff" * 5,
+        b'"pieces": 1e9',
+        b'"files": [0]',
+    )
+    valid = [mark + kept[path] for mark, path in places.items()]
+    return Mutator(valid, (*tokens, *JSON_TOKENS, *TEXT_TOKENS)), read
 
 
 def _rebuilt_array_file(data: bytes, chance: random.Random, change: Callable[[bytes], bytes]) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from array_readers import checkpoints, other_weights, plans, stored_detections, stored_proposals
+from array_readers import archives, checkpoints, other_weights, plans, stored_detections, stored_proposals
 from mutations import PATHS, Mutator
 from small_files import (
     JSON_TOKENS,
@@ -425,6 +425,7 @@ READERS: Final[dict[str, Callable[[Path], tuple[Mutator, Read]]]] = {
     "TOML": plans,
     "npz, caffemodel, safetensors": other_weights,
     "gzip": _packed,
+    "archives: lists, Parquet, results": archives,
     "POST /detect": _server,
 }
 """What makes each reader, in an empty folder of its own."""

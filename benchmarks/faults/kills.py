@@ -6,8 +6,8 @@ Of each run of small_runs.py one goes through undisturbed: its files are what th
 but for times, and its length is the range of the moments. Then, N times, in a folder of its own: the run is begun,
 killed at a random moment, begun again, in a third of the cases killed once more, and at last left to its end. It
 has survived if its end is that of the undisturbed run, no other file is left, and nothing that was stored is done
-twice. Runs of several processes are killed as a whole, or their first process alone, or one rank: within some
-seconds no process may be left running.
+twice. Runs of several processes are killed N times as a whole, N times their first process alone, and N times one rank:
+within some seconds no process may be left running.
 
 Stale parts: a run is stopped half-way, then a photograph, an annotation, the weights, a setting or the code is changed,
 and the run is called again. It has to end as one that began after the change, or to refuse in one line.
@@ -30,6 +30,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import torch
 from machine import machine_line
 
 from faults.processes import Started, start
@@ -38,8 +39,8 @@ from faults.small_runs import RUNS, Materials, SmallRun, make_materials
 from faults.stale import STALE, stale_failure
 from faults.table import FaultTable, say
 
-KILLS, KILLS_OF_TRAININGS = 50, 20
-QUICK = ("detect", "propose")
+KILLS, KILLS_OF_LONG = 50, 20  # of trainings, and of runs of several processes
+QUICK = ("detect",)
 _MOST_SECONDS = 900.0  # for any run
 _SECONDS_TO_END = 60.0  # for what a killed process started, which may still be importing
 _TWICE = 1 / 3  # share of the runs that are killed twice
@@ -159,6 +160,7 @@ def ways_of(run: SmallRun) -> tuple[str, ...]:
 def main() -> int:
     """Parse, kill, print."""
     given = _arguments()
+    torch.set_num_threads(1)  # a copy of a process whose threads have computed would wait for these for ever
     root = Path(given.work or tempfile.mkdtemp(prefix="kills-"))
     table, rng = FaultTable(), random.Random(given.seed)
     try:
@@ -179,15 +181,15 @@ def main() -> int:
 def _kill_often(
     run: SmallRun, materials: Materials, work: Path, table: FaultTable, rng: random.Random, kills: int | None
 ) -> None:
-    """Kill a run as often as asked for, in each of its ways by turns."""
+    """Kill a run as often as asked for in each of its ways, these by turns."""
     if kills == 0:
         return
     usual = undisturbed(run, materials, work)
     say(f"{run.name}: undisturbed {usual.seconds:.1f} s, its first file after {usual.begins:.1f} s")
     ways = ways_of(run)
-    often = kills or (KILLS_OF_TRAININGS if run.is_training else KILLS)
+    often = kills or (KILLS_OF_LONG if run.is_training or run.processes > 1 else KILLS)
     words = {"all": "", "first": ", its first process alone", "rank": ", one rank"}
-    for number in range(max(often, len(ways))):
+    for number in range(often * len(ways)):
         which = ways[number % len(ways)]
         row = table.row(f"kill -9, {run.name}{words[which]}")
         row.add(killed(run, materials, work, usual, which, rng))
@@ -198,7 +200,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--kills",
         type=int,
-        help=f"of each run; default {KILLS}, of trainings {KILLS_OF_TRAININGS}; 0: stale parts alone",
+        help=f"of each run, in each way; default {KILLS}, of trainings and under torchrun {KILLS_OF_LONG}; 0: stale "
+        "parts alone",
     )
     parser.add_argument("--only", nargs="+", choices=[*RUNS], metavar="NAME", help=f"of {', '.join(RUNS)}")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")

@@ -227,6 +227,11 @@ def _detect(materials: Materials, output: Path) -> list[str]:
     return ["detect", str(materials.photographs), "--weights", str(materials.model), *made, *tables, *_ON_CPU]
 
 
+def _archive(materials: Materials, output: Path) -> list[str]:
+    made = ["--engine", "local", "--per-shard", "2", "--output", str(output / "found"), "--quiet"]
+    return ["detect", str(materials.photographs), "--weights", str(materials.model), *made, *_ON_CPU]
+
+
 def _pooled(materials: Materials, output: Path) -> list[str]:
     return ["train", *_trained_on(materials, output), "--pretrained", str(materials.model), *_SMALL_POOLED]
 
@@ -292,10 +297,13 @@ RUNS: dict[str, SmallRun] = {
         SmallRun("propose", _propose),
         SmallRun("eval_map", _eval_map),
         SmallRun("detect", _detect),
+        SmallRun("detect --engine local", _archive),
         SmallRun("train pooled", _pooled, is_training=True),
         SmallRun("train warped", _warped, is_training=True),
         SmallRun("train_multibox", _multibox, is_training=True),
         SmallRun("train_ensemble", _ensemble, prepare=_write_plan, is_training=True),
+        SmallRun("propose torchrun", _propose, processes=2),
+        SmallRun("eval_map torchrun", _eval_map, processes=2),
         SmallRun("train torchrun", _pooled_shared, processes=2, is_training=True),
     )
 }

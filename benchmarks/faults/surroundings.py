@@ -1,4 +1,7 @@
-"""What may be wrong around a run: a small or read-only disk, input that cannot be read or changes, memory, Ctrl-C."""
+"""What may be wrong around a run: a small or read-only disk, input that cannot be read or changes, memory, Ctrl-C.
+
+Each takes the materials, a folder to work in, the table for what comes of it, and the commands that are asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,12 +25,12 @@ _DISK, _ROOMY = "4m", "1g"
 _LEFT = 20_000  # bytes that are left on the full disk
 _SECONDS = 600.0
 _HERE = Path(__file__).resolve().parent
-Surrounding = Callable[[Materials, Path, FaultTable], None]
+Surrounding = Callable[[Materials, Path, FaultTable, Collection[str]], None]
 
 
-def full_disk(materials: Materials, work: Path, table: FaultTable) -> None:
+def full_disk(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Run on a file system of 4 MB that is nearly full, and again when there is room."""
-    for name in ("detect", "propose", "eval_map", "train pooled"):
+    for name in _asked(of, "detect", "propose", "eval_map", "train pooled"):
         row = f"{name}, a disk of 4 MB that is full"
         wanted = _undisturbed(RUNS[name], materials, work)
         try:
@@ -43,9 +45,9 @@ def full_disk(materials: Materials, work: Path, table: FaultTable) -> None:
             table.skip(row, str(error))
 
 
-def read_only(materials: Materials, work: Path, table: FaultTable) -> None:
+def read_only(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Run where nothing can be written, and where a file is in the place of a folder."""
-    for name in ("detect", "propose", "eval_map", "train pooled"):
+    for name in _asked(of, "detect", "propose", "eval_map", "train pooled"):
         words = _quiet(RUNS[name].words(materials, work / "results"))
         _emptied(work)
         try:
@@ -61,10 +63,10 @@ def read_only(materials: Materials, work: Path, table: FaultTable) -> None:
         table.row(f"{name}, a file in the place of the folder").add(wrong)
 
 
-def unreadable(materials: Materials, work: Path, table: FaultTable) -> None:
+def unreadable(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Give photographs that are a folder, a dangling link, a pipe that nobody writes to, an empty file."""
     for kind, put in _UNREADABLE.items():
-        for name in ("detect", "propose", "eval_map", "train pooled"):
+        for name in _asked(of, "detect", "propose", "eval_map", "train pooled"):
             changed = _changed_copy(materials, work)
             part = "train" if name == "train pooled" else "val"
             photograph = sorted((changed.coco / part).iterdir())[0]
@@ -79,13 +81,15 @@ def unreadable(materials: Materials, work: Path, table: FaultTable) -> None:
                 table.row(f"{name}, a photograph is {kind}").add("" if noted else f"said {ended.said!r}")
                 continue
             table.row(f"{name}, a photograph is {kind}").add(one_line(ended))
-        for option in ("--weights", "--proposals"):
+        for option in ("--weights", "--proposals") if "eval_map" in of else ():
             changed = _changed_copy(materials, work)
             bad = changed.root / "bad.safetensors"
             put(bad)
             words = _quiet(RUNS["eval_map"].words(changed, work / "results"))
             ended = run_failing(_with_option(words, option, str(bad)), work, seconds=_SECONDS)
             table.row(f"eval_map, {option} is {kind}").add(one_line(ended))
+        if "propose" not in of:
+            continue
         changed = _changed_copy(materials, work)
         changed.annotations("val").unlink()
         put(changed.annotations("val"))
@@ -93,31 +97,31 @@ def unreadable(materials: Materials, work: Path, table: FaultTable) -> None:
         table.row(f"propose, the annotations are {kind}").add(one_line(ended))
 
 
-def changing(materials: Materials, work: Path, table: FaultTable) -> None:
+def changing(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Take away or replace the last photograph once the first one is done; then put it back, and run again."""
-    for name in ("detect", "propose", "eval_map"):
+    for name in _asked(of, "detect", "propose", "eval_map"):
         for what in ("goes away", "is cut off", "is replaced by another"):
             changed = _changed_copy(materials, work)
             words = _quiet(RUNS[name].words(changed, work / "results"))
             last = sorted(changed.photographs.iterdir())[-1]
             whole = last.read_bytes()
-            watcher = threading.Thread(target=_change, args=(changed, last, what, work / "journal.txt"), daemon=True)
-            watcher.start()
-            # A process of its own: a copy of one that has threads may hang.
-            ended = _called(words, work)
-            watcher.join()
-            wrong = one_line(ended) if ended.status else ""
-            last.write_bytes(whole)
-            if not wrong and what == "is replaced by another" and not ended.status and name != "propose":
-                # What was found may be that of either; it must not be taken for the other one's.
-                wrong = _not_taken(name, words, work)
+            ended = _changed_meanwhile(RUNS[name], words, changed, last, what, work)
+            if what == "is replaced by another":
+                wrong = _not_of_what_is_there(ended, words, work)
             else:
-                wrong = wrong or _again(words, work, _wanted_for(words, work, RUNS[name], changed))
+                wrong = one_line(ended) if ended.status else "is not noticed: it came too late, or was read before"
+            last.write_bytes(whole)
+            if not wrong and name == "eval_map" and not ended.status:
+                wrong = one_line(run_failing(words, work, seconds=_SECONDS))  # a finished file is not overwritten
+            else:
+                wrong = wrong or _again(words, work, _wanted_for(words, work))
             table.row(f"{name}, a photograph {what} meanwhile").add(wrong)
 
 
-def killed_member(materials: Materials, work: Path, table: FaultTable) -> None:
+def killed_member(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Kill what a command started, as the system does when memory runs out."""
+    if "train_ensemble" not in of:
+        return
     run = RUNS["train_ensemble"]
     wanted = _undisturbed(run, materials, work)
     output = _emptied(work)
@@ -138,9 +142,9 @@ def killed_member(materials: Materials, work: Path, table: FaultTable) -> None:
     table.skip("propose, detect, eval_map, train: a worker killed for memory", why)
 
 
-def interrupted(materials: Materials, work: Path, table: FaultTable) -> None:
+def interrupted(materials: Materials, work: Path, table: FaultTable, of: Collection[str]) -> None:
     """Press Ctrl-C once, and twice, while a run works; call it again."""
-    for name in ("propose", "detect", "eval_map", "train pooled", "train_ensemble"):
+    for name in _asked(of, "propose", "detect", "eval_map", "train pooled", "train_ensemble"):
         run = RUNS[name]
         wanted = _undisturbed(run, materials, work)
         for gaps in ((), (0.05,), (0.4,)):
@@ -162,6 +166,10 @@ SURROUNDINGS: dict[str, Surrounding] = {
     "killed member": killed_member,
     "Ctrl-C": interrupted,
 }
+
+
+def _asked(of: Collection[str], *names: str) -> list[str]:
+    return [name for name in names if name in of]
 
 
 def _quiet(words: list[str]) -> list[str]:
@@ -197,8 +205,8 @@ def _again(words: list[str], work: Path, wanted: dict[str, str]) -> str:
     return (wrong := difference(wanted, results_of(work / "results"))) and f"called again {wrong}"
 
 
-def _wanted_for(words: list[str], work: Path, run: SmallRun, materials: Materials) -> dict[str, str]:
-    """Return what a run on these materials leaves, without touching what is there."""
+def _wanted_for(words: list[str], work: Path) -> dict[str, str]:
+    """Return what a run on the materials as they are now leaves, without touching what is there."""
     aside = work.with_name(work.name + ".aside")
     shutil.rmtree(aside, ignore_errors=True)
     (work / "results").rename(aside)
@@ -210,12 +218,12 @@ def _wanted_for(words: list[str], work: Path, run: SmallRun, materials: Material
     return found if not ended.status else {"": ended.said}
 
 
-def _not_taken(name: str, words: list[str], work: Path) -> str:
-    """Call again after a photograph became what it was before; return what is wrong: what was found may be stale."""
-    again = run_failing(words, work, seconds=_SECONDS)
-    if name == "eval_map":  # a finished file is of other photographs, and is not overwritten
-        return one_line(again)
-    return "" if not again.status else f"called again: status {again.status}, {again.said[-400:]}"
+def _not_of_what_is_there(ended: Ended, words: list[str], work: Path) -> str:
+    """Return what is wrong after a photograph was replaced; found has to be what is in the other."""
+    if ended.status:
+        return f"status {ended.status}, {ended.said[-400:]}"
+    wrong = difference(_wanted_for(words, work), results_of(work / "results"))
+    return wrong and f"is not of the photograph that is there now, or that was replaced too late: {wrong}"
 
 
 def _changed_copy(materials: Materials, work: Path) -> Materials:
@@ -254,29 +262,33 @@ def _fill(path: Path, leave: int) -> None:
     path.write_bytes(bytes(free.f_bavail * free.f_frsize - leave))
 
 
-def _change(materials: Materials, last: Path, what: str, journal: Path) -> None:
-    """Change a photograph as soon as the journal has a line."""
-    until = time.monotonic() + _SECONDS
-    while not _text(journal) and time.monotonic() < until:
-        time.sleep(0.002)
+def _changed_meanwhile(
+    run: SmallRun, words: list[str], materials: Materials, last: Path, what: str, work: Path
+) -> Ended:
+    """Begin a run, change a photograph as soon as the journal has a line, and return how the run ended."""
+    started = start(run, words, work / "journal.txt", work / "logs")
+    while not _text(work / "journal.txt") and not started.wait(0.002):
+        pass
     if what == "goes away":
         last.unlink()
     elif what == "is cut off":
         os.truncate(last, last.stat().st_size // 2)
     else:
         materials.replace_photograph("val", -1)
+    if not started.wait(_SECONDS):
+        started.kill("all")
+    return Ended(started.status, started.said(), "", {})
 
 
-def _called(words: list[str], work: Path, interrupt: tuple[float, ...] = ()) -> Ended:
+def _called(words: list[str], work: Path, interrupt: tuple[float, ...]) -> Ended:
     """Run a command in a new Python, which gets Ctrl-C when it has begun to work, and after each of these seconds."""
     journal = work / "journal.txt"
     command = [sys.executable, str(_HERE / "small_command.py"), str(journal), *words]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        if interrupt:
-            while process.poll() is None and not _text(journal):
-                time.sleep(0.005)
+        while process.poll() is None and not _text(journal):
+            time.sleep(0.005)
         for gap in interrupt:
             time.sleep(gap)
             if process.poll() is None:

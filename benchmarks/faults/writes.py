@@ -1,13 +1,13 @@
 """Each write of a run fails once; full and read-only disks, unreadable input, memory that runs out, Ctrl-C.
 
-    python benchmarks/faults/writes.py [--only NAME ...] [--every N] [--quick]
+    python benchmarks/faults/writes.py [--only NAME ...] [--of COMMAND ...] [--every N] [--quick]
 
 Of each command one run goes through undisturbed, and every file and folder that it makes is counted. Then each of these
 fails in turn: it cannot be made, written beyond its first byte, forced to the disk, or given its name. Survived means:
 one clear line on the error stream, an exit status that is not 0, no traceback, no temporary or half-written file; and
 the same call afterwards ends with what the undisturbed run ended with. --every 3 takes every third write.
 
-The other faults are in surroundings.py.
+The other faults are in surroundings.py; --of says on which of the commands.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+import torch
 from machine import machine_line
 
 from faults.failing import IN_WORDS, KINDS, FailingDisk, one_line, run_failing
@@ -34,7 +35,7 @@ from faults.surroundings import SURROUNDINGS
 from faults.table import FaultTable, say
 from inception_rcnn.structures.array_file import read_array_description
 
-_QUICK_EVERY = 4
+_QUICK, _QUICK_OF, _QUICK_EVERY = ("detect", "changing"), ("propose",), 12
 # What grows, is replaced, or has what was done so far: neither that of the end nor half-written after a failure.
 _GROWING = re.compile(
     r"(.*/)?(found\.json\.part|found\.csv|log\.csv|state\.safetensors|best\.safetensors|.*\.(claim|old|now))"
@@ -151,12 +152,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [*COMMANDS, *SURROUNDINGS]
     parser.add_argument("--only", nargs="+", choices=known, metavar="NAME", default=known, help=", ".join(known))
+    parser.add_argument("--of", nargs="+", choices=[*RUNS], metavar="COMMAND", default=[*RUNS], help="in surroundings")
     parser.add_argument("--every", type=int, default=1, help="of the writes")
-    parser.add_argument("--quick", action="store_true", help=f"detect alone, every {_QUICK_EVERY}th write")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few writes of detect, photographs that change under propose"
+    )
     given = parser.parse_args()
     if given.quick:
-        given.only, given.every = ["detect"], _QUICK_EVERY
+        given.only, given.of, given.every = _QUICK, _QUICK_OF, _QUICK_EVERY
     table = FaultTable()
+    torch.set_num_threads(1)  # a copy of a process whose threads have computed would wait for these for ever
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts with &
     with tempfile.TemporaryDirectory(prefix="writes-") as root:
         for names, val in ((COMMANDS, 2), (SURROUNDINGS, 8)):  # each write of few, and time to disturb the others
@@ -168,7 +173,7 @@ def main() -> int:
                 if name in COMMANDS:
                     fail_each_write(COMMANDS[name], materials, Path(root, "run"), table, given.every)
                 else:
-                    SURROUNDINGS[name](materials, Path(root, "run"), table)
+                    SURROUNDINGS[name](materials, Path(root, "run"), table, given.of)
     print(machine_line("inception-rcnn", "torch"))
     return table.show()
 

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import subprocess
 import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 if not Path("/proc/self/stat").exists():
     pytest.skip("faults are injected on Linux alone", allow_module_level=True)
 
+from faults import kills
 from faults.failing import Ended, one_line
+from faults.many import Watched, judge, tenths_of
 from faults.results import difference, done_twice, results_of
-from faults.small_runs import CLASSES, OBJECTS, _cut
+from faults.small_runs import CLASSES, OBJECTS, RUNS, Materials, _cut
 from faults.table import FaultTable
 
+from inception_rcnn.structures import InceptionError
 from inception_rcnn.structures.array_file import write_array_file
 
 FAULTS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "faults"
+sys.path.append(str(FAULTS))
+from foreign_readers import READERS, make_reader  # noqa: E402
 
 
 def script(name: str, *words: str) -> tuple[int, str, str]:
@@ -37,15 +47,53 @@ def script(name: str, *words: str) -> tuple[int, str, str]:
 
 
 def test_a_detection_that_is_killed_goes_on_and_ends_as_if_it_had_not_been() -> None:
-    status, table, said = script("kills.py", "--quick", "--only", "detect")
+    status, table, said = script("kills.py", "--quick")
     assert status == 0, table + said
     assert "| kill -9, detect | 2 | 2 | - |" in table and "\n2 injected, 2 survived" in table
 
 
-def test_a_detection_survives_a_failing_write_of_every_kind() -> None:
-    status, table, said = script("writes.py", "--only", "detect", "--every", "12")
+def test_failing_writes_and_photographs_that_change_meanwhile_are_survived() -> None:
+    status, table, said = script("writes.py", "--quick")
     assert status == 0, table + said
     assert len(re.findall(r"\| detect: .* \| 1 \| 1 \| - \|", table)) == 5
+    assert len(re.findall(r"\| propose, .* meanwhile \| 1 \| 1 \| - \|", table)) == 3
+
+
+def test_each_way_of_killing_several_processes_is_tried_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(kills, "undisturbed", lambda *_: kills.Undisturbed({}, 0.0, 1.0, 0))
+    monkeypatch.setattr(kills, "killed", lambda *given: tried.append(given[4]) or "")
+    table = FaultTable()
+    kills._kill_often(RUNS["eval_map torchrun"], Materials(Path()), Path(), table, random.Random(0), None)
+    assert {way: tried.count(way) for way in tried} == {"all": 20, "first": 20, "rank": 20}
+    assert [row.injected for row in table.rows] == [20, 20, 20]
+
+
+@pytest.mark.parametrize(("begun", "failures"), [(9.0, 0), (31.0, 1)])
+def test_a_restart_is_cheap_if_it_takes_little_of_the_time_that_is_saved(begun: float, failures: int) -> None:
+    seen = [(4 + number / 2, number, 1024.0) for number in range(1, 1001)]
+    second = Watched(1000, begun, 0, [(begun + number / 2, 1000 + number, 1024.0) for number in range(1, 1001)])
+    runs, table = [Watched(0, 4.5, -9, seen), second], FaultTable()
+    judge(runs, tenths_of(runs, 2000), 2000, table)
+    assert [len(row.failures) for row in table.rows] == [0, 0, failures]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_reader_reads_or_refuses_what_is_wrong(name: str, tmp_path: Path) -> None:
+    """A few inputs each; `benchmarks/faults/fuzz.py` has thousands, and looks at time and memory too."""
+    if name == "POST /detect":
+        pytest.importorskip("fastapi")
+    if name.startswith("archives"):
+        pytest.importorskip("pyarrow")
+    reader = make_reader(name, tmp_path)
+
+    @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, 2**32).map(lambda number: reader.mutator.make(1, number)) | st.binary(max_size=200))
+    def read(data: bytes) -> None:
+        with suppress(InceptionError), warnings.catch_warnings(action="ignore"):
+            reader.read(data)
+
+    read()
 
 
 def test_results_are_compared_without_times_and_a_difference_is_named(tmp_path: Path) -> None:
