@@ -6,9 +6,11 @@ A server is a process of its own on the loopback: the shipped model on few regio
 asked for alone; what is found then is what every later answer is compared with, value for value.
 
 1. Clients, each with a request at a time, half of them impatient, for two minutes. An answer is right or a refusal, 429
-   with Retry-After; nothing else is allowed. Memory (resident) at the start, in the middle, at the end.
-2. Clients that send a byte a second, half-sent bodies and heads, 1,000 idle connections: ordinary requests beside them
-   are answered. The server closes them by itself in time (not with --quick: bodies have half a minute).
+   with Retry-After; nothing else is allowed, and some are accepted. Memory (resident) grows by no more than a tenth in
+   the second half.
+2. Clients that send a byte a second, half-sent bodies and heads, answers that are not read, 1,000 idle connections:
+   ordinary requests beside them are answered, and memory stays within a piece of an answer for each. The server closes
+   them by itself in time (not with --quick: bodies and answers have half a minute).
 3. Single requests are as quick as before, by the clock (where nothing else keeps the processors busy) and by what the
    processors do for them.
 4. 2,000 requests in a row: the slope of memory, over all but the first quarter.
@@ -52,6 +54,9 @@ _LET_GO = 75.0  # seconds in which the server has closed them
 _SLOWER = 1.5  # times, that a single request may take afterwards
 _LEAK = 4.0  # KB a request that memory may grow by: 40 MB in 10,000 requests
 _FEW = 500  # requests up to which that is within what an allocator does
+_GROWN = 0.1  # of the memory in the middle, that there may be more at the end
+_SHORT = 60.0  # seconds up to which that, too, is within what an allocator does
+_HELD = 512.0  # KB of memory that a connection may hold: two pieces of an answer, a body of 100 KB, and what is around
 
 
 @dataclass
@@ -104,7 +109,10 @@ async def under_clients(load: Load, clients: int, seconds: float) -> None:
     with suppress(asyncio.CancelledError):
         await watching
     accepted = [one for one in answers if one.status == 200]
-    load.count(f"{clients} clients for {seconds:.0f} s: an accepted request is answered right", accepted)
+    row = f"{clients} clients for {seconds:.0f} s: an accepted request is answered right"
+    load.count(row, accepted)
+    if not accepted:
+        load.table.row(row).add(f"none of {len(answers)} was accepted")
     refused = [one for one in answers if one.status != 200]
     load.count(f"{clients} clients for {seconds:.0f} s: a refusal is 429 with Retry-After", refused)
     load.figures["requests accepted, refused"] = f"{len(accepted)}, {len(refused)}"
@@ -113,6 +121,17 @@ async def under_clients(load: Load, clients: int, seconds: float) -> None:
         load.figures["accepted: median, 99th percentile"] = f"{middle:.2f} s, {worst:.2f} s"
     at = (memory[0], memory[len(memory) // 2], memory[-1], max(memory))
     load.figures["memory at the start, in the middle, at the end, most"] = ", ".join(f"{kb / 1024:.0f} MB" for kb in at)
+    row = f"{clients} clients: memory does not grow by more than {_GROWN:.0%} in the second half"
+    if seconds <= _SHORT:
+        load.table.skip(row, f"{seconds:.0f} s are too few to tell")
+    else:
+        load.table.row(row).add(grown_late(memory))
+
+
+def grown_late(memory: Sequence[float]) -> str:
+    """Return what is wrong with the memory (KB) of a row of equal times; an empty text if nothing is."""
+    middle, end = memory[len(memory) // 2], memory[-1]
+    return f"from {middle / 1024:.0f} to {end / 1024:.0f} MB" if end > (1 + _GROWN) * middle else ""
 
 
 async def beside_crowds(load: Load, *, wait: bool) -> None:
@@ -125,11 +144,16 @@ async def beside_crowds(load: Load, *, wait: bool) -> None:
     for way in WAYS:
         count = _IDLE if way == "idle connections" else _CROWD
         row = f"{count} {way}: an ordinary request is answered"
+        memory = load.served.memory()
         try:
             async with crowd(load.served.host, way, count) as held:
                 answers = await one_by_one(load, _BESIDE)
                 load.count(row, [_refusal_fails(one) for one in answers])
+                each = (load.served.memory() - memory) / count
                 load.figures[f"a request beside {count} {way}"] = f"{_median(answers):.2f} s"
+                load.figures[f"memory of each of {count} {way}"] = f"{each:.0f} KB"
+                held_row = f"{count} {way}: each holds at most {_HELD:.0f} KB of memory"
+                load.table.row(held_row).add(f"{each:.0f} KB" if each > _HELD else "")
                 if wait:
                     left = await held.left(_LET_GO)
                     closed = f"{count} {way}: closed by the server within {_LET_GO:.0f} s"

@@ -21,7 +21,7 @@ from threading import Lock
 from typing import Any, Final
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -36,6 +36,7 @@ _COOKIE: Final = "inception_rcnn_token"
 _OPEN: Final = ("/health",)  # without a token: for those who look whether the machine lives
 _LOCAL: Final = ("127.0.0.1", "localhost", "[::1]", "testserver")
 _KEPT_WALKS: Final = 8
+_PIECE: Final = 65_536  # bytes of an answer that are handed out at a time
 _PAGE: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
@@ -114,11 +115,12 @@ class Service:
     ) -> None:
         if not models:
             raise InputError("there is no model to serve; name at least one")
-        self.settings, self.samples = settings, dict(samples)
+        self.settings = settings
+        self.samples = {name: (path.read_bytes(), _kind_of(path)) for name, path in samples.items()}
         self.names = list(models)
         self._load, self._loaded = dict(models), dict[str, Detector]()
         self._lock = Lock()
-        self._walks: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._walks: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         # As many bytes as may wait, and as many again of bodies that are still coming.
         self.admission = Admission(settings.queue, 2 * settings.queue * settings.max_bytes)
         self.figures = Figures()
@@ -139,26 +141,28 @@ class Service:
 
     def warm_up(self) -> None:
         """Look at the photograph that the page begins with: twice, since the first time kernels are compiled."""
-        for path in list(self.samples.values())[:1]:
+        for content, _ in list(self.samples.values())[:1]:
             for _ in range(2):
                 self._walks.clear()
-                self.walk(path.read_bytes(), self.names[0])
+                self.walk(content, self.names[0])
 
-    def detect(self, data: bytes, name: str) -> dict[str, Any]:
+    def detect(self, data: bytes, name: str) -> bytes:
         """Return what is on a photograph, as `detect --json` has it."""
         image = load_image(data, max_pixels=self.settings.max_pixels, max_bytes=self.settings.max_bytes)
         detector, started = self.model(name), time.perf_counter()
         found = detector(image)
         self.figures.found(len(found))
-        return {
-            "model": name,
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "detections": found.to_records(),
-            "seconds": round(time.perf_counter() - started, 4),
-        }
+        return _in_json(
+            {
+                "model": name,
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "detections": found.to_records(),
+                "seconds": round(time.perf_counter() - started, 4),
+            }
+        )
 
-    def walk(self, data: bytes, name: str) -> dict[str, Any]:
+    def walk(self, data: bytes, name: str) -> bytes:
         """Return what the stages saw of a photograph; the last ones are remembered."""
         key = (name, hashlib.sha256(data).hexdigest())
         if key in self._walks:
@@ -167,7 +171,7 @@ class Service:
         detector, limits = self.model(name), self.settings
         walk = walk_through(detector, data, max_pixels=limits.max_pixels, max_bytes=limits.max_bytes)
         self.figures.found(len(walk.found))
-        self._walks[key] = {"model": name, **to_json(walk, detector)}
+        self._walks[key] = _in_json({"model": name, **to_json(walk, detector)})
         while len(self._walks) > _KEPT_WALKS:
             self._walks.popitem(last=False)
         return self._walks[key]
@@ -190,6 +194,7 @@ def create_app(
 
     Raises:
         InputError: There is no model.
+        OSError: A photograph cannot be read.
     """
     service = Service(models, samples or {}, settings or ServerSettings())
 
@@ -308,9 +313,7 @@ class _Addresses:
         name = request.path_params["name"]
         if name not in self._service.samples:
             raise RefusedError(404, f"there is no photograph {name!r:.80}")
-        path = self._service.samples[name]
-        kind = "image/png" if path.suffix.lower() == ".png" else "image/jpeg"
-        return Response(path.read_bytes(), media_type=kind)
+        return _in_pieces(*self._service.samples[name])
 
     async def walk(self, request: Request) -> Response:
         """Return what the stages saw of the photograph in the body."""
@@ -329,7 +332,7 @@ class _Addresses:
         text = self._service.figures.text(self._service.admission)
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
-    async def _answer(self, request: Request, work: Callable[[bytes, str], dict[str, Any]]) -> Response:
+    async def _answer(self, request: Request, work: Callable[[bytes, str], bytes]) -> Response:
         service = self._service
         name = request.query_params.get("model", service.names[0])
         if name not in service.names:
@@ -337,7 +340,8 @@ class _Addresses:
         service.admission.check()
         with service.admission.body() as add:
             data = await _body(request, service.settings, add)
-            return JSONResponse(await service.admission.run(lambda: work(data, name)))
+            answer = await service.admission.run(lambda: work(data, name))
+        return _in_pieces(answer, "application/json")
 
 
 async def _body(request: Request, settings: ServerSettings, add: Callable[[int], None]) -> bytes:
@@ -374,6 +378,25 @@ async def _body(request: Request, settings: ServerSettings, add: Callable[[int],
     if not content:
         raise RefusedError(422, "there is no photograph in the body: curl --data-binary @photo.jpg")
     return bytes(content)
+
+
+def _kind_of(path: Path) -> str:
+    """Return what a photograph that the page offers is called in HTTP."""
+    return "image/png" if path.suffix.lower() == ".png" else "image/jpeg"
+
+
+def _in_json(answer: dict[str, Any]) -> bytes:
+    return bytes(JSONResponse(answer).body)
+
+
+def _in_pieces(content: bytes, kind: str) -> Response:
+    """Return an answer that is handed out as it is read: who does not read holds a piece of it and not a copy."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), _PIECE):
+            yield content[start : start + _PIECE]
+
+    return StreamingResponse(pieces(), media_type=kind, headers={"Content-Length": str(len(content))})
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -18,6 +21,7 @@ from faults.memory import memory_of, processor_seconds_of
 
 httpx = pytest.importorskip("httpx", reason="no httpx here (pip install -e '.[dev]')")
 clients, serving = pytest.importorskip("faults.clients"), pytest.importorskip("faults.serving")
+load = pytest.importorskip("faults.load")
 
 WANTED = {"model": "coco", "detections": [{"label": "cat", "score": 0.5, "box": [0, 0, 1, 1]}]}
 
@@ -41,6 +45,56 @@ def test_an_answer_is_right_or_a_refusal_with_its_time(
 def test_the_time_that_an_answer_took_does_not_count() -> None:
     assert clients.found_in(httpx.Response(200, json={**WANTED, "seconds": 1.5})) == WANTED
     assert len(set(serving.small_photographs())) == 5
+
+
+def test_who_reads_nothing_holds_an_answer_until_the_server_breaks_off() -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(bytes(16_000_000))
+        held.append(writer)
+        if len(held) == 1:
+            lingering = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, lingering)
+            writer.transport.abort()
+
+    async def left() -> tuple[int, int]:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            async with clients.crowd(host, "answers that are not read", 2) as crowd:
+                open_ones = await crowd.left(0.1)
+                return open_ones, held[1].transport.get_write_buffer_size()
+
+    open_ones, unread = asyncio.run(left())
+    assert open_ones == 1 and unread > 1_000_000
+
+
+class Steady:
+    """A server's process whose memory stays."""
+
+    detect = ""
+
+    def memory(self) -> float:
+        return 1024.0
+
+
+def test_a_server_that_accepts_nobody_does_not_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*given: object) -> list[object]:
+        await asyncio.sleep(0.01)
+        return [clients.Answer(429, 0.1, "", 3)] * 4
+
+    monkeypatch.setattr(load, "many_clients", refused)
+    under = load.Load(Steady(), [], [], load.FaultTable())
+    asyncio.run(load.under_clients(under, 2, 0.05))
+    (row,) = [one for one in under.table.rows if one.failures]
+    assert "answered right" in row.fault and row.failures == ["none of 4 was accepted"]
+
+
+def test_memory_that_grows_in_the_second_half_is_a_fault() -> None:
+    megabyte = 1024.0
+    assert load.grown_late([megabyte * 500, megabyte * 900, megabyte * 950]) == ""
+    assert load.grown_late([megabyte * 500, megabyte * 900, megabyte * 1000]) == "from 900 to 1000 MB"
 
 
 def line(name: str, **rest: object) -> bytes:

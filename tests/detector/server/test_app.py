@@ -291,5 +291,17 @@ def test_a_body_that_breaks_off_is_no_fault_of_the_server() -> None:
 
 
 def test_the_bundled_sample_is_what_the_page_begins_with(client: Any, tmp_path: Path) -> None:
-    content = client.get("/samples/cat.jpg").content
-    assert load_image(content).shape == (150, 225, 3)
+    answer = client.get("/samples/cat.jpg")
+    assert load_image(answer.content).shape == (150, 225, 3)
+    assert int(answer.headers["content-length"]) == len(answer.content)
+
+
+def test_a_long_answer_is_handed_out_in_pieces() -> None:
+    from inception_rcnn.detector.server.app import _in_pieces
+
+    async def sent() -> list[bytes]:
+        return [piece async for piece in _in_pieces(content, "image/png").body_iterator]
+
+    content = bytes(range(256)) * 700
+    pieces = asyncio.run(sent())
+    assert b"".join(pieces) == content and [len(one) for one in pieces] == [65_536, 65_536, 48_128]

@@ -1,4 +1,4 @@
-"""Connections that say nothing or half of it are closed; those with a request in work are not; bytes are counted."""
+"""Connections that say nothing, half of it or do not read are closed; those with a request in work are not."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ uvicorn = pytest.importorskip("uvicorn", reason="no uvicorn here (pip install -e
 connections = pytest.importorskip("inception_rcnn.detector.server.connections")
 
 _LOOK = 0.5  # seconds between two looks
+_LONG = 16_000_000  # bytes, more than the system keeps of an answer
 _HEAD = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
 
 async def slow(scope: Any, receive: Any, send: Any) -> None:
-    """An application that takes longer than four looks."""
-    if scope["type"] == "http":
+    """An application that takes longer than four looks, but for a long answer."""
+    if scope["type"] == "http" and scope["path"] == "/long":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % _LONG)]})
+        await send({"type": "http.response.body", "body": bytes(_LONG)})
+    elif scope["type"] == "http":
         await asyncio.sleep(5 * _LOOK)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
         await send({"type": "http.response.body", "body": b"done"})
@@ -69,6 +73,30 @@ def test_a_request_in_work_is_answered_and_a_second_one_too(port: int) -> None:
                 answer += (piece := connection.recv(1000))
                 assert piece, f"closed after {answer!r}"
         assert is_closed(connection, 60), "and then no third one came"
+
+
+def test_an_answer_that_nobody_reads_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(_HEAD.replace(b"/", b"/long", 1))
+        time.sleep(1.0)
+        connection.settimeout(60)
+        read = 0
+        with pytest.raises(ConnectionResetError):
+            while piece := connection.recv(1_000_000):
+                read += len(piece)
+        assert read < _LONG
+
+
+def test_an_answer_that_is_read_slowly_comes_as_a_whole(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(60)
+        connection.sendall(_HEAD.replace(b"/", b"/long", 1).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        begun, read = time.monotonic(), 0
+        while piece := connection.recv(400_000):
+            read += len(piece)
+            time.sleep(0.04)
+        assert read > _LONG and time.monotonic() - begun > 2.5 * _LOOK
 
 
 def test_bytes_are_let_in_up_to_the_limit_and_are_free_again_when_their_request_ends() -> None:
