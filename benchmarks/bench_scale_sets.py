@@ -10,6 +10,9 @@ states are saved, and compares with the run at two addresses that nobody disturb
 
 Without --data, the photographs and the detector are the small ones of faults/small_runs.py. Trainings save their state
 every second batch, and compute in float32 with one thread: sums are then the same but for their order.
+
+What is promised is judged, and the exit status is 1 where it does not hold: the same files of detections, losses that
+differ by rounding alone, and nothing that was saved is done twice.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ import numpy as np
 from faults.results import difference, done_twice, results_of
 from faults.small_runs import RUNS, Materials, make_materials
 from machine import machine_line
+from verdicts import Verdicts
 
 from inception_rcnn.backbones.training.log import read_log
 
@@ -42,6 +46,8 @@ ADDRESSES = ("127.0.0.1", "127.0.0.2")
 # one store for all restarts otherwise, in which a rank that starts again finds the address of the one that was killed.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 _SECONDS = 3600  # after which a run hangs
+_SAME = "the same files"
+_MOST_APART = 1e-3  # losses, by sums in another order
 
 
 def run_here(words: Sequence[str], journal: Path) -> int:
@@ -112,10 +118,10 @@ def figures(output: Path) -> float:
 
 def compared(one: Path, other: Path) -> str:
     """Return in words what two runs left that differs."""
-    return difference(results_of(one), results_of(other)) or "the same files"
+    return difference(results_of(one), results_of(other)) or _SAME
 
 
-def on_ray(data: Sequence[str], work: Path) -> None:
+def on_ray(data: Sequence[str], work: Path, verdicts: Verdicts) -> None:
     """The same data set by one process and by two of a Ray cluster."""
     made, seconds = [], []
     for name, before in (("one", ["eval_map"]), ("ray", ["on_ray", "--processes", "2", "eval_map"])):
@@ -126,10 +132,10 @@ def on_ray(data: Sequence[str], work: Path) -> None:
         ended([started([*line, "--precision", "fp32", "--quiet"], work / f"{name}.txt")], work)
         seconds.append(time.perf_counter() - begun)
         made.append(kept(work, name))
-    print(
+    verdicts.judge(
         f"on_ray eval_map by two processes against one: mAP {figures(made[1]):.4f} and {figures(made[0]):.4f}, "
         f"{compared(*made)}; {seconds[1]:.0f} s and {seconds[0]:.0f} s",
-        flush=True,
+        holds=compared(*made) == _SAME,
     )
 
 
@@ -153,7 +159,7 @@ def two_train(materials: Materials, work: Path, iterations: int) -> Path:
     return kept(work, "two-train")
 
 
-def addresses(materials: Materials, work: Path, iterations: int) -> Path:
+def addresses(materials: Materials, work: Path, iterations: int, verdicts: Verdicts) -> Path:
     """A training and `eval_map` at two addresses against one process; what the training at two left."""
     score, by_one, output = RUNS["eval_map"].words, [], work / "results"
     for name, words in (("train", training(materials, output, iterations)), ("map", score(materials, output))):
@@ -163,12 +169,16 @@ def addresses(materials: Materials, work: Path, iterations: int) -> Path:
     trained = two_train(materials, work, iterations)
     ended(agents(score(materials, emptied(work)), work), work)
     scored = kept(work, "two-map")
-    print(
-        f"two addresses against one process: of {iterations} iterations the losses differ by "
-        f"{apart(by_one[0], trained, 'loss', 'classes', 'boxes'):.2g} at most, mAP in validation by "
-        f"{apart(by_one[0], trained, 'mAP'):.2g}; eval_map {figures(scored):.4f} and {figures(by_one[1]):.4f}, "
+    largest = apart(by_one[0], trained, "loss", "classes", "boxes")
+    verdicts.judge(
+        f"two addresses against one process: of {iterations} iterations losses differ by {largest:.2g} at most, mAP "
+        f"in validation by {apart(by_one[0], trained, 'mAP'):.2g}",
+        holds=largest <= _MOST_APART,
+    )
+    verdicts.judge(
+        f"eval_map at two addresses {figures(scored):.4f} and by one process {figures(by_one[1]):.4f}, "
         f"{compared(by_one[1], scored)}",
-        flush=True,
+        holds=compared(by_one[1], scored) == _SAME,
     )
     return trained
 
@@ -185,7 +195,7 @@ def ranks_of(agent: int) -> list[int]:
     return [rank for rank in found if b"--here" in Path(f"/proc/{rank}/cmdline").read_bytes()]
 
 
-def elastic(materials: Materials, work: Path, iterations: int, whole: Path) -> None:
+def elastic(materials: Materials, work: Path, iterations: int, whole: Path, verdicts: Verdicts) -> None:
     """A rank killed in the middle: torchrun starts both again, and they go on."""
     journal = work / "journal.txt"
     running = agents(training(materials, emptied(work), iterations), work, restarts=3)
@@ -195,13 +205,13 @@ def elastic(materials: Materials, work: Path, iterations: int, whole: Path) -> N
     for rank in ranks:
         os.kill(rank, signal.SIGKILL)
     ended(running, work)
-    again = done_twice(journal) or "nothing that was saved is done again"
-    broken = kept(work, "killed-train")
-    print(
-        f"{len(ranks)} rank killed after the state of iteration {at} of {iterations} was saved: {again}; losses differ "
-        f"from those of the undisturbed run by {apart(whole, broken, 'loss', 'classes', 'boxes'):.2g}, "
-        f"{compared(whole, broken)}",
-        flush=True,
+    again, broken = done_twice(journal), kept(work, "killed-train")
+    largest = apart(whole, broken, "loss", "classes", "boxes")
+    verdicts.judge(
+        f"{len(ranks)} rank killed after the state of iteration {at} of {iterations} was saved: "
+        f"{again or 'nothing that was saved is done again'}; losses differ from those of the undisturbed run by "
+        f"{largest:.2g}, {compared(whole, broken)}",
+        holds=len(ranks) > 0 and 0 < at < iterations and not again and largest <= _MOST_APART,
     )
 
 
@@ -220,14 +230,16 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     print(machine_line("numpy", "torch", "ray"), flush=True)
     shutil.rmtree(work / "materials", ignore_errors=True)
-    materials = make_materials(work / "materials", train=6, val=6)
+    materials, verdicts = make_materials(work / "materials", train=6, val=6), Verdicts()
     if "on_ray" in asked.only:
         small = ["--data", f"coco:{materials.coco}", "--weights", str(materials.model), "--origin", "0"]
         data = ["--data", asked.data] if asked.data else small
-        on_ray([*data, "--split", asked.split, "--limit", str(asked.limit)], work)
-    trained = addresses(materials, work, asked.iterations) if "addresses" in asked.only else None
+        on_ray([*data, "--split", asked.split, "--limit", str(asked.limit)], work, verdicts)
+    trained = addresses(materials, work, asked.iterations, verdicts) if "addresses" in asked.only else None
     if "elastic" in asked.only:
-        elastic(materials, work, asked.iterations, trained or two_train(materials, work, asked.iterations))
+        whole = trained or two_train(materials, work, asked.iterations)
+        elastic(materials, work, asked.iterations, whole, verdicts)
+    verdicts.end()
 
 
 if __name__ == "__main__":
