@@ -99,7 +99,8 @@ def test_the_first_photograph_is_there_by_itself_and_the_sliders_need_no_server(
     opened = page.open()
     assert found(opened) == model(jpeg).names() != []
     before = len(page.requests)
-    assert slide(opened, "score", 1) < 200
+    # The least of several: other processes may have the processors.
+    assert min(slide(opened, "score", value) for value in (0.02, 0.1, 0.5, 0.9, 1)) < 50
     assert found(opened) == [] and "0 objects" in opened.inner_text("figcaption")
     slide(opened, "score", 0.05)
     many = len(found(opened))
