@@ -29,7 +29,7 @@ from inception_rcnn.structures.images import ImageSource
 from inception_rcnn.structures.progress import StageClock
 
 LOWEST_SCORE: Final = 0.02
-"""Scores below are not told: they are thousands, and no slider goes there."""
+"""Scores below are not told unless the detector's own threshold is: they are thousands, and no slider goes there."""
 
 _SHOWN_SIDE: Final = 1280  # of the photograph on the page, at most, in pixels
 _QUALITY: Final = 85
@@ -108,7 +108,8 @@ def to_json(walk: Walk, detector: Detector) -> dict[str, Any]:
     height, width = walk.image.shape[:2]
     settings, looked = detector.settings, walk.scores.proposals
     rank_of = {box.tobytes(): rank for rank, box in enumerate(walk.proposals.boxes)}
-    rows, labels = np.nonzero(walk.values >= LOWEST_SCORE)
+    lowest = min(LOWEST_SCORE, settings.score_threshold)
+    rows, labels = np.nonzero(walk.values >= lowest)
     return {
         "width": width,
         "height": height,
@@ -131,7 +132,7 @@ def to_json(walk: Walk, detector: Detector) -> dict[str, Any]:
             "row": rows.tolist(),
             "label": labels.tolist(),
             "score": walk.values[rows, labels].tolist(),
-            "lowest": LOWEST_SCORE,
+            "lowest": lowest,
         },
         "settings": {
             "score_threshold": settings.score_threshold,

@@ -48,6 +48,15 @@ def test_a_walk_has_what_each_stage_saw(client: Any, model: Detector, jpeg: byte
     assert walk["network"]["regions"] == "pool" and len(walk["colours"]) == len(walk["classes"]) == 80
 
 
+def test_a_walk_has_all_that_a_lower_threshold_of_the_detector_shows(
+    client_of: Callable[..., Any], model: Detector, jpeg: bytes
+) -> None:
+    low = model.with_settings(score_threshold=0.0005)
+    walk = client_of({"low": lambda: low}).post("/walk", content=jpeg).json()
+    assert walk["scores"]["lowest"] == 0.0005 <= min(walk["scores"]["score"]) < 0.02
+    assert {one["score"] for one in walk["detections"]} <= set(walk["scores"]["score"])
+
+
 def test_the_same_photograph_is_remembered(
     client: Any, jpeg: bytes, model: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
