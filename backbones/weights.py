@@ -100,7 +100,7 @@ def network_of(weights: WeightSource) -> GoogLeNet:
     """
     state, origin = read_state(weights)
     layer = state.get("classifier.weight")
-    num_classes, lrn = 0 if layer is None else len(layer), _trained_with_lrn(weights) is not False
+    num_classes, lrn = 0 if layer is None else len(layer), trained_with_lrn(weights) is not False
     variant = variant_of(state) or VARIANTS[0]
     network = GoogLeNet(num_classes, variant=variant, lrn=lrn).eval()
     _load_shared(network, state, origin)
@@ -207,14 +207,14 @@ def _check_normalisation(weights: WeightSource, *, lrn: bool) -> None:
     Raises:
         CheckpointError: They say so, or the file is missing or damaged.
     """
-    trained = _trained_with_lrn(weights)
+    trained = trained_with_lrn(weights)
     if trained not in (None, lrn):
         name = weights if isinstance(weights, str | Path) else f"the given {type(weights).__name__}"
         how = "with" if trained else "without"
         raise CheckpointError(f"{name} was trained {how} response normalisation; give lrn={trained}")
 
 
-def _trained_with_lrn(weights: WeightSource) -> bool | None:
+def trained_with_lrn(weights: WeightSource) -> bool | None:
     """Return whether weights belong to a network that normalises across channels; None: nothing says it.
 
     A detector's or a classifier's file says it, and of a module its layers do.

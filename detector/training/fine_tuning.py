@@ -20,6 +20,7 @@ from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.backbones.training.distributed import Team
 from inception_rcnn.backbones.training.sgd import parts_of
+from inception_rcnn.backbones.weights import trained_with_lrn
 from inception_rcnn.detector.checkpoints import read_region_network
 from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, ClassifierDescription
@@ -337,7 +338,7 @@ class _Job:
     @property
     def lrn(self) -> bool:
         """Whether the trunk normalises, as that of the start does."""
-        return self.described is None or self.described.lrn
+        return trained_with_lrn(self.weights) is not False if self.described is None else self.described.lrn
 
     def seen(self) -> tuple[SeenPart, ...]:
         """What the MultiBox that proposes learned from, as far as its file says."""

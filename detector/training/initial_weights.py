@@ -19,7 +19,7 @@ from torch.nn import functional
 from inception_rcnn.backbones import GoogLeNet, InputSpec, googlenet, read_description
 from inception_rcnn.backbones.runtime import Runtime
 from inception_rcnn.backbones.training.loop import seeded
-from inception_rcnn.backbones.weights import description_of
+from inception_rcnn.backbones.weights import description_of, trained_with_lrn
 from inception_rcnn.datasets.class_matching import class_positions
 from inception_rcnn.detector.checkpoints import (
     KIND,
@@ -83,7 +83,9 @@ def pretrained_network(
     described = classifier_behind(weights)
     with seeded(seed, torch.device("cpu")):
         if described is None:
-            return PretrainedNetwork(googlenet(weights=weights, num_classes=outputs), False, {"pretrained": name})
+            lrn = trained_with_lrn(weights) is not False
+            fresh = googlenet(weights=weights, num_classes=outputs, lrn=lrn)
+            return PretrainedNetwork(fresh, False, {"pretrained": name})
         old, _ = read_region_network(weights)
         known = described.class_names == class_names and isinstance(old, GoogLeNet) and not described.output_groups
         tensors = (old.trunk if isinstance(old, PooledNetwork) else old).state_dict()
@@ -125,10 +127,10 @@ def pretrained_pooled(
     """
     described, name = classifier_behind(weights), Path(weights).name
     with seeded(seed, torch.device("cpu")):
-        lrn = described is None or described.lrn
+        lrn = trained_with_lrn(weights) is not False if described is None else described.lrn
         network = PooledNetwork(len(class_names), spec, box_regression=box_regression, lrn=lrn)
         if described is None:
-            network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0).state_dict())
+            network.trunk.load_state_dict(googlenet(weights=weights, num_classes=0, lrn=lrn).state_dict())
             origin: dict[str, Any] = {"pretrained": name}
             if warm_head:
                 origin["warm_classes"] = warm_classifier(network.classifier, imagenet_layer(weights), class_names)

@@ -233,7 +233,7 @@ def test_the_network_proposes(trained: Path) -> None:
         (["--data", "SET", "--seed", "-1"], 1, "seed should be 0 or more, got -1"),
         (["--data", "SET", "--learning-rate", "2"], 1, "learning_rate should lie in (0, 1)"),
         (["--data", "SET", "--device", "abacus"], 1, "unknown device 'abacus'"),
-        (["--data", "SET", "--pretrained", "absent.safetensors"], 1, "no weights at absent.safetensors; check the path"),
+        (["--data", "SET", "--pretrained", "absent.safetensors"], 1, "no weights at absent.safetensors"),
         (["--data", "SET", "--split", "test"], 1, "test.json"),
         (["--data", "SET", "--minutes", "3"], 2, "--iterations says how many batches; name one of the two"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, googlenet, write_checkpoint
+from inception_rcnn.backbones.training.classification import save_classifier
 from inception_rcnn.detector import ClassifierDescription, PooledNetwork, PoolingSpec, Runtime, load_region_classifier
 from inception_rcnn.detector.checkpoints import save_region_classifier
 from inception_rcnn.detector.training.initial_weights import fit_linear_softmax, pretrained_network, pretrained_pooled
@@ -78,6 +80,10 @@ def test_what_starts_from_a_network_without_response_normalisation_has_none_eith
     )
     assert not pretrained_network(path, description.class_names).network.lrn
     assert not pretrained_pooled(path, ("dog",), PoolingSpec()).network.trunk.lrn
+    save_classifier(tmp_path / "classifier.safetensors", googlenet(num_classes=3, lrn=False), None, training={})
+    for start in (pretrained_network, partial(pretrained_pooled, spec=PoolingSpec())):
+        network = start(tmp_path / "classifier.safetensors", ("dog",)).network
+        assert not (network.trunk if isinstance(network, PooledNetwork) else network).lrn
 
 
 def test_googlenets_own_weights_get_a_fresh_last_layer_where_their_classes_are_not_named(tmp_path: Path) -> None:
