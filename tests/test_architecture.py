@@ -288,11 +288,16 @@ Rule = Callable[[Source], Iterator[str]]
 RULES: tuple[Rule, ...] = (arrows, cycles, torch_free, packages, bare_names, file_names, kernels, crowds, lengths)
 
 
+@pytest.fixture(scope="module")
+def repository() -> Source:
+    """This repository, which takes seconds to read."""
+    return Source.read(ROOT)
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_repository_keeps_the_rule(rule: Rule) -> None:
-    source = Source.read(ROOT)
-    assert {module.room for module in source.modules.values()} == set(MAY_IMPORT), "a room has no modules"
-    assert list(rule(source)) == []
+def test_repository_keeps_the_rule(rule: Rule, repository: Source) -> None:
+    assert {module.room for module in repository.modules.values()} == set(MAY_IMPORT), "a room has no modules"
+    assert list(rule(repository)) == []
 
 
 PYPROJECT = """

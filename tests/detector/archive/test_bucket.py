@@ -126,15 +126,11 @@ def test_photographs_in_a_bucket_are_found_as_in_a_folder(bucket: Bucket, tmp_pa
     assert sum(len(row["detections"]) for row in theirs) > 2
 
     before = bucket.made("found")
-    again = detect("s3://bucket/photographs", "s3://bucket/found", bucket.environment)
-    assert again.returncode == 0, again.stderr
-    assert "2 of 2 parts are in s3://bucket/found already" in again.stdout
-    assert bucket.made("found") == before
-
     lost = "found/part-00000001.parquet"
     bucket.remove(lost)
     mended = detect("s3://bucket/photographs", "s3://bucket/found", bucket.environment)
     assert mended.returncode == 0, mended.stderr
+    assert "1 of 2 parts are in s3://bucket/found already" in mended.stdout
     after = bucket.made("found")
     assert after.keys() == before.keys()
     assert {key for key in after if after[key] != before[key]} <= {lost}
