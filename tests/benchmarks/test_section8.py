@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +32,7 @@ from inception_rcnn.tools import cli
 
 def in_this_process(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
     """Run a command of the package as its process would be run, without the seconds that a process takes to start."""
-    with pytest.raises(SystemExit) as ended, redirect_stdout(io.StringIO()):
+    with pytest.raises(SystemExit) as ended:
         cli.main([Path(words[1]).stem, *words[2:]])
     return subprocess.CompletedProcess(words, int(ended.value.code or 0))
 

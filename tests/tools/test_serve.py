@@ -34,6 +34,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             seen.update(address=sockets[0].getsockname())
 
     monkeypatch.setattr(uvicorn, "Server", Server)
+    # It would close all handlers; that of absl, once imported, closes the stream that pytest captures.
+    monkeypatch.setattr("logging.config.dictConfig", lambda _: None)
     return seen
 
 

@@ -37,7 +37,7 @@ async def slow(scope: Any, receive: Any, send: Any) -> None:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """That of a server."""
     monkeypatch.setattr(connections, "HEAD_SECONDS", _LOOK)
-    options = {"http": connections.PunctualProtocol, "log_level": "error", "lifespan": "off", "ws": "none"}
+    options = {"http": connections.PunctualProtocol, "log_config": None, "lifespan": "off", "ws": "none"}
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(slow, timeout_keep_alive=60, **options))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

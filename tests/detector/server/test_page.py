@@ -59,7 +59,7 @@ def page(chromium: Any, model: Detector, jpeg: bytes, tmp_path_factory: pytest.T
     }
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(models, {"cat.jpg": sample}), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(create_app(models, {"cat.jpg": sample}), log_config=None))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     while not server.started:
