@@ -282,18 +282,14 @@ def growth(seen: dict[int, float]) -> float:
 
 def restart(listed: Path, work: Path, count: int, engine: str, verdicts: Verdicts) -> None:
     """Many small photographs: undisturbed, with memory at each tenth; killed in the middle, and gone on with."""
-    folder, parts, output = (
-        small_photographs(listed, work, count),
-        -(-count // _SMALL_SHARD),
-        work / f"restart-{engine}",
-    )
+    folder, parts = small_photographs(listed, work, count), -(-count // _SMALL_SHARD)
+    unbroken, output = work / f"unbroken-{engine}", work / f"restart-{engine}"
     lines = {}
-    for one in (work / f"unbroken-{engine}", output):
+    for one in (unbroken, output):
         shutil.rmtree(one, ignore_errors=True)
         words = line_of(folder, one, "--engine", engine, "--per-shard", str(_SMALL_SHARD), *FEW)[2:]
         lines[one] = [sys.executable, str(Path(__file__).resolve()), "--here", str(-(-count // 10)), *words]
     started = time.perf_counter()
-    unbroken = work / f"unbroken-{engine}"
     status, seen = watched(lines[unbroken], unbroken, parts)
     memory = ", ".join(f"{10 * tenth} %: {size:.0f}" for tenth, size in sorted(seen.items()))
     print(

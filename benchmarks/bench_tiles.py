@@ -28,6 +28,7 @@ from inception_rcnn.detector.postprocessing import counting_all
 from inception_rcnn.detector.tiling import TileSettings, detect_in_tiles
 from inception_rcnn.evaluation import evaluate_coco
 from inception_rcnn.structures import Detections, GroundTruth, pairwise_iou, resize_image
+from inception_rcnn.structures.boxes import share_inside
 from inception_rcnn.structures.dataset import DetectionDataset
 
 CELL = (666, 500)
@@ -83,19 +84,9 @@ def doubled(truths: list[GroundTruth], found: list[Detections]) -> float:
             free = np.where(taken, 0, overlap[row])
             if free.max(initial=0) >= 0.5:
                 finds[row], taken[int(free.argmax())] = True, True
-        twice += int(((within(one.boxes, truth.boxes) >= 0.7) & same & taken)[~finds].any(axis=1).sum())
+        twice += int(((share_inside(one.boxes, truth.boxes) >= 0.7) & same & taken)[~finds].any(axis=1).sum())
         count += len(one)
     return 100 * twice / max(count, 1)
-
-
-def within(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each box's area, (N, M), the share that lies in each of the others."""
-    first, last = (
-        np.maximum(boxes[:, None, :2], others[None, :, :2]),
-        np.minimum(boxes[:, None, 2:], others[None, :, 2:]),
-    )
-    shares: NDArray[np.float32] = np.maximum(last - first, 0).prod(2) / (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
-    return shares
 
 
 def measure(detector: Detector, scenes: list[Scene], dataset: DetectionDataset, tiles: TileSettings | None) -> str:

@@ -29,19 +29,19 @@ from speed_measures import Spread, Table, ratio
 from torch.nn import functional
 
 from inception_rcnn.backbones import GoogLeNet, googlenet
-from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory, leaves_processors
+from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.backbones.training.classification import (
     LOG,
     SCORES,
     ClassifierTraining,
     ClassifierTrainingSettings,
     network_input,
+    patch_threads,
 )
 from inception_rcnn.backbones.training.log import TrainingLog
 from inception_rcnn.backbones.training.loop import TrainingRun, run_training
 from inception_rcnn.backbones.training.patches import LabelledPhotographs, PatchSampler, PatchSettings
 from inception_rcnn.structures import load_image
-from inception_rcnn.structures.jobs import available_processors
 
 OUTPUTS = 1000
 LONG_SIDE = 500
@@ -80,21 +80,16 @@ def bare(network: GoogLeNet, batch: torch.Tensor, labels: torch.Tensor, runtime:
     return (time.perf_counter() - start) / iterations
 
 
-def drawing(runtime: Runtime) -> int:
-    """Threads that draw, as `train_classifier` has them."""
-    return available_processors() if leaves_processors(runtime) else 1
-
-
 def timed_iterations(asked: int, runtime: Runtime) -> int:
     """How many iterations of the whole loop are timed: many more than are drawn ahead, one more than threads."""
-    return max(asked, 4 * (drawing(runtime) + 1))
+    return max(asked, 4 * (patch_threads(runtime) + 1))
 
 
 def whole(
     training: ClassifierTraining, sampler: PatchSampler, iterations: int, folder: Path, log: TrainingLog
 ) -> float:
     """Seconds of an iteration of the whole loop, batches drawn ahead."""
-    averaged, runtime, workers = training.averaged, training.runtime, drawing(training.runtime)
+    averaged, runtime, workers = training.averaged, training.runtime, patch_threads(training.runtime)
     ahead, first, moments = workers + 1, averaged.iteration, list[float]()
 
     def step(batch: object) -> dict[str, float]:

@@ -44,7 +44,7 @@ def store_best_threshold(checkpoint: str | Path, matches: Matches) -> float:
     if is_ensemble_file(checkpoint):
         with_ensemble_threshold(checkpoint, best.threshold)
     else:
-        with_score_threshold(checkpoint, best.threshold, f"best mean F1 {best.f1:.3f} of {_objects(matches)}")
+        with_score_threshold(checkpoint, best.threshold, f"best mean F1 {best.f1:.3f}, of {_objects(matches)}")
     return best.threshold
 
 
@@ -65,10 +65,7 @@ def store_calibration(checkpoint: str | Path, matches: Matches) -> CalibratedThr
     if is_ensemble_file(checkpoint):
         with_calibrated_ensemble(checkpoint, measured.calibration, measured.threshold)
     else:
-        found = "best mean F1, none being so precise,"
-        if measured.precise is not None:
-            found = f"precision {measured.precise.precision:.3f}, recall {measured.precise.recall:.3f}"
-        origin = f"{found} of {_objects(matches)}"
+        origin = f"{measured.reason}, of {_objects(matches)}"
         with_calibrated_scores(checkpoint, measured.calibration, measured.threshold, origin)
     return measured
 

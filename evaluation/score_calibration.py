@@ -188,6 +188,13 @@ class CalibratedThreshold:
     asked: float
     precise: PreciseThreshold | None
 
+    @property
+    def reason(self) -> str:
+        """Why it is this threshold, in words."""
+        if self.precise is None:
+            return f"no score has a precision of {self.asked}, so that of the best mean F1"
+        return f"precision {self.precise.precision:.3f}, recall {self.precise.recall:.3f}"
+
 
 def calibrated_threshold(matches: Matches, precision: float) -> CalibratedThreshold:
     """Return the calibration of the scores, and the lowest score from which on that share of the detections is right.

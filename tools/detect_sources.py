@@ -116,9 +116,10 @@ def find_sources(arguments: Sequence[Path], output: Path | None, *, recursive: b
 
 def _films(words: Sequence[Path], output: Path | None) -> tuple[list[Film], list[Path]]:
     """Return the videos and cameras among what was named, no two of them drawn into one file, and all else."""
+    from inception_rcnn.datasets.detections.image_names import told_apart
     from inception_rcnn.datasets.video.frames import is_video
 
-    films, rest, taken = list[Film](), list[Path](), set(words)
+    films, rest = list[Film](), list[Path]()
     for word in words:
         camera = _CAMERA.fullmatch(str(word))
         if camera is None and not is_video(word):
@@ -127,12 +128,12 @@ def _films(words: Sequence[Path], output: Path | None) -> tuple[list[Film], list
         folder, stem = output or word.parent, word.stem
         if camera is not None:
             folder, stem = output or Path("runs"), f"camera-{camera[1]}"
-        picture, number = folder / f"{stem}-{_WORD}.mp4", 2
-        while picture in taken:
-            picture, number = folder / f"{stem}-{_WORD}-{number}.mp4", number + 1
-        taken.add(picture)
-        films.append(Film(str(word), word if camera is None else int(camera[1]), picture, stem))
-    return films, rest
+        source = word if camera is None else int(camera[1])
+        films.append(Film(str(word), source, folder / f"{stem}-{_WORD}.mp4", stem))
+    drawn = [str(film.picture.with_suffix("")) for film in films]
+    names = told_apart(drawn, {str(word.with_suffix("")) for word in words})
+    pictures = [Path(f"{name}.mp4") for name in names]
+    return [replace(film, picture=picture) for film, picture in zip(films, pictures, strict=True)], rest
 
 
 def _named_apart(stills: Sequence[Still], films: Sequence[Film]) -> Sources:

@@ -384,7 +384,7 @@ def train_classifier(task: ClassifierTask, settings: ClassifierTrainingSettings)
             save_every=settings.save_every,
             title="training",
             after_step=lambda _: course.after_step(training.averaged),
-            workers=available_processors() if leaves_processors(task.runtime) else 1,
+            workers=patch_threads(task.runtime),
             writes=team.leads,
             quiet=task.quiet or not team.leads,
         )
@@ -402,6 +402,11 @@ def train_classifier(task: ClassifierTask, settings: ClassifierTrainingSettings)
         save_classifier(path, network, task.class_names, training=summary, licence=task.licence)
     team.wait()
     return TrainedClassifier(path, accuracy, iterations)
+
+
+def patch_threads(runtime: Runtime) -> int:
+    """Return how many threads cut a training's patches, which is more work than drawing a batch of regions."""
+    return available_processors() if leaves_processors(runtime) else 1
 
 
 def save_classifier(

@@ -140,13 +140,10 @@ def calibration_lines(title: str, stored: CalibratedThreshold, matches: Matches)
         f"  score {one.lowest:.1f} to {one.highest:.1f}: {100 * one.right:.0f} % of {one.count} are right"
         for one in score_bins(replace(matches, score=stored.calibration.apply(matches.score).astype(np.float64)))
     ]
-    found = f"no score has a precision of {stored.asked}, so that of the best mean F1"
-    if stored.precise is not None:
-        found = f"precision {stored.precise.precision:.3f}, recall {stored.precise.recall:.3f}"
     return [
         *lines,
         f"stored in {title}: slope {stored.calibration.slope:.3f}, offset {stored.calibration.offset:.3f}, "
-        f"score threshold {stored.threshold:.3f} ({found})",
+        f"score threshold {stored.threshold:.3f} ({stored.reason})",
     ]
 
 

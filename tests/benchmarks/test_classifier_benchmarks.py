@@ -64,7 +64,7 @@ def test_the_whole_loop_waits_for_its_batches(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(training, "step", step)
     monkeypatch.setattr(training.averaged, "mean_losses", lambda: {"loss": 0.0})
-    monkeypatch.setattr(bench, "drawing", lambda _: 1)
+    monkeypatch.setattr(bench, "patch_threads", lambda _: 1)
     log = TrainingLog(tmp_path / "log.csv", 0, per_iteration=2)
     count = bench.timed_iterations(1, CPU)
     assert count == 8 and bench.whole(training, Slow(), count, tmp_path, log) > 0.019
