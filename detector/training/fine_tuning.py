@@ -20,7 +20,6 @@ from inception_rcnn.backbones import CAFFE_INPUT, STAGES
 from inception_rcnn.backbones.runtime import Runtime, choose_runtime, keep_freed_memory
 from inception_rcnn.backbones.training.distributed import Team
 from inception_rcnn.backbones.training.sgd import parts_of
-from inception_rcnn.backbones.weights import trained_with_lrn
 from inception_rcnn.detector.checkpoints import read_region_network
 from inception_rcnn.detector.loading import chosen_weights
 from inception_rcnn.detector.region_classifier import REGION_INPUT, WAYS, ClassifierDescription
@@ -335,11 +334,6 @@ class _Job:
     team: Team
     quiet: bool
 
-    @property
-    def lrn(self) -> bool:
-        """Whether the trunk normalises, as that of the start does."""
-        return trained_with_lrn(self.weights) is not False if self.described is None else self.described.lrn
-
     def seen(self) -> tuple[SeenPart, ...]:
         """What the MultiBox that proposes learned from, as far as its file says."""
         network = self.proposer.multibox
@@ -408,7 +402,7 @@ def _warped(job: _Job, given: Mapping[str, Any], *, paper: bool) -> FineTuned:
         proposal_settings=job.proposer.settings.to_dict(),
         licence=job.licence,
         seen=job.seen(),
-        lrn=job.lrn,
+        lrn=start.network.lrn,
     )
     return fine_tune(job.task(start, description), settings)
 
@@ -428,6 +422,7 @@ def _pooled(job: _Job, given: Mapping[str, Any]) -> FineTuned:
         seed=job.seed,
         **_picked(given, ("warm_head",)),
     )
+    description = replace(description, lrn=start.network.trunk.lrn)
     if before is not None and start.knows_classes:  # what its scores mean stays about the same
         meant = before.score_threshold, before.score_calibration
         description = replace(description, score_threshold=meant[0], score_calibration=meant[1])
@@ -526,7 +521,6 @@ def _pooled_description(
         licence=job.licence,
         pooling=spec,
         box_regression=moves,
-        lrn=job.lrn,
         seen=job.seen(),
         **{**suits, **_picked(given, ("objectness_power",))},
     )

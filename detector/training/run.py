@@ -128,19 +128,23 @@ def trained(
     first, seed = sources[0].dataset, settings.training.seed
     files = team.from_first(lambda: [photograph_checksums(source.dataset) for source in sources])
     rows, images = split_rows(first, task.val, seed, seen_among(start.seen, files[0]))
+    judged = images if task.val is None else task.val
+    if task.val is None:
+        of_judged = tuple(files[0][row] for row in sorted(set(range(len(first))).difference(rows)))
+    else:
+        of_judged = team.from_first(lambda: photograph_checksums(judged))
     sources = [replace(sources[0], rows=rows), *sources[1:]]
     state = task.output / "state.safetensors"
     how = {**how, "held_out": len(first) - len(rows)}
     run = team.from_first(lambda: _run_of(sources, files, description, settings, how, weights))
     if task.record.patience is not None:  # then what is seen on the way decides the result
-        looks = {"patience": task.record.patience, "validate_every": task.record.validate_every}
-        looked_at = validation_images(images if task.val is None else task.val, task.record.validate_on, seed)
-        checksum = team.from_first(lambda: dataset_checksum(looked_at))
-        run = replace(run, settings={**run.settings, **looks}, checksums={**run.checksums, VALIDATED: checksum})
+        looks = {name: getattr(task.record, name) for name in ("patience", "validate_every", "validate_on")}
+        checksums = {**run.checksums, VALIDATED: dataset_checksum(judged, of_judged)}
+        run = replace(run, settings={**run.settings, **looks}, checksums=checksums)
     run.check_state(state)  # before the proposals, which take long
     seen = joined_seen(_seen(sources, files), start.seen, description.seen)
-    known = seen_lines(seen, photograph_checksums(images)) if team.leads else []
-    for line in known:
+    known = seen_lines(seen, of_judged)
+    for line in known if team.leads else ():
         what = "those held out" if task.val is None else "val"
         sys.stderr.write(f"note: of {what}, {line}; what is measured on them is too good\n")
     if task.record.validate_every is not None:
