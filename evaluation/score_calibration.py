@@ -192,7 +192,7 @@ class CalibratedThreshold:
     def reason(self) -> str:
         """Why it is this threshold, in words."""
         if self.precise is None:
-            return f"no score has a precision of {self.asked}, so that of the best mean F1"
+            return f"best mean F1, since no score has a precision of {self.asked}"
         return f"precision {self.precise.precision:.3f}, recall {self.precise.recall:.3f}"
 
 
